@@ -1,0 +1,40 @@
+//! Agents without host, rings or supervisor, for measurements: what remains is
+//! the call into wasmtime and the functions that an agent imports.
+
+use crate::agents::Agents;
+use crate::error::HostError;
+use shm_protocol::agent_to_supervisor::Outcome;
+use shm_protocol::id::Tick;
+use shm_protocol::supervisor_to_agent::{Load, ModelPorts, Setup, Step};
+
+/// Agents in this process.
+pub struct BareAgents(Agents);
+
+impl BareAgents {
+    /// Instantiates agents out of compiled components, one after the other in `artifacts`, and tells them of the models.
+    ///
+    /// # Errors
+    /// When this machine cannot run them, or an `init` refuses.
+    pub fn new(
+        setup: Setup,
+        loads: Vec<Load>,
+        artifacts: &[u8],
+        models: Vec<ModelPorts>,
+    ) -> Result<BareAgents, String> {
+        let said = |error: HostError| error.to_string();
+        let mut agents = Agents::new(setup).map_err(said)?;
+        for load in loads {
+            agents.load(load, artifacts).map_err(said)?.result?;
+        }
+        agents.start(models);
+        Ok(BareAgents(agents))
+    }
+
+    /// Takes a step.
+    ///
+    /// # Errors
+    /// When there is no such agent, or the machine is at its end.
+    pub fn step(&mut self, tick: Tick, step: Step) -> Result<Outcome, String> {
+        self.0.step(tick, step).map_err(|error| error.to_string())
+    }
+}

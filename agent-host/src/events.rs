@@ -1,0 +1,60 @@
+//! From events as the supervisor sends them to events as agents get them.
+
+use crate::bindings::Event;
+use crate::bindings::lockstep::agent::types::{InferenceResult, Message, NamedTensor, Tensor};
+use crate::fleet::Fleet;
+use shm_protocol::supervisor_to_agent::Event as Sent;
+use shm_protocol::tensor;
+use std::sync::Arc;
+
+/// Replaces what is in `into` by these events. Payloads are moved, not copied.
+pub(crate) fn convert(fleet: &Fleet, events: Vec<Sent>, into: &mut Vec<Event>) {
+    into.clear();
+    into.extend(events.into_iter().map(|event| one(fleet, event)));
+}
+
+fn one(fleet: &Fleet, event: Sent) -> Event {
+    match event {
+        Sent::Message { sender, payload } => Event::Message(Message {
+            sender: sender.0,
+            payload,
+        }),
+        Sent::Inference {
+            request,
+            model,
+            outcome,
+        } => {
+            let outcome = Arc::unwrap_or_clone(outcome).map(|outputs| {
+                let ports = fleet
+                    .model(model)
+                    .map_or(&[][..], |(_, ports)| &ports.signature.outputs);
+                let name = |position: usize| {
+                    ports
+                        .get(position)
+                        .map_or_else(String::new, |port| port.name.clone())
+                };
+                outputs
+                    .into_iter()
+                    .enumerate()
+                    .map(|(position, output)| named(name(position), output))
+                    .collect()
+            });
+            Event::Inference(InferenceResult {
+                request: request.0,
+                outcome,
+            })
+        }
+    }
+}
+
+fn named(name: String, output: tensor::Tensor) -> NamedTensor {
+    let shape = output.shape.dims().to_vec();
+    NamedTensor {
+        name,
+        value: Tensor {
+            dtype: output.dtype.into(),
+            shape,
+            data: output.data,
+        },
+    }
+}

@@ -1,0 +1,32 @@
+//! What all agents of the fleet have in common.
+
+use shm_protocol::id::ModelId;
+use shm_protocol::supervisor_to_agent::{ModelPorts, Setup};
+use std::sync::OnceLock;
+
+/// What all agents of the fleet have in common. The models become known last.
+pub(crate) struct Fleet {
+    pub(crate) setup: Setup,
+    models: OnceLock<Vec<ModelPorts>>,
+}
+
+impl Fleet {
+    pub(crate) fn new(setup: Setup) -> Self {
+        Fleet {
+            setup,
+            models: OnceLock::new(),
+        }
+    }
+
+    /// Tells what the models take and give. Only the first call counts.
+    pub(crate) fn start(&self, models: Vec<ModelPorts>) {
+        // A second `Start` is refused before it comes here.
+        let _ = self.models.set(models);
+    }
+
+    /// A model's name and ports.
+    pub(crate) fn model(&self, model: ModelId) -> Option<(&str, &ModelPorts)> {
+        let ports = self.models.get()?.get(model.index())?;
+        Some((self.setup.models.get(model.index())?, ports))
+    }
+}

@@ -1,0 +1,462 @@
+//! The promise: an agent that is restored to the state after a tick goes on
+//! exactly as the one whose state it was, down to the fuel and to every byte
+//! of its memory, however often that happens.
+
+use super::image::Images;
+use super::supervisor::{Given, Host};
+use super::world::World;
+use super::{emitted, mlp_ports};
+use shm_protocol::agent_state::{PAGE_BYTES, Page, RESTORE, SavedLife, StateRecord};
+use shm_protocol::agent_to_supervisor::{Outcome, Status};
+use shm_protocol::id::{AgentId, RequestId};
+use shm_protocol::supervisor_to_agent::{ModelPorts, OnFailure, OnMismatch};
+use shm_protocol::tensor::{DType, Port, Signature};
+
+const TICKS: u64 = 200;
+
+fn models() -> Vec<ModelPorts> {
+    let port = |name: &str, width| Port {
+        name: name.into(),
+        dtype: DType::F32,
+        dims: vec![None, Some(width)],
+    };
+    let poles = ModelPorts {
+        signature: Signature {
+            inputs: vec![port("observation", 4)],
+            outputs: vec![port("action", 1)],
+        },
+        on_mismatch: OnMismatch::Refuse,
+    };
+    vec![mlp_ports(64, OnMismatch::Refuse), poles]
+}
+
+/// Every built agent, with every way to fail.
+fn built() -> Vec<Given> {
+    let trouble = |what: &str, at: &str| {
+        Given::new("trouble")
+            .setting("what", what)
+            .setting("at", at)
+    };
+    vec![
+        Given::new("counter").setting("emit_every", "3"),
+        Given::new("pingpong").setting("peer", "agent-2"),
+        Given::new("pingpong").setting("peer", "agent-1"),
+        Given::new("mlp").setting("emit_every", "2"),
+        Given::new("cartpole")
+            .setting("model", "poles")
+            .setting("referee", "agent-5"),
+        Given::new("referee").setting("every", "4"),
+        trouble("unreachable", "60").on_failure(OnFailure::Restart),
+        trouble("spin", "100").on_failure(OnFailure::Restart),
+        trouble("divide", "90").on_failure(OnFailure::Halt),
+        trouble("memory", "85"),
+        trouble("flood", "101"),
+        trouble("recurse", "130").on_failure(OnFailure::Restart),
+    ]
+}
+
+fn handwritten() -> Vec<Given> {
+    ["numbers", "growing", "fading", "memory-only"]
+        .map(Given::new)
+        .to_vec()
+}
+
+/// A run, and where it is.
+struct Run {
+    given: Vec<Given>,
+    host: Host,
+    world: World,
+    tick: u64,
+    outcomes: Vec<Vec<Outcome>>,
+    /// What the snapshots of this and earlier hosts come to.
+    images: Images,
+}
+
+impl Run {
+    fn start(given: Vec<Given>) -> Run {
+        let host = Host::start_with(&given, models());
+        assert!(
+            host.loaded.iter().all(|loaded| loaded.result.is_ok()),
+            "{:?}",
+            host.loaded
+        );
+        Run {
+            world: World::new(given.len(), models()),
+            given,
+            host,
+            tick: 0,
+            outcomes: Vec::new(),
+            images: Images::default(),
+        }
+    }
+
+    fn until(&mut self, tick: u64) -> &mut Self {
+        while self.tick < tick {
+            self.tick += 1;
+            self.outcomes
+                .push(self.world.tick(&mut self.host, self.tick));
+        }
+        self
+    }
+
+    /// Takes a snapshot of what has changed.
+    fn save(&mut self) -> &mut Self {
+        self.images.add(self.host.snapshot(self.tick, false));
+        self
+    }
+
+    /// Puts a new host in the place of the host.
+    fn replace(&mut self, most_pages: usize) -> &mut Self {
+        let given: Vec<Given> = self.given.iter().cloned().map(Given::restored).collect();
+        let host = std::mem::replace(&mut self.host, Host::start_with(&given, models()));
+        host.drain();
+        for loaded in &self.host.loaded {
+            assert_eq!((&loaded.result, &loaded.opaque), (&Ok(()), &None));
+            assert_eq!(loaded.logs, [], "`init` was called");
+        }
+        for record in self.images.records(most_pages) {
+            self.host.push(RESTORE, self.tick, &record);
+        }
+        self
+    }
+
+    /// All states and all outcomes at the end.
+    fn end(mut self) -> (Images, Vec<Vec<Outcome>>) {
+        self.until(TICKS);
+        let images = Images::of(self.host.snapshot(self.tick, true));
+        self.host.drain();
+        (images, self.outcomes)
+    }
+}
+
+fn life(images: &Images, agent: u32) -> &SavedLife {
+    &images.0[&AgentId(agent)].rest.life
+}
+
+fn expect_equal(given: Vec<Given>, interrupt: impl FnOnce(&mut Run)) {
+    let (expected, outcomes) = Run::start(given.clone()).end();
+    let mut run = Run::start(given);
+    interrupt(&mut run);
+    let (images, again) = run.end();
+    for (tick, (outcomes, again)) in outcomes.iter().zip(&again).enumerate() {
+        assert_eq!(again, outcomes, "tick {}", tick + 1);
+    }
+    assert_eq!(again.len(), outcomes.len());
+    for (agent, image) in &expected.0 {
+        let got = &images.0[agent];
+        assert_eq!(got.rest, image.rest, "agent {agent}");
+        assert!(
+            got.pages == image.pages,
+            "the memory of agent {agent} differs"
+        );
+    }
+    assert_eq!(images.0.len(), expected.0.len());
+}
+
+#[test]
+fn restored_agents_go_on_as_if_nothing_had_happened() {
+    expect_equal(built(), |run| {
+        run.until(37).save().until(60).save();
+        assert_eq!(life(&run.images, 6), &SavedLife::Fallen);
+        run.replace(50).until(89).save().until(100).save();
+        assert_eq!(life(&run.images, 7), &SavedLife::Fallen);
+        assert_eq!(life(&run.images, 8), &SavedLife::Halted);
+        run.replace(7)
+            .until(101)
+            .save()
+            .replace(62)
+            .until(150)
+            .save()
+            .replace(60);
+        assert_eq!(
+            run.host
+                .snapshot(150, false)
+                .iter()
+                .map(|record| record.pages.len())
+                .sum::<usize>(),
+            0
+        );
+    });
+}
+
+#[test]
+fn variables_and_memories_of_every_kind_are_captured() {
+    expect_equal(handwritten(), |run| {
+        run.save()
+            .replace(3)
+            .until(1)
+            .save()
+            .until(20)
+            .save()
+            .until(21)
+            .save();
+        run.replace(50)
+            .until(22)
+            .save()
+            .replace(50)
+            .until(120)
+            .save()
+            .replace(1);
+    });
+}
+
+#[test]
+fn a_memory_of_one_agent_does_not_change_where_nothing_is_written() {
+    let mut run = Run::start(handwritten());
+    run.until(50).save();
+    let kept = run.images.clone();
+    run.save();
+    assert_eq!(run.images, kept);
+    run.host.drain();
+}
+
+#[test]
+fn a_full_snapshot_is_what_all_others_come_to() {
+    for given in [built(), handwritten()] {
+        let mut run = Run::start(given);
+        for tick in [0, 1, 2, 3, 37, 60, 61, 86, 110] {
+            run.until(tick).save();
+            assert_eq!(
+                Images::of(run.host.snapshot(tick, true)),
+                run.images,
+                "tick {tick}"
+            );
+        }
+        run.host.drain();
+    }
+}
+
+#[test]
+fn variables_change_between_steps_and_are_what_the_snapshot_says() {
+    let mut run = Run::start(handwritten());
+    let globals = |run: &Run| match life(&run.images, 0) {
+        SavedLife::Running { globals, .. } => globals.clone(),
+        other => panic!("{other:?}"),
+    };
+    run.save();
+    let begin = globals(&run);
+    run.until(1).save();
+    let single = |bits: u64| f32::from_bits(u32::try_from(bits).expect("32 bits"));
+    // Of both instances of the first module, then those of the second; a start function has set the first.
+    assert_eq!(begin[..4], [77, 1, 77, 1]);
+    assert_eq!(
+        (single(begin[4]), f64::from_bits(begin[5]), begin[6]),
+        (1.5, -2.25, 0x7fa0_0001)
+    );
+    let after = globals(&run);
+    // Its sign is no part of the bits.
+    assert_eq!(after[0], 77 * 2_654_435_769 % (1 << 32));
+    assert!(
+        begin
+            .iter()
+            .zip(&after)
+            .all(|(begin, after)| begin != after),
+        "{after:?}"
+    );
+    assert_eq!(
+        (single(after[4]), f64::from_bits(after[5]), after[6]),
+        (1.875, -2.35, 0x7fa0_0002)
+    );
+    run.host.drain();
+}
+
+#[test]
+fn memory_that_was_restored_grows_to_the_same_end() {
+    for memory_bytes in [1 << 20, 16 << 20] {
+        let given = vec![Given::new("growing").memory_bytes(memory_bytes)];
+        let mut run = Run::start(given);
+        run.until(9).save().replace(5).until(60).save();
+        let says = |outcome: &Outcome| -> (i32, i32) {
+            let text = match &outcome.effects[..] {
+                [shm_protocol::agent_to_supervisor::Effect::Emit { payload, .. }] => payload,
+                other => panic!("{other:?}"),
+            };
+            let number = |at: usize| i32::from_le_bytes(text[at..at + 4].try_into().expect("four"));
+            (number(0), number(4))
+        };
+        let last = i32::try_from((memory_bytes >> 16).min(40)).expect("small");
+        for (tick, outcomes) in (1..).zip(&run.outcomes) {
+            let expected = if tick + 2 <= last {
+                (tick + 1, tick + 2)
+            } else {
+                (-1, last)
+            };
+            assert_eq!(says(&outcomes[0]), expected, "tick {tick}");
+        }
+        run.host.drain();
+    }
+}
+
+#[test]
+fn opaque_agents_run_and_are_left_out() {
+    let mut host = Host::start(&[Given::new("vector"), Given::new("counter")]);
+    let reasons: Vec<_> = host
+        .loaded
+        .iter()
+        .map(|loaded| loaded.opaque.as_deref())
+        .collect();
+    assert_eq!(
+        reasons,
+        [Some("it has a mutable global of type v128"), None]
+    );
+    assert_eq!(host.tick(1, &[0, 1])[0].status, Status::Completed);
+    let images = Images::of(host.snapshot(1, true));
+    assert_eq!(images.0.keys().collect::<Vec<_>>(), [&AgentId(1)]);
+    host.drain();
+}
+
+#[test]
+fn the_number_of_the_next_request_is_restored() {
+    let mut run = Run::start(built());
+    run.until(5).save().replace(50);
+    let next = |run: &Run| run.images.0[&AgentId(3)].rest.next_request;
+    assert_eq!(next(&run), RequestId(5));
+    run.until(6).save();
+    assert_eq!(next(&run), RequestId(6));
+    run.host.drain();
+}
+
+/// What a host says to records that are not the state of a `counter` agent. `spoil` changes good ones.
+fn refused(spoil: impl FnOnce(&mut Vec<StateRecord>)) -> String {
+    let given = Given::new("counter");
+    let mut host = Host::start(std::slice::from_ref(&given));
+    host.tick(1, &[0]);
+    let mut records = Images::of(host.snapshot(1, true)).records(2);
+    host.drain();
+    assert!(records.len() > 2);
+    spoil(&mut records);
+    let mut host = Host::start(&[given.restored()]);
+    for record in &records {
+        host.push(RESTORE, 1, record);
+    }
+    host.ask(2, vec![super::supervisor::numbered((0, Vec::new()))]);
+    host.end().expect_err("the records are wrong").to_string()
+}
+
+fn size(record: &mut StateRecord) -> &mut u64 {
+    match &mut record.life {
+        SavedLife::Running { memory_bytes, .. } => memory_bytes,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn records_that_do_not_fit_are_refused() {
+    let prefix = "agent 0 cannot be restored: ";
+    let expect = |text: &str, spoil: &dyn Fn(&mut Vec<StateRecord>)| {
+        let said = refused(spoil);
+        assert!(said.starts_with(prefix) && said.contains(text), "{said}");
+    };
+    expect(
+        "a step of tick 2 comes before the last record",
+        &|records| {
+            records.pop();
+        },
+    );
+    expect("a step of tick 2 comes before the last record", &Vec::clear);
+    expect("it does not wait for a state", &|records| {
+        let last = records.last().expect("some").clone();
+        records.push(last);
+    });
+    expect("two of its records differ", &|records| {
+        records[1].next_request.0 += 1
+    });
+    expect("two of its records differ", &|records| {
+        records[1].life = SavedLife::Halted
+    });
+    expect(
+        "a memory of 17825792 bytes, where it may have 16777216",
+        &|records| {
+            *size(&mut records[0]) = 17 << 20;
+        },
+    );
+    expect("a memory of 131073 bytes", &|records| {
+        *size(&mut records[0]) = 131_073
+    });
+    expect(
+        "a memory of 65536 bytes, where its component has",
+        &|records| {
+            *size(&mut records[0]) = 65_536;
+        },
+    );
+    expect(
+        "2 variables outside of its memory, where its component has 1",
+        &|records| {
+            if let SavedLife::Running { globals, .. } = &mut records[0].life {
+                globals.push(1);
+            }
+        },
+    );
+    expect("page 4096 is outside of its memory of", &|records| {
+        records[0].pages[1].index = 4096;
+    });
+    expect("page 4294967295 is outside of its memory of", &|records| {
+        records[0].pages[1].index = u32::MAX;
+    });
+    expect("is out of order", &|records| records[0].pages.swap(0, 1));
+    expect("is out of order", &|records| {
+        let page = records[0].pages[1].clone();
+        records[1].pages.insert(0, page);
+    });
+    expect("has 4095 bytes, where a page has 4096", &|records| {
+        records[0].pages[0].bytes.pop();
+    });
+    expect("page 0 is outside of its memory of 0 bytes", &|records| {
+        records.truncate(1);
+        records[0].life = SavedLife::Fallen;
+        let bytes = vec![1; PAGE_BYTES];
+        records[0].pages = vec![Page { index: 0, bytes }];
+    });
+}
+
+#[test]
+fn a_state_for_another_is_refused() {
+    let said = refused(|records| records[0].agent = AgentId(7));
+    assert_eq!(
+        said,
+        "a record of tick 1 is for agent 7, which this host has not loaded"
+    );
+    let mut host = Host::start(&[Given::new("counter")]);
+    let records = Images::of(host.snapshot(0, true)).records(50);
+    host.push(RESTORE, 0, &records[0]);
+    let said = host
+        .end()
+        .expect_err("it was not loaded for that")
+        .to_string();
+    assert_eq!(
+        said,
+        "agent 0 cannot be restored: it does not wait for a state"
+    );
+}
+
+#[test]
+fn a_snapshot_before_the_state_is_there_is_refused() {
+    let mut host = Host::start(&[Given::new("counter").restored()]);
+    host.push(
+        shm_protocol::agent_state::SNAPSHOT,
+        3,
+        &shm_protocol::agent_state::Snapshot { full: true },
+    );
+    let said = host.end().expect_err("too early").to_string();
+    assert!(
+        said.contains("a snapshot comes before the last record of its state"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_agent_that_cannot_be_captured_cannot_be_restored() {
+    let load =
+        std::panic::catch_unwind(|| super::supervisor::bare(&[Given::new("vector").restored()]));
+    let panicked = load.err().expect("it is refused");
+    let said = panicked.downcast_ref::<String>().expect("a text");
+    assert!(said.contains("Opaque"), "{said}");
+}
+
+#[test]
+fn what_is_emitted_after_a_restoration_is_what_would_have_been() {
+    let mut run = Run::start(vec![Given::new("counter").setting("emit_every", "1")]);
+    run.until(3).save().replace(50).until(4);
+    assert_eq!(emitted(&run.outcomes[3][0], "count"), "4");
+    run.host.drain();
+}

@@ -1,0 +1,47 @@
+//! The ways to misbehave, by their names in a fleet file.
+
+use std::str::FromStr;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Unreachable,
+    Panic,
+    Divide,
+    OutOfBounds,
+    Spin,
+    Memory,
+    Recurse,
+    Flood,
+    Large,
+    InitError,
+    Nan,
+}
+
+const NAMES: [(&str, Kind); 11] = [
+    ("unreachable", Kind::Unreachable),
+    ("panic", Kind::Panic),
+    ("divide", Kind::Divide),
+    ("out-of-bounds", Kind::OutOfBounds),
+    ("spin", Kind::Spin),
+    ("memory", Kind::Memory),
+    ("recurse", Kind::Recurse),
+    ("flood", Kind::Flood),
+    ("large", Kind::Large),
+    ("init-error", Kind::InitError),
+    ("nan", Kind::Nan),
+];
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        NAMES
+            .iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, kind)| *kind)
+            .ok_or_else(|| {
+                let names = NAMES.map(|(name, _)| name).join(", ");
+                format!("setting `what` is \"{text}\": it must be one of {names}")
+            })
+    }
+}

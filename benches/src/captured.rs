@@ -1,0 +1,137 @@
+//! A run as its journal has it: real outcomes and results to measure parts of a
+//! tick with, and to compare with what bare engines give.
+
+use crate::Trouble;
+use crate::fleets::{self, Work};
+use shm_protocol::id::HostId;
+use shm_protocol::inference_to_supervisor::Batching;
+use shm_protocol::limit;
+use shm_protocol::supervisor_to_agent::{Event, ModelPorts, Step};
+use std::fs;
+use std::path::Path;
+use supervisor::fleet::Durability;
+use supervisor::journal::JournalReader;
+use supervisor::journal::record::{RunHeader, TickRecord};
+use supervisor::rundir::RunDir;
+use supervisor::tick::{Plan, PlannedAgent, PlannedModel};
+
+/// A run as its journal has it.
+pub struct Captured {
+    /// What the run is.
+    pub header: RunHeader,
+    /// Its ticks, from the first.
+    pub records: Vec<TickRecord>,
+}
+
+impl Captured {
+    /// Runs a fleet of so many agents for so many ticks and keeps its journal in memory.
+    ///
+    /// # Errors
+    /// When it cannot be run or read.
+    pub fn new(
+        binary: &Path,
+        scratch: &Path,
+        work: Work,
+        agents: usize,
+        ticks: u64,
+    ) -> Result<Captured, Trouble> {
+        let fleet = work.fleet(scratch, agents)?;
+        let dir = scratch.join("captured");
+        fleets::finish(fleets::command(
+            binary,
+            &fleet,
+            &dir,
+            ticks,
+            Durability::Process,
+        ))?;
+        let (header, mut reader) = JournalReader::open(&RunDir::read(&dir)?)?;
+        let records = reader
+            .entries()
+            .map(|entry| Ok(entry?.record))
+            .collect::<Result<Vec<_>, Trouble>>()?;
+        fs::remove_dir_all(&dir)?;
+        Ok(Captured { header, records })
+    }
+
+    /// The steps that the fleet took in the tick at this position of [`Captured::records`].
+    #[must_use]
+    pub fn steps(&self, position: usize) -> Vec<Step> {
+        let record = &self.records[position];
+        let mut results = record.results.iter().peekable();
+        let steps = record.outcomes.iter().map(|outcome| {
+            let mut events = Vec::new();
+            while let Some(result) = results.next_if(|result| result.agent == outcome.agent) {
+                let (request, model, outcome) =
+                    (result.request, result.model, result.outcome.clone());
+                events.push(Event::Inference {
+                    request,
+                    model,
+                    outcome,
+                });
+            }
+            Step {
+                agent: outcome.agent,
+                events,
+            }
+        });
+        steps.collect()
+    }
+
+    /// The outputs of the batch whose results reached agents in the tick at this position, one row after the other.
+    #[must_use]
+    pub fn output(&self, position: usize) -> Vec<u8> {
+        let outcomes = self.records[position]
+            .results
+            .iter()
+            .flat_map(|result| result.outcome.as_ref());
+        outcomes
+            .flatten()
+            .flat_map(|tensor| &tensor.data)
+            .copied()
+            .collect()
+    }
+
+    /// The rows of the batch that was asked for in the tick at this position, each as its agent sent it.
+    pub fn rows(&self, position: usize) -> impl Iterator<Item = &[u8]> {
+        use shm_protocol::agent_to_supervisor::Effect;
+        let effects = self.records[position]
+            .outcomes
+            .iter()
+            .flat_map(|outcome| &outcome.effects);
+        effects.filter_map(|effect| match effect {
+            Effect::Submit { inputs, .. } => inputs.first().map(|tensor| tensor.data.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// What agents know of the models.
+    #[must_use]
+    pub fn ports(&self) -> Vec<ModelPorts> {
+        let models = self.header.models.iter();
+        models
+            .map(|model| ModelPorts {
+                signature: model.signature.clone(),
+                on_mismatch: model.on_mismatch,
+            })
+            .collect()
+    }
+
+    /// The plan of the run, with all agents on one host.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let agents = self.header.agents.iter().map(|agent| PlannedAgent {
+            host: HostId(0),
+            priority: agent.priority,
+            every: agent.every,
+            on_failure: agent.on_failure,
+        });
+        let models = self.header.models.iter().map(|model| PlannedModel {
+            name: model.name.clone(),
+            signature: model.signature.clone(),
+            joined: model.batching == Batching::Joined,
+            max_batch: model.max_batch,
+            latency_ticks: model.latency_ticks,
+        });
+        Plan::new(agents.collect(), models.collect(), limit::STEP_BYTES)
+    }
+}

@@ -1,0 +1,69 @@
+//! From a bare process to one that answers commands.
+
+use crate::confine;
+use crate::error::HostError;
+use shm_protocol::agent_to_supervisor::{READY, Ready};
+use shm_protocol::boot::HostArguments;
+use shm_protocol::codec;
+use shm_protocol::fault::{self, Phase};
+use shm_protocol::host_process::{Control, Inherited, Server, die_with};
+use shm_protocol::id::Tick;
+use shm_protocol::link::HostLink;
+use shm_protocol::ring::Header;
+use shm_protocol::supervisor_to_inference::Command;
+use shm_protocol::sys::SealedMap;
+
+/// What this process is born with, attached and checked.
+pub struct Host {
+    /// The rings from and to the supervisor.
+    pub link: HostLink,
+    /// The models, one after the other.
+    pub artifacts: SealedMap,
+    /// Where commands will come from.
+    pub server: Server<Command>,
+}
+
+impl Host {
+    /// Takes over what the supervisor left for this process.
+    ///
+    /// # Errors
+    /// When this process was not started by the supervisor, or its memory is not what it should be.
+    pub fn attach(arguments: &[String]) -> Result<Host, HostError> {
+        let arguments = HostArguments::parse(arguments)?;
+        let inherited = Inherited::take()?;
+        die_with(arguments.supervisor)?;
+        let server = Server::announce(inherited.hello)?;
+        let link = HostLink::attach(
+            inherited.down,
+            inherited.up,
+            inherited.bell,
+            arguments.incarnation,
+        )?;
+        fault::point(Phase::HostBorn);
+        let artifacts = SealedMap::open(inherited.artifacts).map_err(HostError::Artifacts)?;
+        Ok(Host {
+            link,
+            artifacts,
+            server,
+        })
+    }
+
+    /// Gives up what is not needed, says that this host is ready, and waits for the supervisor on this thread: the
+    /// engine is loaded and confined before there is a second one.
+    ///
+    /// # Errors
+    /// When the supervisor cannot be told, or is gone.
+    pub fn ready(
+        link: &mut HostLink,
+        server: Server<Command>,
+    ) -> Result<Control<Command>, HostError> {
+        let ready = Ready {
+            protocol: codec::VERSION,
+            confinement: confine::early(),
+        };
+        fault::point(Phase::BeforeReady);
+        link.push(&Header::new(READY, Tick::ZERO), &codec::encode(&ready))?;
+        fault::point(Phase::AfterReady);
+        Ok(server.accept()?)
+    }
+}

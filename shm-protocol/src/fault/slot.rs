@@ -1,0 +1,164 @@
+//! A fault that waits in shared memory for its point to be passed.
+//!
+//! A slot is four words. The supervisor writes the last three first and the
+//! first one last; a host reads the first, the others, and the first again. The
+//! first word has a number that is new at every arming, so that a slot which is
+//! armed again meanwhile is never taken for what it was.
+
+use super::kind::Kind;
+use super::phase::{Phase, Pin};
+use crate::id::Tick;
+use crate::ring::Memory;
+use crate::ring::layout::{FAULT_SLOT_BYTES, FAULT_SLOTS_AT, FIRED_AT};
+use std::sync::atomic::Ordering;
+
+/// Faults that can wait in a host at once.
+pub const SLOTS: usize = 8;
+
+/// Any tick.
+pub const ANY_TICK: Tick = Tick(u64::MAX);
+
+/// Any agent or model.
+pub const ANY: u32 = u32::MAX;
+
+/// What is to happen, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// The number of the rule, from 1 on.
+    pub rule: u32,
+    /// Where.
+    pub phase: Phase,
+    /// What.
+    pub kind: Kind,
+    /// In this tick, or from it on, as [`Phase::pin`] says; or in [`ANY_TICK`].
+    pub tick: Tick,
+    /// For this agent or model, as the phase says; or for [`ANY`].
+    pub subject: u32,
+    /// Milliseconds, for [`Kind::Slow`].
+    pub ms: u32,
+}
+
+impl Slot {
+    /// The word that says that the slot is armed, and is echoed once it has fired.
+    pub(super) fn mark(&self, arming: u16) -> u64 {
+        let what = u64::from(self.phase.code()) | u64::from(self.kind.code()) << 8;
+        u64::from(self.rule) | what << 32 | u64::from(arming) << 48
+    }
+
+    pub(super) fn matches(&self, phase: Phase, tick: Tick, subject: u32) -> bool {
+        let any = self.tick == ANY_TICK;
+        let in_time = match phase.pin() {
+            // What an agent does before its first tick is no step.
+            Pin::Exact => tick == self.tick || any && tick != Tick::ZERO,
+            Pin::From => tick >= self.tick || any,
+            Pin::Start => true,
+        };
+        self.phase == phase && in_time && (self.subject == ANY || self.subject == subject)
+    }
+}
+
+/// Shows the host a slot.
+pub(super) fn write<M: Memory>(down: &M, position: usize, slot: &Slot, mark: u64) {
+    let at = slot_at(position);
+    down.store_u64(at, 0, Ordering::Relaxed);
+    // So that who sees one of the words below sees at least that the slot is not what it was.
+    down.fence(Ordering::Release);
+    down.store_u64(at + 8, slot.tick.0, Ordering::Relaxed);
+    let who = u64::from(slot.subject) | u64::from(slot.ms) << 32;
+    down.store_u64(at + 16, who, Ordering::Relaxed);
+    // Release: pairs with the acquire load in `read`.
+    down.store_u64(at, mark, Ordering::Release);
+}
+
+/// Takes a slot back.
+pub(super) fn clear<M: Memory>(down: &M, position: usize) {
+    down.store_u64(slot_at(position), 0, Ordering::Release);
+}
+
+/// The slot and its mark, if it is armed and not being changed.
+#[allow(clippy::cast_possible_truncation, reason = "halves and bytes of words")]
+pub(super) fn read<M: Memory>(down: &M, position: usize) -> Option<(Slot, u64)> {
+    let at = slot_at(position);
+    let mark = down.load_u64(at, Ordering::Acquire);
+    if mark == 0 {
+        return None;
+    }
+    let tick = Tick(down.load_u64(at + 8, Ordering::Relaxed));
+    let who = down.load_u64(at + 16, Ordering::Relaxed);
+    down.fence(Ordering::Acquire);
+    if down.load_u64(at, Ordering::Relaxed) != mark {
+        return None;
+    }
+    let slot = Slot {
+        rule: mark as u32,
+        phase: Phase::from_code((mark >> 32) as u8)?,
+        kind: Kind::from_code((mark >> 40) as u8)?,
+        tick,
+        subject: who as u32,
+        ms: (who >> 32) as u32,
+    };
+    Some((slot, mark))
+}
+
+/// Says that a slot has fired.
+pub(super) fn echo<M: Memory>(up: &M, position: usize, mark: u64) {
+    // Release: what the host did before is done before the supervisor hears of the fault.
+    up.store_u64(FIRED_AT + 8 * position, mark, Ordering::Release);
+}
+
+/// The mark that a host has echoed last for a slot.
+pub(super) fn echoed<M: Memory>(up: &M, position: usize) -> u64 {
+    up.load_u64(FIRED_AT + 8 * position, Ordering::Acquire)
+}
+
+fn slot_at(position: usize) -> usize {
+    assert!(position < SLOTS, "there are only {SLOTS} slots");
+    FAULT_SLOTS_AT + FAULT_SLOT_BYTES * position
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(phase: Phase, tick: Tick, subject: u32) -> Slot {
+        Slot {
+            rule: 3,
+            phase,
+            kind: Kind::Kill,
+            tick,
+            subject,
+            ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_slot_holds_in_its_tick_or_from_it_on_as_its_phase_says() {
+        let exact = slot(Phase::BeforeStep, Tick(17), ANY);
+        let hits = [16, 17, 18].map(|tick| exact.matches(Phase::BeforeStep, Tick(tick), 0));
+        assert_eq!(hits, [false, true, false]);
+        let from = slot(Phase::BeforeBatch, Tick(17), ANY);
+        let hits = [16, 17, 18].map(|tick| from.matches(Phase::BeforeBatch, Tick(tick), 0));
+        assert_eq!(hits, [false, true, true]);
+        let start = slot(Phase::HostBorn, Tick(17), ANY);
+        assert!(start.matches(Phase::HostBorn, Tick::ZERO, 0));
+        let any = slot(Phase::BeforeStep, ANY_TICK, ANY);
+        assert!(any.matches(Phase::BeforeStep, Tick(1), 0));
+        let begins = slot(Phase::InStep, ANY_TICK, ANY);
+        assert!(!begins.matches(Phase::InStep, Tick::ZERO, 0));
+    }
+
+    #[test]
+    fn a_slot_holds_for_its_subject_and_its_phase_alone() {
+        let slot = slot(Phase::BeforeStep, Tick(1), 5);
+        assert!(slot.matches(Phase::BeforeStep, Tick(1), 5));
+        assert!(!slot.matches(Phase::BeforeStep, Tick(1), 6));
+        assert!(!slot.matches(Phase::AfterStep, Tick(1), 5));
+    }
+
+    #[test]
+    fn no_two_armings_of_a_slot_have_one_mark() {
+        let slot = slot(Phase::BeforeStep, Tick(1), 5);
+        assert_ne!(slot.mark(1), slot.mark(2));
+        assert_ne!(slot.mark(0), 0, "zero is an empty slot");
+    }
+}

@@ -1,0 +1,84 @@
+//! The supervisor's side: arms faults in a host, and hears which have fired.
+
+use super::slot::{self, SLOTS, Slot};
+use crate::sys::SharedMemory;
+
+/// The faults that wait in one incarnation of a host.
+#[derive(Debug)]
+pub struct ArmedFaults {
+    down: SharedMemory,
+    up: SharedMemory,
+    slots: [Option<Armed>; SLOTS],
+    armings: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Armed {
+    rule: u32,
+    mark: u64,
+    /// Whether it was taken back. The host may have seen it before.
+    is_withdrawn: bool,
+}
+
+impl ArmedFaults {
+    pub(crate) fn new(down: SharedMemory, up: SharedMemory) -> Self {
+        ArmedFaults {
+            down,
+            up,
+            slots: [None; SLOTS],
+            armings: 0,
+        }
+    }
+
+    /// Arms a fault. `false` while as many wait as can.
+    ///
+    /// # Panics
+    /// When the rule is number zero: our bug.
+    pub fn arm(&mut self, slot: &Slot) -> bool {
+        assert_ne!(slot.rule, 0, "rules count from 1");
+        let free = self.slots.iter().position(Option::is_none);
+        let is_withdrawn = |armed: &Option<Armed>| armed.is_some_and(|armed| armed.is_withdrawn);
+        let Some(position) = free.or_else(|| self.slots.iter().position(is_withdrawn)) else {
+            return false;
+        };
+        self.armings = self.armings.wrapping_add(1);
+        let mark = slot.mark(self.armings);
+        slot::write(&self.down, position, slot, mark);
+        self.slots[position] = Some(Armed {
+            rule: slot.rule,
+            mark,
+            is_withdrawn: false,
+        });
+        true
+    }
+
+    /// Takes a rule's faults back, if they have not fired.
+    pub fn disarm(&mut self, rule: u32) {
+        for (position, armed) in self.slots.iter_mut().enumerate() {
+            if let Some(armed) = armed.as_mut().filter(|armed| armed.rule == rule) {
+                armed.is_withdrawn = true;
+                slot::clear(&self.down, position);
+            }
+        }
+    }
+
+    /// Whether a rule waits here.
+    #[must_use]
+    pub fn is_armed(&self, rule: u32) -> bool {
+        let mut armed = self.slots.iter().flatten();
+        armed.any(|armed| armed.rule == rule && !armed.is_withdrawn)
+    }
+
+    /// A rule whose fault has fired since the last call. What the host says is believed only of what was armed.
+    #[must_use]
+    pub fn fired(&mut self) -> Option<u32> {
+        for (position, armed) in self.slots.iter_mut().enumerate() {
+            let fired = armed.take_if(|armed| slot::echoed(&self.up, position) == armed.mark);
+            if let Some(fired) = fired {
+                slot::clear(&self.down, position);
+                return Some(fired.rule);
+            }
+        }
+        None
+    }
+}

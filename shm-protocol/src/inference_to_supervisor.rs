@@ -1,0 +1,105 @@
+//! Inference host to supervisor. Everything comes up through the ring, where
+//! the supervisor copies it, then checks it, then uses it.
+//!
+//! A batch is answered by one record of kind [`OUTPUT`] for each output of its
+//! model, in the model's order, or by one record of kind [`BATCH_FAILED`].
+//! [`crate::agent_to_supervisor::Ready`] and [`crate::agent_to_supervisor::Failure`]
+//! are the same for both kinds of host.
+
+use crate::id::{BatchId, ModelId};
+use crate::tensor::Signature;
+use bincode::{Decode, Encode};
+
+/// Record kind of [`EngineReady`].
+pub const ENGINE_READY: u16 = 301;
+/// Record kind of [`ModelLoaded`].
+pub const MODEL_LOADED: u16 = 302;
+/// Record kind of an output: dtype, rank and dims in the record header, its
+/// position among the model's outputs as the subject, the batch as the correlation.
+pub const OUTPUT: u16 = 303;
+/// Record kind of [`BatchFailed`].
+pub const BATCH_FAILED: u16 = 304;
+
+/// Record kind of [`ProviderProved`].
+pub const PROVIDER_PROVED: u16 = 305;
+
+/// The engine is loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct EngineReady {
+    /// Name and version, as in `onnxruntime 1.31.1`.
+    pub engine: String,
+    /// BLAKE3 of the library file.
+    pub library_digest: [u8; 32],
+}
+
+/// What came of trying a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ProviderProved {
+    /// Its name in a fleet file.
+    pub provider: String,
+    /// Why it is no good, if it is not.
+    pub result: Result<(), String>,
+}
+
+/// How loading a model ended.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct ModelLoaded {
+    /// The model.
+    pub model: ModelId,
+    /// What was found, or why it could not be loaded, for people.
+    pub result: Result<ModelFacts, LoadRefused>,
+}
+
+/// What was found out about a model while loading it.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct ModelFacts {
+    /// Its inputs and outputs.
+    pub signature: Signature,
+    /// The provider that really runs it.
+    pub provider: String,
+    /// Providers that were asked for and refused, each with its reason.
+    pub refused: Vec<(String, String)>,
+    /// Whether several requests may go as one batch.
+    pub batching: Batching,
+}
+
+/// Whether several requests to a model may go as one batch.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Batching {
+    /// Rows of several requests may be joined along the first dimension.
+    Joined,
+    /// Every request runs alone, because the probe found this reason.
+    Alone(String),
+    /// Every request runs alone, because the fleet wants it so.
+    Unwanted,
+}
+
+impl Batching {
+    /// Why every request runs alone, if it does.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Batching::Joined => None,
+            Batching::Alone(reason) => Some(reason),
+            Batching::Unwanted => Some("the fleet says batch = false"),
+        }
+    }
+}
+
+/// Why a model could not be loaded.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct LoadRefused {
+    /// Whose fault it is.
+    pub blame: crate::agent_to_supervisor::Blame,
+    /// What happened and what to do next.
+    pub message: String,
+}
+
+/// A batch that the engine could not run.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct BatchFailed {
+    /// The batch.
+    pub batch: BatchId,
+    /// What the engine said. It becomes the result of every request of the batch.
+    pub message: String,
+}

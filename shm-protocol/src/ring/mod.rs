@@ -1,0 +1,35 @@
+//! The single-producer single-consumer ring over shared memory.
+//!
+//! A ring is a stretch of bytes that one end writes and the other reads, and two
+//! words that each end keeps for the other: how far it has consumed, and whether
+//! it sleeps. Records begin at cache lines with a header of 64 bytes whose first
+//! word, the sequence, is stored last. A reader polls the sequence at its own
+//! next position and needs nothing else from the writer; the writer asks for the
+//! reader's progress only when it believes the ring to be full.
+//!
+//! By what can be proved how:
+//!
+//! * `cursor`: positions and free space, pure, tested exhaustively;
+//! * `header`: the 64 bytes and their checks, tested with random bytes;
+//! * `writer`, `producer`, `consumer`, `bell`: the algorithm with its
+//!   orderings, generic over [`Memory`], model-checked with loom;
+//! * [`layout`]: the byte table of `docs/formats/ring.md`.
+
+mod bell;
+mod consumer;
+mod cursor;
+mod error;
+mod header;
+pub mod layout;
+mod memory;
+mod producer;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use bell::{Bell, Sleeper, Wake, ring_doorbell};
+pub use consumer::{Consumer, Peeked, SharedConsumer};
+pub use error::{PushError, RingViolation};
+pub use header::Header;
+pub use memory::Memory;
+pub use producer::{Producer, Reservation, RingTerms, SharedProducer};

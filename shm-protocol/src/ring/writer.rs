@@ -1,0 +1,247 @@
+//! Puts records into the ring: finds the place, writes header and payload, and
+//! publishes.
+//!
+//! Invariants, on which the reader relies:
+//!
+//! 1. The word at the reader's next position is not the sequence of that position
+//!    until the record there is complete. Fresh memory is zero, which no sequence
+//!    is. Later laps find old bytes, of headers or payloads; should they spell the
+//!    very sequence, staging the record *before* them clears it, and the reader
+//!    comes there only through that record.
+//! 2. Nothing between the reader's progress and the head is ever written.
+
+mod spoil;
+
+use super::cursor::{
+    Capacity, Place, is_possible_progress, payload_offset, record_bytes, sequence,
+};
+use super::error::{PushError, RingViolation};
+use super::header::{Encoded, Header, REST, Terms};
+use super::layout::{CONSUMED_AT, CONTROL_BYTES, HEADER_BYTES, PAD};
+use super::memory::Memory;
+use spoil::Points;
+use std::sync::atomic::Ordering;
+
+/// The writing end of a ring, without the waking.
+#[derive(Debug)]
+pub(super) struct Writer<M> {
+    /// The segment of this end.
+    own: M,
+    /// The segment of the reader, for its progress.
+    peer: M,
+    terms: Terms,
+    /// First position that is not written.
+    head: u64,
+    /// Position of the first record that is written but not published.
+    staged: Option<u64>,
+    /// Progress of the reader as it was last heard and found possible.
+    consumed: u64,
+    /// The points of injected faults, which only a host's ring has, and only if its supervisor said so.
+    /// Elsewhere, because they are never there when it matters how long a writer is.
+    points: Option<Box<Points>>,
+}
+
+impl<M: Memory> Writer<M> {
+    pub(super) fn new(own: M, peer: M, terms: Terms) -> Self {
+        assert_eq!(
+            own.bytes() as u64,
+            CONTROL_BYTES as u64 + terms.capacity.bytes(),
+            "the segment fits its ring"
+        );
+        Writer {
+            own,
+            peer,
+            terms,
+            head: 0,
+            staged: None,
+            consumed: 0,
+            points: None,
+        }
+    }
+
+    pub(super) fn peer(&self) -> &M {
+        &self.peer
+    }
+
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "layout asserts that a usize has 64 bits"
+    )]
+    pub(super) fn max_payload_bytes(&self) -> usize {
+        self.terms.capacity.max_payload_bytes() as usize
+    }
+
+    /// The place of a record with this header, or `None` while the ring is full.
+    #[inline]
+    pub(super) fn find_place(
+        &mut self,
+        header: &Header,
+        payload_bytes: usize,
+    ) -> Result<Option<Place>, PushError> {
+        assert_ne!(header.kind, PAD, "this kind is the ring's own");
+        if payload_bytes > self.max_payload_bytes() {
+            return Err(PushError::TooLarge {
+                bytes: payload_bytes,
+                limit: self.max_payload_bytes(),
+            });
+        }
+        if let Some((dtype, shape)) = header.tensor {
+            let expected = shape.bytes(dtype)?;
+            if expected != payload_bytes {
+                let actual = payload_bytes;
+                return Err(crate::tensor::TensorError::Length {
+                    dtype,
+                    shape,
+                    expected,
+                    actual,
+                }
+                .into());
+            }
+        }
+        let place = self.capacity().place(
+            self.head,
+            record_bytes(payload_bytes as u64, header.has_dims()),
+        );
+        if !self.capacity().has_room(place.end, self.consumed) {
+            self.hear_progress()?;
+        }
+        Ok(self
+            .capacity()
+            .has_room(place.end, self.consumed)
+            .then_some(place))
+    }
+
+    /// Whether a record of this length would fit now, with dimensions or without.
+    pub(super) fn has_space_for(&mut self, payload_bytes: usize) -> Result<bool, PushError> {
+        if payload_bytes > self.max_payload_bytes() {
+            return Err(PushError::TooLarge {
+                bytes: payload_bytes,
+                limit: self.max_payload_bytes(),
+            });
+        }
+        self.hear_progress()?;
+        let place = self
+            .capacity()
+            .place(self.head, record_bytes(payload_bytes as u64, true));
+        Ok(self.capacity().has_room(place.end, self.consumed))
+    }
+
+    /// Takes the reader's word for its progress, if it is possible.
+    #[cold]
+    fn hear_progress(&mut self) -> Result<(), RingViolation> {
+        // Acquire: pairs with the release store in `Consumer::tell_progress`, so that what the reader read is read
+        // before it is overwritten.
+        let reported = self.peer.load_u64(CONSUMED_AT, Ordering::Acquire);
+        if !is_possible_progress(reported, self.consumed, self.head) {
+            return Err(RingViolation {
+                position: reported,
+                reason: "the reader says that it is where it cannot be",
+            });
+        }
+        self.consumed = reported;
+        Ok(())
+    }
+
+    /// Offset in the segment of the payload of a record.
+    #[inline]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "layout asserts that a usize has 64 bits"
+    )]
+    pub(super) fn payload_at(&self, place: &Place, header: &Header) -> usize {
+        self.at(place.start) + payload_offset(header.has_dims()) as usize
+    }
+
+    pub(super) fn own(&self) -> &M {
+        &self.own
+    }
+
+    /// The words of a header for this ring. Made from the header once and early: passing the header itself on would
+    /// copy it from place to place.
+    #[inline]
+    pub(super) fn encode(&self, header: &Header, payload_bytes: usize) -> Encoded {
+        Encoded::new(header, self.terms.incarnation, payload_bytes as u64)
+    }
+
+    /// Whether records pass the points of injected faults.
+    #[inline]
+    pub(super) fn has_points(&self) -> bool {
+        self.points.is_some()
+    }
+
+    /// Completes a record whose payload is written, and leaves it to [`Writer::publish`].
+    #[inline]
+    pub(super) fn stage(
+        &mut self,
+        place: Place,
+        encoded: &Encoded,
+        checksum: impl FnOnce(&M) -> u32,
+    ) {
+        self.clear(place.end);
+        let checksum = self.terms.payload_checksums.then(|| checksum(&self.own));
+        if let Some(dims) = encoded.dims {
+            self.own
+                .write_words(self.at(place.start) + HEADER_BYTES, dims);
+        }
+        if place.pad_bytes > 0 {
+            let pad = Encoded::pad(place.pad_bytes, self.terms.incarnation);
+            self.put(self.head, pad.seal(None, self.head));
+        }
+        self.put(place.start, encoded.seal(checksum, place.start));
+        self.head = place.end;
+    }
+
+    /// Sees to invariant 1 for the position behind a record.
+    #[inline]
+    fn clear(&mut self, position: u64) {
+        let at = self.at(position);
+        // Almost never: a store here in vain would take the line from the reader, who is about to look at it. Relaxed:
+        // the release store in `publish` orders it, and nobody else writes here.
+        if self.own.load_u64(at, Ordering::Relaxed) == sequence(position) {
+            self.own.store_u64(at, 0, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes a header. The first one since the last publishing goes without its sequence; the reader cannot pass
+    /// it, so those behind it get theirs at once.
+    #[inline]
+    fn put(&mut self, position: u64, rest: [u64; REST]) {
+        let at = self.at(position);
+        self.own.write_words(at + 8, rest);
+        match self.staged {
+            None => self.staged = Some(position),
+            Some(_) => self
+                .own
+                .store_u64(at, sequence(position), Ordering::Relaxed),
+        }
+    }
+
+    /// Makes everything staged visible to the reader, at once.
+    #[inline]
+    pub(super) fn publish(&mut self) {
+        if self.has_points() {
+            return self.publish_with_points();
+        }
+        self.show();
+    }
+
+    #[inline]
+    fn show(&mut self) {
+        if let Some(position) = self.staged.take() {
+            // Release: pairs with the acquire load in `Consumer::find`, so that who sees the sequence sees the record,
+            // the records staged behind it, and that there is none behind the last one.
+            self.own
+                .store_u64(self.at(position), sequence(position), Ordering::Release);
+        }
+    }
+
+    #[inline]
+    fn at(&self, position: u64) -> usize {
+        CONTROL_BYTES + self.capacity().offset(position)
+    }
+
+    #[inline]
+    fn capacity(&self) -> Capacity {
+        self.terms.capacity
+    }
+}

@@ -1,0 +1,69 @@
+//! Supervisor to inference host.
+//!
+//! Commands travel over `ipc-channel`. Batches travel in the ring down: one
+//! record of kind [`RUN`], followed by one record of kind [`INPUT`] for each
+//! input of the model, whose payload the engine reads in place.
+
+use crate::boot::Extent;
+use crate::id::{BatchId, ModelId};
+use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+/// Record kind of [`Run`].
+pub const RUN: u16 = 201;
+/// Record kind of an input: dtype, rank and dims in the record header, its
+/// position among the model's inputs as the subject, the batch as the correlation.
+pub const INPUT: u16 = 202;
+
+/// A command, in the order in which a host receives them: one `Setup`, a `Load`
+/// for each model, one `Start`, then `Drain` at the end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Load the engine. Answered by [`crate::inference_to_supervisor::EngineReady`].
+    Setup(Setup),
+    /// Load a model. Answered by [`crate::inference_to_supervisor::ModelLoaded`].
+    Load(Load),
+    /// Try a provider on a graph of the host's own. Answered by [`crate::inference_to_supervisor::ProviderProved`].
+    Prove(String),
+    /// Nothing more will be loaded: take batches from the ring.
+    Start,
+    /// Finish what is in the ring and exit with code 0.
+    Drain,
+}
+
+/// Which engine, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setup {
+    /// A library to use instead of the embedded one, as an absolute path.
+    pub library: Option<String>,
+    /// Threads inside one operator. A fixed number, because it may change bits.
+    pub intra_threads: u32,
+}
+
+/// One model to load.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// The model.
+    pub model: ModelId,
+    /// Its name in the fleet file, for messages.
+    pub name: String,
+    /// The ONNX file in the artifact memory.
+    pub artifact: Extent,
+    /// Providers to try, in order, as in `["cuda", "cpu"]`.
+    pub providers: Vec<String>,
+    /// Whether anything but the first provider is a refusal.
+    pub strict_providers: bool,
+    /// Whether several requests may go as one batch, if the probe finds that no bit depends on it.
+    pub may_batch: bool,
+}
+
+/// The head of a batch.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Run {
+    /// The batch.
+    pub batch: BatchId,
+    /// The model.
+    pub model: ModelId,
+    /// How many records of kind [`INPUT`] follow.
+    pub inputs: u32,
+}

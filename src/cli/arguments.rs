@@ -1,0 +1,299 @@
+//! What can be said on the command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use tracing_subscriber::filter::LevelFilter;
+
+/// A local-first, deterministic multi-agent runtime.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lockstep",
+    version,
+    about,
+    after_help = "Exit codes: 0 fine; 1 the answer is no; 2 bad input; 3 a strict demand is not met; 4 run directory in use; 70 a bug of ours."
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+    /// Say more on standard error; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+impl Arguments {
+    pub(super) fn log_level(&self) -> LevelFilter {
+        match self.verbose {
+            0 => LevelFilter::WARN,
+            1 => LevelFilter::INFO,
+            2 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run an embedded fleet with real agents and a real model; needs no file.
+    Demo(Demo),
+    /// Run a fleet.
+    Run(Run),
+    /// Go on with a run that was killed or stopped.
+    Resume(Resume),
+    /// Re-execute a run and compare it tick by tick.
+    Replay(Replay),
+    /// Check a journal without executing anything.
+    Verify(Verify),
+    /// Show what happened in a run.
+    Inspect(Inspect),
+    /// Name the first difference between two runs.
+    Diff(Diff),
+    /// Run a fleet with injected faults and compare it with the fault-free run.
+    Chaos(Chaos),
+    /// Run a model once on arrays from files.
+    Infer(Infer),
+    /// Say what is wrong with a fleet.
+    Check(Check),
+    /// Say what this machine offers.
+    Doctor(Doctor),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Infer {
+    /// The ONNX file.
+    #[arg(value_name = "MODEL")]
+    pub(super) model: PathBuf,
+    /// An array for an input of the model, as numpy.save writes it. Without any, the model's inputs and outputs are shown.
+    #[arg(long = "input", value_name = "NAME=FILE.npy", value_parser = named_file)]
+    pub(super) inputs: Vec<(String, PathBuf)>,
+    /// Where the outputs are put, each as NAME.npy; what is there under these names is replaced.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Providers to try, in order, as in cuda,cpu; `lockstep doctor` shows which there are.
+    #[arg(long = "provider", value_name = "P", value_delimiter = ',')]
+    pub(super) providers: Vec<String>,
+    /// Refuse anything but the first provider.
+    #[arg(long)]
+    pub(super) strict_providers: bool,
+    /// Threads inside one operator. A number of its own may give bits of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(super) intra_threads: u32,
+    /// Most MiB of one input or output. Four times as much memory is taken for each direction.
+    #[arg(long, value_name = "MIB", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(super) tensor_mib: u32,
+    /// How long the model may take to load, and to run.
+    #[arg(long, value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
+    pub(super) deadline_ms: u64,
+    /// End with one JSON object on standard output.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A name and a file, as in `x=array.npy`. The first `=` is between them.
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text
+        .split_once('=')
+        .ok_or_else(|| "write it as NAME=FILE.npy, as in x=image.npy".to_owned())?;
+    Ok((name.to_owned(), PathBuf::from(file)))
+}
+
+/// What `demo` and `run` have in common.
+#[derive(Debug, Args)]
+pub(super) struct Launching {
+    /// Where the run is kept; a new directory below `runs/` without it.
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+    /// Ticks to run.
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(super) ticks: Option<u64>,
+    /// Seed of all randomness, in place of the fleet's.
+    #[arg(long, value_name = "S", value_parser = seed, allow_negative_numbers = true)]
+    pub(super) seed: Option<u64>,
+    /// Agent-host processes, in place of the fleet's. No outcome depends on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub(super) hosts: Option<u32>,
+    /// When a tick counts as kept, in place of the fleet's: process, batch or sync.
+    #[arg(long, value_name = "LEVEL", value_parser = durability)]
+    pub(super) durability: Option<supervisor::fleet::Durability>,
+    /// A plan of faults to inject, beside those of the fleet file; see docs/faults.md.
+    #[arg(long, value_name = "PLAN")]
+    pub(super) faults: Option<PathBuf>,
+    /// Leave out the faults of the fleet file.
+    #[arg(long)]
+    pub(super) without_faults: bool,
+    /// Milliseconds until a host that has not answered counts as hung, in place of the fleet's.
+    #[arg(long, value_name = "MS", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(super) deadline_ms: Option<u64>,
+    /// Milliseconds until a new host that says nothing counts as hung, in place of the fleet's.
+    #[arg(long, value_name = "MS", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(super) ready_ms: Option<u64>,
+    /// Refuse to run on anything but each model's first provider.
+    #[arg(long)]
+    pub(super) strict_providers: bool,
+    /// End standard output with one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+fn at_least_one(text: &str) -> Result<u64, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "it is a whole number of at least 1".to_owned())
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("it is a whole number from 0 to {}", u64::MAX))
+}
+
+fn durability(text: &str) -> Result<supervisor::fleet::Durability, String> {
+    use supervisor::fleet::Durability;
+    match text {
+        "process" => Ok(Durability::Process),
+        "batch" => Ok(Durability::Batch),
+        "sync" => Ok(Durability::Sync),
+        _ => Err("it is one of process, batch and sync".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// Cart-poles to balance. The referee's report of more would be over the size of an output.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_000), allow_negative_numbers = true)]
+    pub(super) agents: u32,
+    #[command(flatten)]
+    pub(super) launching: Launching,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The fleet file.
+    pub(super) fleet: PathBuf,
+    #[command(flatten)]
+    pub(super) launching: Launching,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Resume {
+    /// The run.
+    pub(super) dir: PathBuf,
+    /// Ticks of the whole run, in place of those that it was launched with.
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(super) ticks: Option<u64>,
+    /// Leave checkpoints aside and execute every tick again.
+    #[arg(long)]
+    pub(super) from_genesis: bool,
+    /// End standard output with one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Chaos {
+    /// The fleet file, or `demo` for the embedded fleet with 8 poles.
+    pub(super) fleet: Option<String>,
+    /// Faults to inject.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(super) faults: u64,
+    /// Seed of the faults.
+    #[arg(long, value_name = "S", default_value_t = 1, value_parser = seed, allow_negative_numbers = true)]
+    pub(super) seed: u64,
+    /// Ticks of each run; 300 without it.
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(super) ticks: Option<u64>,
+    /// Agent-host processes, in place of the fleet's.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub(super) hosts: Option<u32>,
+    /// Inject what this plan says, and nothing else. The faults of the fleet file are left out in any case.
+    #[arg(long, value_name = "PLAN", conflicts_with_all = ["faults", "kinds"])]
+    pub(super) plan: Option<PathBuf>,
+    /// Inject these kinds of faults alone.
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = fault_kind)]
+    pub(super) kinds: Vec<shm_protocol::fault::Kind>,
+    /// Milliseconds until a host that has not answered counts as hung.
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(super) deadline_ms: u64,
+    /// Keep all runs here.
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+    /// Compare with this run instead of one without faults.
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(super) reference: Option<PathBuf>,
+    /// Say at which points which faults can be injected, and do nothing else.
+    #[arg(long)]
+    pub(super) phases: bool,
+    /// End standard output with one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+fn fault_kind(text: &str) -> Result<shm_protocol::fault::Kind, String> {
+    use shm_protocol::fault::Kind;
+    Kind::from_name(text).ok_or_else(|| {
+        let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        format!("it is one of {}", names.join(", "))
+    })
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Replay {
+    /// The run.
+    pub(super) dir: PathBuf,
+    /// Run the models again instead of taking their results from the journal.
+    #[arg(long)]
+    pub(super) reinfer: bool,
+    /// End standard output with one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    /// The run.
+    pub(super) dir: PathBuf,
+    /// End standard output with one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// The run.
+    pub(super) dir: PathBuf,
+    /// One tick instead of the whole run.
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) tick: Option<u64>,
+    /// One agent instead of all, by name.
+    #[arg(long, value_name = "A")]
+    pub(super) agent: Option<String>,
+    /// End standard output with one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Diff {
+    /// The one run.
+    pub(super) left: PathBuf,
+    /// The other run.
+    pub(super) right: PathBuf,
+    /// End standard output with one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The fleet file.
+    pub(super) fleet: PathBuf,
+    /// End standard output with one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// End standard output with one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+}

@@ -1,0 +1,260 @@
+//! What one supervisor has written down: whether it makes sense, and how long
+//! recoveries took after which fault.
+
+use shm_protocol::fault::Kind;
+use shm_protocol::id::{HostId, Incarnation};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use supervisor::rundir::Event;
+use supervisor::rundir::events::INFERENCE;
+
+/// The role under which a supervisor that goes on is listed.
+pub(super) const SUPERVISOR: &str = "supervisor";
+
+/// What is said of a recovery of which no fault is known.
+const NO_FAULT: &str = "no fault";
+
+/// One recovery.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Recovery {
+    /// What came back.
+    pub(super) role: String,
+    /// The kind of the fault that it came back from.
+    pub(super) kind: String,
+    /// How long it took.
+    pub(super) ms: f64,
+}
+
+/// What in the events of one supervisor must not be: an incarnation is lost once, a host comes back once for each time
+/// that it was away, and never as an incarnation that was lost.
+pub(super) fn contradictions(events: &[Event]) -> Vec<String> {
+    let mut dead: BTreeSet<Incarnation> = BTreeSet::new();
+    let mut away: BTreeSet<HostId> = BTreeSet::new();
+    let mut found = Vec::new();
+    for event in events {
+        match event {
+            Event::HostLost {
+                host, incarnation, ..
+            } => {
+                if !dead.insert(*incarnation) {
+                    found.push(format!(
+                        "incarnation {incarnation} of host {host} was lost twice"
+                    ));
+                }
+                away.insert(*host);
+            }
+            Event::HostRestored {
+                host, incarnation, ..
+            } => {
+                if !away.remove(host) {
+                    found.push(format!("host {host} came back and was not away"));
+                }
+                if dead.contains(incarnation) {
+                    found.push(format!(
+                        "host {host} came back as incarnation {incarnation}, which was lost"
+                    ));
+                }
+            }
+            Event::Unreadable { line, reason } => {
+                found.push(format!("line {line} of the events: {reason}"));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Hosts that were lost in the events of one supervisor beyond the faults that end one: deadlines that were missed
+/// without a fault, or losses that drew others after them.
+pub(super) fn unexplained(events: &[Event]) -> u64 {
+    let faults = fired(events).filter(|kind| ends_host(*kind)).count();
+    losses(events).saturating_sub(faults) as u64
+}
+
+/// How many hosts were lost.
+pub(super) fn losses(events: &[Event]) -> usize {
+    let is_loss = |event: &&Event| matches!(event, Event::HostLost { .. });
+    events.iter().filter(is_loss).count()
+}
+
+/// The kinds that fired.
+pub(super) fn fired(events: &[Event]) -> impl Iterator<Item = Kind> {
+    events.iter().filter_map(|event| match event {
+        Event::FaultFired { kind, .. } => Kind::from_name(kind),
+        _ => None,
+    })
+}
+
+fn ends_host(kind: Kind) -> bool {
+    kind != Kind::Slow && kind != Kind::SupervisorKill && !kind.is_of_disk()
+}
+
+/// Every recovery in the events of one supervisor, with the fault before it; `ended` is what ended the supervisor
+/// before.
+///
+/// Events do not say which fault a host was lost to: it is the oldest one for its role that nobody was lost to yet. Of
+/// two hosts that are lost in one moment, each may stand for the other.
+pub(super) fn recoveries(events: &[Event], ended: Option<Kind>) -> Vec<Recovery> {
+    let mut waiting: BTreeMap<bool, VecDeque<String>> = BTreeMap::new();
+    let mut lost_to: BTreeMap<HostId, String> = BTreeMap::new();
+    let mut found = Vec::new();
+    for event in events {
+        match event {
+            Event::FaultFired { kind, target, .. }
+                if Kind::from_name(kind).is_some_and(ends_host) =>
+            {
+                let of_inference = is_of_inference(target);
+                waiting
+                    .entry(of_inference)
+                    .or_default()
+                    .push_back(kind.clone());
+            }
+            Event::HostLost { host, role, .. } => {
+                let kind = waiting
+                    .get_mut(&(role == INFERENCE))
+                    .and_then(VecDeque::pop_front)
+                    .unwrap_or_else(|| NO_FAULT.to_owned());
+                // Who is lost again on the way back is told of once, from its first loss on.
+                lost_to.entry(*host).or_insert(kind);
+            }
+            Event::HostRestored { host, role, ms, .. } => found.push(Recovery {
+                role: role.clone(),
+                kind: lost_to.remove(host).unwrap_or_else(|| NO_FAULT.to_owned()),
+                ms: *ms,
+            }),
+            Event::Resumed { ms, .. } => found.push(Recovery {
+                role: SUPERVISOR.to_owned(),
+                kind: ended.map_or(NO_FAULT, Kind::name).to_owned(),
+                ms: *ms,
+            }),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// By the words that events have for targets.
+fn is_of_inference(target: &str) -> bool {
+    target.starts_with("model") || target == "the inference host"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shm_protocol::id::Tick;
+    use supervisor::rundir::events::AGENTS;
+
+    fn fault(kind: &str, target: &str) -> Event {
+        Event::FaultFired {
+            rule: 1,
+            kind: kind.to_owned(),
+            phase: "before-step".to_owned(),
+            tick: Tick(1),
+            target: target.to_owned(),
+        }
+    }
+
+    fn lost(host: u32, role: &str, incarnation: u32) -> Event {
+        Event::HostLost {
+            host: HostId(host),
+            role: role.to_owned(),
+            incarnation: Incarnation(incarnation),
+            tick: Tick(1),
+            cause: String::new(),
+        }
+    }
+
+    fn back(host: u32, role: &str, incarnation: u32, ms: f64) -> Event {
+        Event::HostRestored {
+            host: HostId(host),
+            role: role.to_owned(),
+            incarnation: Incarnation(incarnation),
+            tick: Tick(1),
+            checkpoint: None,
+            redone: 0,
+            ms,
+            cause: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_lost_twice_on_its_way_and_comes_back_once_is_fine() {
+        let events = [
+            lost(0, AGENTS, 1),
+            lost(0, AGENTS, 2),
+            back(0, AGENTS, 3, 1.0),
+        ];
+        assert_eq!(contradictions(&events), Vec::<String>::new());
+        // A loss just before the end of the run or of the supervisor.
+        assert_eq!(contradictions(&events[..2]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_must_not_be_is_named() {
+        let said = |events: &[Event]| contradictions(events).join("; ");
+        assert!(said(&[lost(0, AGENTS, 1), lost(0, AGENTS, 1)]).contains("lost twice"));
+        assert!(said(&[back(0, AGENTS, 2, 1.0)]).contains("not away"));
+        let twice = [
+            lost(0, AGENTS, 1),
+            back(0, AGENTS, 2, 1.0),
+            back(0, AGENTS, 2, 1.0),
+        ];
+        assert!(said(&twice).contains("not away"));
+        let dead = [lost(0, AGENTS, 1), back(0, AGENTS, 1, 1.0)];
+        assert!(said(&dead).contains("incarnation 1, which was lost"));
+        let unreadable = Event::Unreadable {
+            line: 3,
+            reason: "why".to_owned(),
+        };
+        assert!(said(&[unreadable]).contains("line 3"));
+    }
+
+    #[test]
+    fn a_loss_without_a_fault_is_counted() {
+        let events = [
+            fault("kill", "agent `a`"),
+            fault("slow", "agent `a`"),
+            lost(0, AGENTS, 1),
+            lost(1, AGENTS, 2),
+        ];
+        assert_eq!(unexplained(&events), 1);
+        assert_eq!(unexplained(&events[..3]), 0);
+    }
+
+    #[test]
+    fn a_recovery_belongs_to_the_fault_of_its_role() {
+        let events = [
+            fault("kill", "agent `a`"),
+            fault("abort", "the inference host"),
+            lost(1, INFERENCE, 2),
+            lost(0, AGENTS, 1),
+            back(0, AGENTS, 3, 5.0),
+            back(1, INFERENCE, 4, 6.0),
+        ];
+        let kinds: Vec<(String, String)> = recoveries(&events, None)
+            .into_iter()
+            .map(|recovery| (recovery.role, recovery.kind))
+            .collect();
+        let text = |text: &str| text.to_owned();
+        assert_eq!(
+            kinds,
+            [
+                (text(AGENTS), text("kill")),
+                (text(INFERENCE), text("abort"))
+            ]
+        );
+    }
+
+    #[test]
+    fn a_run_that_goes_on_has_come_back_from_what_ended_it() {
+        let resumed = Event::Resumed {
+            tick: Tick(4),
+            checkpoint: None,
+            cut_bytes: 0,
+            redone: 4,
+            ms: 7.5,
+        };
+        let found = recoveries(&[resumed], Some(Kind::SupervisorKill));
+        assert_eq!(found[0].role, SUPERVISOR);
+        assert_eq!(found[0].kind, "supervisor-kill");
+    }
+}

@@ -1,0 +1,117 @@
+//! What a process must not leave behind: hosts, named memory, temporary files.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long hosts may live after their supervisor.
+const AFTERMATH: Duration = Duration::from_millis(100);
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Where named memory is.
+const NAMED: &str = "/dev/shm";
+
+/// What was there before a process began, so that it is not blamed for it.
+#[derive(Debug)]
+pub(super) struct Before {
+    named: BTreeSet<String>,
+}
+
+impl Before {
+    /// What is there now.
+    pub(super) fn look() -> Before {
+        Before {
+            named: names_in(Path::new(NAMED)).collect(),
+        }
+    }
+
+    /// What a process that has just ended has left. Its temporary files are in `temporary`; none is named for a process
+    /// that could not take them away, because it was killed.
+    pub(super) fn left_by(&self, supervisor: u32, temporary: Option<&Path>) -> Vec<String> {
+        let hosts = outliving(supervisor);
+        let files = temporary
+            .into_iter()
+            .flat_map(names_in)
+            .map(|name| format!("temporary file {name}"));
+        let named = names_in(Path::new(NAMED))
+            .filter(|name| name.contains("lockstep") && !self.named.contains(name))
+            .map(|name| format!("named memory {name}"));
+        hosts.into_iter().chain(files).chain(named).collect()
+    }
+}
+
+/// Hosts that outlive their supervisor for longer than they may.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "how long a process lives is what is measured"
+)]
+fn outliving(supervisor: u32) -> Vec<String> {
+    let began = Instant::now();
+    loop {
+        let alive = hosts_of(supervisor);
+        if alive.is_empty() || began.elapsed() > AFTERMATH {
+            return alive;
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Processes whose arguments say that they serve this supervisor.
+fn hosts_of(supervisor: u32) -> Vec<String> {
+    let supervisor = supervisor.to_string();
+    names_in(Path::new("/proc"))
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+        .filter_map(|process| {
+            let line = fs::read(Path::new("/proc").join(&process).join("cmdline")).ok()?;
+            let mut words = line.split(|byte| *byte == 0);
+            let has_role = words.clone().any(|word| word.starts_with(b"role:"));
+            (has_role && words.any(|word| word == supervisor.as_bytes()))
+                .then(|| format!("process {process}"))
+        })
+        .collect()
+}
+
+/// The names in a folder; none if there is no such folder.
+pub(super) fn names_in(folder: &Path) -> impl Iterator<Item = String> + use<> {
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn files_and_hosts_that_are_left_are_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let before = Before::look();
+        // No process has this number, and so no host.
+        let nobody = u32::MAX;
+        let left = || before.left_by(nobody, Some(folder.path()));
+        assert_eq!(left(), Vec::<String>::new());
+        fs::write(folder.path().join("socket"), "").expect("a file");
+        assert_eq!(left(), ["temporary file socket"]);
+        // Something that looks like a host of that supervisor and does not end.
+        let mut host = Command::new("sh")
+            .args(["-c", "sleep 60; true", "role:agent-host", "4294967295"])
+            .spawn()
+            .expect("a process");
+        // A new program's arguments can be read only a moment after it is there.
+        let arguments = format!("/proc/{}/cmdline", host.id());
+        while fs::read(&arguments).expect("it does not end").is_empty() {
+            thread::yield_now();
+        }
+        let left = before.left_by(nobody, None);
+        host.kill().expect("it is ours");
+        host.wait().expect("it is ours");
+        assert_eq!(left, [format!("process {}", host.id())]);
+    }
+}

@@ -1,0 +1,30 @@
+//! `lockstep chaos --phases`.
+
+use crate::cli::edge::Trouble;
+use crate::cli::output::line;
+use shm_protocol::fault::{Kind, Phase};
+
+/// Says every point at which faults can be injected, and which.
+pub(super) fn list() -> Result<(), Trouble> {
+    for phase in Phase::ALL {
+        let kinds: Vec<&str> = Kind::ALL
+            .iter()
+            .filter(|kind| kind.fits(*phase))
+            .map(|kind| kind.name())
+            .collect();
+        line(format!("{:<26} {}", phase.name(), phase.what()))?;
+        let processes: Vec<&str> = phase
+            .processes()
+            .iter()
+            .map(|process| process.name())
+            .collect();
+        line(format!(
+            "{:<26} in {}, passed by the {}: {}",
+            "",
+            phase.place(),
+            processes.join(" and the "),
+            kinds.join(", ")
+        ))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! What a campaign did, and what came of it.
+
+use super::history::{self, Recovery};
+use super::life::Lived;
+use super::matrix::Matrix;
+use crate::cli::edge::{Done, Trouble};
+use crate::cli::output::{counted, line};
+use serde_json::{Value, json};
+use shm_protocol::id::Tick;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use supervisor::faults::Plan;
+use supervisor::journal::inspect::Summary;
+use supervisor::journal::record::RunHeader;
+use supervisor::journal::{self, JournalReader, hex};
+use supervisor::rundir::{Event, RunDir};
+
+/// Most findings that are told one by one; they are often the same.
+const FINDINGS_TOLD: usize = 20;
+
+/// What a campaign did, and what came of it.
+pub(super) struct Report {
+    header: RunHeader,
+    reference_chain: String,
+    /// Of the reference: ticks, steps, and requests of inference.
+    ticks: u64,
+    steps: u64,
+    inferences: u64,
+    matrix: Matrix,
+    recoveries: Vec<Recovery>,
+    /// Hosts that were lost without a fault.
+    unexplained: u64,
+    lives: u64,
+    runs: u64,
+    verdicts: Vec<(Tick, String)>,
+    findings: Vec<String>,
+    divergence: Option<Vec<String>>,
+    chain: String,
+    run_dir: PathBuf,
+    pub(super) is_stopped: bool,
+    pub(super) wall: Duration,
+}
+
+impl Report {
+    pub(super) fn begin(reference: &Path, folder: PathBuf) -> Result<Report, Trouble> {
+        let run = RunDir::read(reference)?;
+        let (header, mut reader) = JournalReader::open(&run)?;
+        let summary = Summary::read(&header, &mut reader)?;
+        let reference_chain = hex(&journal::verify(&run)?.chain).to_string();
+        Ok(Report {
+            header,
+            chain: reference_chain.clone(),
+            reference_chain,
+            ticks: summary.ticks,
+            steps: summary.agents.iter().map(|agent| agent.steps).sum(),
+            inferences: summary.agents.iter().map(|agent| agent.requests).sum(),
+            matrix: Matrix::default(),
+            recoveries: Vec::new(),
+            unexplained: 0,
+            lives: 0,
+            runs: 0,
+            verdicts: Vec::new(),
+            findings: Vec::new(),
+            divergence: None,
+            run_dir: folder,
+            is_stopped: false,
+            wall: Duration::ZERO,
+        })
+    }
+
+    /// Takes in what came of a run.
+    pub(super) fn take(&mut self, plan: &Plan, lived: &Lived) {
+        self.runs += 1;
+        self.lives += lived.lives.len() as u64;
+        self.findings.extend(lived.findings.iter().cloned());
+        if let Ok(verified) = RunDir::read(&lived.dir)
+            .map_err(Trouble::from)
+            .and_then(|run| Ok(journal::verify(&run)?))
+        {
+            self.chain = hex(&verified.chain).to_string();
+        }
+        self.matrix.plan(plan);
+        for event in lived.events() {
+            self.matrix.take(event);
+            if let Event::Verdict { tick, text } = event {
+                self.verdicts.push((*tick, text.clone()));
+            }
+        }
+        for life in &lived.lives {
+            self.unexplained += history::unexplained(&life.events);
+            self.recoveries
+                .extend(history::recoveries(&life.events, life.after));
+        }
+    }
+
+    /// A run says something else than the reference.
+    pub(super) fn diverged(&mut self, explained: Vec<String>) {
+        self.divergence = Some(explained);
+    }
+
+    /// Says on standard error how far it is.
+    pub(super) fn show(&self, run: usize, of: usize) {
+        let (faults, restarts) = (self.matrix.injected(), self.restarts());
+        // Who has closed standard error does not want to know.
+        let _ = writeln!(
+            std::io::stderr(),
+            "run {run} of {of}: {faults} faults injected, {restarts} restarts"
+        );
+    }
+
+    /// Hosts that came back.
+    fn restarts(&self) -> u64 {
+        let of_hosts = |recovery: &&Recovery| recovery.role != history::SUPERVISOR;
+        self.recoveries.iter().filter(of_hosts).count() as u64
+    }
+
+    /// Milliseconds of recoveries, by role, and by role and kind.
+    fn times(&self, of: impl Fn(&Recovery) -> String) -> BTreeMap<String, Vec<f64>> {
+        let mut times: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for recovery in &self.recoveries {
+            times.entry(of(recovery)).or_default().push(recovery.ms);
+        }
+        times
+    }
+
+    fn by_role(&self) -> BTreeMap<String, Vec<f64>> {
+        self.times(|recovery| recovery.role.clone())
+    }
+
+    fn by_kind(&self) -> BTreeMap<String, Vec<f64>> {
+        self.times(|recovery| format!("{} after {}", recovery.role, recovery.kind))
+    }
+
+    /// Says what there is to say.
+    pub(super) fn tell(&self, as_json: bool) -> Result<Done, Trouble> {
+        self.matrix.lines().into_iter().try_for_each(line)?;
+        for (what, times) in self.by_kind().iter().chain(&self.by_role()) {
+            let [middle, high, most] = quantiles(times);
+            line(format!(
+                "recovery    {what}: {} times, p50 {middle:.1} ms, p99 {high:.1} ms, longest {most:.1} ms",
+                times.len()
+            ))?;
+        }
+        line(format!(
+            "injected    {} in {}, {} not reached; {}, {}, {} in {:.1} s",
+            counted(self.matrix.injected(), "fault"),
+            counted(self.runs, "run"),
+            self.matrix.not_reached(),
+            counted(self.lives, "supervisor"),
+            counted(self.restarts(), "restart"),
+            counted(self.verdicts.len() as u64, "verdict"),
+            self.wall.as_secs_f64()
+        ))?;
+        if self.unexplained > 0 {
+            line(format!(
+                "noticed     {} lost and no fault was injected for it: the machine is too busy for the deadline \
+                 (raise --deadline-ms), or one loss draws others after it",
+                counted(self.unexplained, "host")
+            ))?;
+        }
+        self.tell_outcome()?;
+        if as_json {
+            line(self.json())?;
+        }
+        let is_fine = self.divergence.is_none() && self.findings.is_empty();
+        Ok(if is_fine { Done::Fine } else { Done::No })
+    }
+
+    /// Whether anything is wrong.
+    fn tell_outcome(&self) -> Result<(), Trouble> {
+        for finding in self.findings.iter().take(FINDINGS_TOLD) {
+            line(format!("found       {finding}"))?;
+        }
+        if self.findings.len() > FINDINGS_TOLD {
+            let more = self.findings.len() - FINDINGS_TOLD;
+            line(format!("found       {more} more like these"))?;
+        }
+        for (tick, text) in &self.verdicts {
+            line(format!("verdict     tick {tick}: {text}"))?;
+        }
+        line(format!("reference   {}", self.reference_chain))?;
+        if self.runs > 0 {
+            line(format!("with faults {}", self.chain))?;
+        }
+        match &self.divergence {
+            Some(explained) => {
+                line("diverged    left is the reference, right the run with faults")?;
+                explained.iter().try_for_each(line)
+            }
+            None if self.is_stopped => line(format!(
+                "stopped     {} up to here agree with the reference",
+                counted(self.runs, "run")
+            )),
+            None if self.verdicts.is_empty() => {
+                line("agrees      every tick of every run, byte for byte")
+            }
+            None => line("agrees      every tick of every run with its replay, byte for byte"),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let (ticks, steps) = (self.ticks * self.runs, self.steps * self.runs);
+        let seconds = self.wall.as_secs_f64();
+        let all: Vec<f64> = self.recoveries.iter().map(|recovery| recovery.ms).collect();
+        let told = |times: BTreeMap<String, Vec<f64>>| -> BTreeMap<String, Value> {
+            let told = |(what, times): (String, Vec<f64>)| (what, times_json(&times));
+            times.into_iter().map(told).collect()
+        };
+        let mut json = json!({
+            "ticks": ticks,
+            "agents": self.header.agents.len(),
+            "steps": steps,
+            "inferences": self.inferences * self.runs,
+            "chain": self.chain,
+            "reference_chain": self.reference_chain,
+            "wall_s": seconds,
+            "ticks_per_s": rate(ticks, seconds),
+            "steps_per_s": rate(steps, seconds),
+            "engine": self.header.engine.as_ref().map(|engine| &engine.name),
+            "provider": self.header.models.first().map(|model| &model.provider),
+            "restarts": self.restarts(),
+            "runs": self.runs,
+            "launches": self.lives,
+            "losses_unexplained": self.unexplained,
+            "verdicts": self.verdicts.iter().map(|(tick, text)| json!({ "tick": tick.0, "text": text })).collect::<Vec<_>>(),
+            "run_dir": self.run_dir.to_string_lossy(),
+            "diverged": self.divergence.is_some(),
+            "findings": self.findings,
+            "stopped": self.is_stopped,
+            "recovery_ms": times_json(&all),
+            "recovery_ms_by_role": told(self.by_role()),
+            "recovery_ms_by_kind": told(self.by_kind()),
+        });
+        if let (Value::Object(json), Value::Object(matrix)) = (&mut json, self.matrix.json()) {
+            json.extend(matrix);
+        }
+        json
+    }
+}
+
+fn times_json(times: &[f64]) -> Value {
+    let [middle, high, most] = quantiles(times);
+    json!({ "p50": middle, "p99": high, "max": most, "times": times.len() })
+}
+
+fn quantiles(times: &[f64]) -> [f64; 3] {
+    [0.5, 0.99, 1.0].map(|part| quantile(times, part))
+}
+
+/// The value below which this part of all values lies; zero without any.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a position in a list of at most some thousand"
+)]
+fn quantile(times: &[f64], part: f64) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let position = (sorted.len() as f64 * part).ceil() as usize;
+    sorted
+        .get(position.saturating_sub(1))
+        .copied()
+        .unwrap_or_default()
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+fn rate(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 {
+        count as f64 / seconds
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::float_cmp, reason = "values are chosen and not computed")]
+    fn quantiles_are_values_that_were_there() {
+        let times: Vec<f64> = (1..=200).map(f64::from).collect();
+        assert_eq!(quantiles(&times), [100.0, 198.0, 200.0]);
+        assert_eq!(quantiles(&[7.0]), [7.0; 3]);
+        assert_eq!(quantiles(&[]), [0.0; 3]);
+    }
+}

@@ -1,0 +1,96 @@
+//! The fewest rules of a plan that still show what the whole plan showed
+//! (delta debugging: Zeller and Hildebrandt, 2002).
+
+use crate::cli::edge::Trouble;
+use supervisor::faults::Plan;
+
+/// Most times that a smaller plan is tried.
+const MOST_TRIES: usize = 100;
+
+/// Leaves out rules as long as `shows` holds for what is left. When it says nothing, no more is tried.
+pub(super) fn shrink(
+    plan: &Plan,
+    mut shows: impl FnMut(&Plan) -> Result<Option<bool>, Trouble>,
+) -> Result<Plan, Trouble> {
+    let mut smallest = plan.clone();
+    let (mut parts, mut tries) = (2, 0);
+    while smallest.rules.len() > 1 && tries < MOST_TRIES {
+        let part = smallest.rules.len().div_ceil(parts);
+        let mut found = None;
+        for start in (0..smallest.rules.len()).step_by(part) {
+            let end = (start + part).min(smallest.rules.len());
+            let mut rules = smallest.rules.clone();
+            rules.drain(start..end);
+            let without = Plan { rules };
+            tries += 1;
+            match shows(&without)? {
+                None => return Ok(smallest),
+                Some(false) => {}
+                Some(true) => {
+                    found = Some(without);
+                    break;
+                }
+            }
+        }
+        match found {
+            Some(without) => {
+                smallest = without;
+                parts = parts.saturating_sub(1).max(2);
+            }
+            None if part == 1 => break,
+            None => parts = (parts * 2).min(smallest.rules.len()),
+        }
+    }
+    Ok(smallest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shm_protocol::fault::{Kind, Phase};
+    use shm_protocol::id::Tick;
+    use supervisor::faults::{Rule, Target};
+
+    fn plan(ticks: impl Iterator<Item = u64>) -> Plan {
+        let rule = |tick| Rule {
+            tick: Some(Tick(tick)),
+            ..Rule::new(Phase::BeforeStep, Kind::Kill, Target::Any)
+        };
+        Plan {
+            rules: ticks.map(rule).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_needed_is_left_out() {
+        let needed = [Some(Tick(7)), Some(Tick(33))];
+        let shows = |plan: &Plan| {
+            Ok(Some(needed.iter().all(|tick| {
+                plan.rules.iter().any(|rule| rule.tick == *tick)
+            })))
+        };
+        let Ok(smallest) = shrink(&plan(1..=50), shows) else {
+            panic!("nothing fails here");
+        };
+        assert_eq!(smallest, plan([7, 33].into_iter()));
+    }
+
+    #[test]
+    fn a_plan_that_never_shows_it_again_stays_whole() {
+        let Ok(smallest) = shrink(&plan(1..=5), |_| Ok(Some(false))) else {
+            panic!("nothing fails here");
+        };
+        assert_eq!(smallest.rules.len(), 5);
+    }
+
+    #[test]
+    fn who_does_not_want_to_wait_gets_what_is_known() {
+        let mut answers = [Some(true), None].into_iter();
+        let Ok(smallest) = shrink(&plan(1..=8), |_| {
+            Ok(answers.next().expect("asked too often"))
+        }) else {
+            panic!("nothing fails here");
+        };
+        assert_eq!(smallest, plan(5..=8));
+    }
+}

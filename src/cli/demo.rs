@@ -1,0 +1,83 @@
+//! `lockstep demo`: an embedded fleet of cart-poles.
+
+use super::arguments::Demo;
+use super::edge::{Done, Trouble};
+use super::picture::Poles;
+use super::run::launch;
+use std::path::Path;
+use supervisor::fleet::Fleet;
+
+/// The fleet, but for the number of poles.
+const FLEET: &str = include_str!("demo.toml");
+
+/// What stands for the number of poles in [`FLEET`].
+const POLES: &str = "64 # poles";
+
+/// What stands for the referee's fuel in [`FLEET`].
+const FUEL: &str = "10_000_000 # of the referee";
+
+/// Fuel of the referee, until the poles need more.
+const LEAST_FUEL: u64 = 10_000_000;
+
+/// Fuel of the referee for each pole. It uses some 2,400 of it while carts are
+/// near the middle, and more when there are more digits to write.
+const FUEL_PER_POLE: u64 = 10_000;
+
+/// Poles of the fleet when faults are injected into it: few, so that most of the time goes into faults.
+pub(super) const POLES_OF_CHAOS: u32 = 8;
+
+/// The text of the embedded fleet with so many poles.
+fn fleet_of(poles: u32) -> String {
+    let fuel = LEAST_FUEL.max(u64::from(poles) * FUEL_PER_POLE);
+    FLEET
+        .replace(POLES, &poles.to_string())
+        .replace(FUEL, &fuel.to_string())
+}
+
+/// The embedded fleet with so many poles.
+pub(super) fn fleet(poles: u32) -> Result<Fleet, Trouble> {
+    Ok(Fleet::parse(&fleet_of(poles), Path::new("demo"))?)
+}
+
+/// Runs the embedded fleet.
+pub(super) fn demo(command: &Demo) -> Result<Done, Trouble> {
+    launch(
+        fleet(command.agents)?,
+        "demo",
+        &command.launching,
+        Some(Box::<Poles>::default()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fleet_has_as_many_poles_as_asked_for() {
+        assert_eq!(
+            FLEET.matches(POLES).count(),
+            1,
+            "the number of poles has its one place"
+        );
+        let fleet =
+            Fleet::parse(&fleet_of(3), Path::new("demo")).expect("the embedded fleet is sound");
+        let names: Vec<&str> = fleet
+            .agents
+            .iter()
+            .map(|agent| agent.name.as_str())
+            .collect();
+        assert_eq!(names, ["pole-0", "pole-1", "pole-2", "referee"]);
+    }
+
+    #[test]
+    fn the_referee_gets_fuel_for_all_poles() {
+        assert_eq!(FLEET.matches(FUEL).count(), 1, "the fuel has its one place");
+        for (poles, fuel) in [(1, 10_000_000), (64, 10_000_000), (4_000, 40_000_000)] {
+            let fleet = Fleet::parse(&fleet_of(poles), Path::new("demo"))
+                .expect("the embedded fleet is sound");
+            let referee = fleet.agents.last().expect("the referee comes last");
+            assert_eq!((referee.name.as_str(), referee.fuel), ("referee", fuel));
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! `lockstep diff`.
+
+use super::arguments::Diff;
+use super::edge::{Done, Trouble};
+use super::output::line;
+use serde_json::json;
+use supervisor::journal::diff as journals;
+use supervisor::rundir::RunDir;
+
+/// Names the first difference between two runs.
+pub(super) fn diff(command: &Diff) -> Result<Done, Trouble> {
+    let (left, right) = (RunDir::read(&command.left)?, RunDir::read(&command.right)?);
+    let difference = journals::diff(&left, &right)?;
+    match &difference {
+        Some(difference) => line(difference),
+        None => line("the runs are equal, byte for byte"),
+    }?;
+    if command.json {
+        line(json!({
+            "equal": difference.is_none(),
+            "difference": difference.as_ref().map(ToString::to_string),
+            "left": command.left.to_string_lossy(),
+            "right": command.right.to_string_lossy(),
+        }))?;
+    }
+    Ok(if difference.is_some() {
+        Done::No
+    } else {
+        Done::Fine
+    })
+}

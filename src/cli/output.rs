@@ -1,0 +1,175 @@
+//! Standard output: lines for people, then one JSON object if it was asked for.
+
+use super::edge::Trouble;
+use serde_json::{Value, json};
+use std::io::Write;
+use supervisor::journal::hex;
+use supervisor::journal::record::{Digest, RunHeader};
+
+/// Writes a line to standard output. A reader that has gone away is not our
+/// trouble; anything else is, because a script takes what is missing for silence.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn line(text: impl std::fmt::Display) -> Result<(), Trouble> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Trouble::system(
+            format!("standard output cannot be written: {error}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What `demo`, `run` and `replay` say in JSON.
+pub(super) struct Figures<'a> {
+    pub(super) header: &'a RunHeader,
+    pub(super) ticks: u64,
+    pub(super) steps: u64,
+    pub(super) inferences: u64,
+    /// Whether models ran; otherwise their results came from the journal.
+    pub(super) models_ran: bool,
+    pub(super) chain: &'a Digest,
+    pub(super) wall_s: f64,
+    /// Ticks that this command has run; the others were there before it.
+    pub(super) ticks_here: u64,
+    pub(super) restarts: u64,
+    pub(super) verdicts: &'a [(shm_protocol::id::Tick, supervisor::journal::record::Verdict)],
+    pub(super) run_dir: &'a std::path::Path,
+}
+
+impl Figures<'_> {
+    /// The members that the contract names.
+    pub(super) fn json(&self) -> Value {
+        let per_second = |count: u64| {
+            if self.wall_s > 0.0 {
+                rate(count, self.wall_s)
+            } else {
+                0.0
+            }
+        };
+        json!({
+            "ticks": self.ticks,
+            "agents": self.header.agents.len(),
+            "steps": self.steps,
+            "chain": hex(self.chain).to_string(),
+            "wall_s": self.wall_s,
+            "resumed_after": self.ticks - self.ticks_here,
+            "ticks_per_s": per_second(self.ticks_here),
+            "steps_per_s": per_second(self.steps),
+            "inferences": self.inferences,
+            "engine": self.header.engine.as_ref().map(|engine| engine.name.clone()),
+            "provider": self.header.models.first().map(|model| model.provider.clone()),
+            "models": self.header.models.iter().map(|model| json!({
+                "name": model.name,
+                "provider": model.provider,
+                "refused": model.refused.iter().map(|(provider, reason)| json!({"provider": provider, "reason": reason})).collect::<Vec<_>>(),
+                "batching": model.batching.reason().map_or("joined".to_owned(), |reason| format!("alone: {reason}")),
+            })).collect::<Vec<_>>(),
+            "restarts": self.restarts,
+            "verdicts": self.verdicts.iter().map(|(tick, verdict)| json!({
+                "tick": tick.0,
+                "text": verdict.text(self.header),
+            })).collect::<Vec<_>>(),
+            // A path can be any bytes; JSON can only hold text.
+            "run_dir": self.run_dir.to_string_lossy(),
+        })
+    }
+
+    /// The lines that people read.
+    pub(super) fn lines(&self, verb: &str) -> Vec<String> {
+        let before = self.ticks - self.ticks_here;
+        let ticks = if before == 0 {
+            counted(self.ticks, "tick")
+        } else {
+            format!("{} after {before}", counted(self.ticks_here, "tick"))
+        };
+        let mut lines = vec![format!(
+            "{verb} {ticks} of {} in {:.2} s: {} ticks/s, {} steps/s",
+            counted(self.header.agents.len() as u64, "agent"),
+            self.wall_s,
+            grouped(whole(rate(self.ticks_here, self.wall_s))),
+            grouped(whole(rate(self.steps, self.wall_s))),
+        )];
+        if let Some(engine) = &self.header.engine {
+            let providers: Vec<&str> = self
+                .header
+                .models
+                .iter()
+                .map(|model| model.provider.as_str())
+                .collect();
+            let inferences = grouped(self.inferences);
+            lines.push(if self.models_ran {
+                let on = providers.join(", ");
+                format!("inferences  {inferences} by {} on {on}", engine.name)
+            } else {
+                format!("inferences  {inferences} taken from the journal")
+            });
+        }
+        for model in &self.header.models {
+            for (provider, reason) in &model.refused {
+                lines.push(format!(
+                    "refused     {provider} for model {}: {reason}",
+                    model.name
+                ));
+            }
+        }
+        lines.push(format!("chain       {}", hex(self.chain)));
+        lines.push(format!("run         {}", self.run_dir.display()));
+        lines
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+fn rate(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 {
+        count as f64 / seconds
+    } else {
+        0.0
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate for people, never negative"
+)]
+fn whole(rate: f64) -> u64 {
+    rate as u64
+}
+
+/// A number with its thousands apart.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
+        .collect();
+    groups.join(",")
+}
+
+/// A number of things, with the word for them.
+pub(super) fn counted(number: u64, one: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {one}{ending}", grouped(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thing_is_not_many() {
+        assert_eq!(counted(1, "agent"), "1 agent");
+        assert_eq!(counted(0, "agent"), "0 agents");
+        assert_eq!(counted(65_536, "agent"), "65,536 agents");
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+}

@@ -1,0 +1,42 @@
+//! `lockstep verify`.
+
+use super::arguments::Verify;
+use super::edge::{Done, Trouble};
+use super::output::line;
+use serde_json::json;
+use supervisor::journal::{self, hex};
+use supervisor::rundir::RunDir;
+
+/// Checks a journal without executing anything.
+pub(super) fn verify(command: &Verify) -> Result<Done, Trouble> {
+    let run = RunDir::read(&command.dir)?;
+    let verified = match journal::verify(&run) {
+        Ok(verified) => verified,
+        Err(error) => {
+            let trouble = Trouble::from(error);
+            if command.json {
+                line(json!({
+                    "verifies": false,
+                    "reason": trouble.message(),
+                    "run_dir": command.dir.to_string_lossy(),
+                }))?;
+            }
+            return Err(trouble);
+        }
+    };
+    line(verified.to_string().trim_end())?;
+    if command.json {
+        line(json!({
+            "verifies": true,
+            "ticks": verified.ticks.0,
+            "chain": hex(&verified.chain).to_string(),
+            "run_id": verified.run_id.to_string(),
+            "sealed": verified.sealed.map(|reason| format!("{reason:?}").to_lowercase()),
+            "torn": verified.torn.as_ref().map(ToString::to_string),
+            "bytes": verified.bytes,
+            "outbox_lines": verified.outbox_lines,
+            "run_dir": command.dir.to_string_lossy(),
+        }))?;
+    }
+    Ok(Done::Fine)
+}

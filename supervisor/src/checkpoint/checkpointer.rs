@@ -1,0 +1,246 @@
+//! Makes checkpoints beside the ticks: the loop of a run only hands over what
+//! it hears.
+
+use super::collector::Collector;
+use super::error::CheckpointError;
+use super::manifest::Checkpoint;
+use crate::journal::Mark;
+use crate::sys::disk::File;
+use shm_protocol::id::{AgentId, Tick};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+/// What the loop of a run tells.
+#[derive(Debug)]
+enum Told {
+    Begin {
+        tick: Tick,
+        machine: Vec<u8>,
+        agents: Vec<AgentId>,
+        is_full: bool,
+    },
+    State {
+        tick: Tick,
+        agent: AgentId,
+        payload: Vec<u8>,
+    },
+    Committed(Mark),
+    /// Up to this tick; the outbox once it is synced here.
+    Durable(Tick, Option<Arc<dyn File>>),
+    Abandon,
+    BegunAgain(AgentId, Option<Arc<Checkpoint>>),
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum News {
+    /// A checkpoint is there.
+    Published(Arc<Checkpoint>),
+    /// One came to nothing.
+    Failed(CheckpointError),
+}
+
+/// Makes checkpoints beside the ticks.
+#[derive(Debug)]
+pub struct Checkpointer {
+    work: Work,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+enum Work {
+    /// On a thread of its own.
+    Thread {
+        told: Option<Sender<Told>>,
+        thread: Option<JoinHandle<()>>,
+    },
+    /// Within every call, for a world without threads.
+    Inline(Box<Collector>),
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    is_making: AtomicBool,
+    needs_full: AtomicBool,
+    news: Mutex<Vec<News>>,
+    outbox_failed: Mutex<Option<io::Error>>,
+}
+
+impl Checkpointer {
+    /// Starts a thread.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    pub fn start(collector: Collector) -> io::Result<Checkpointer> {
+        let shared = Arc::new(Shared::default());
+        let (told, to_hear) = mpsc::channel();
+        let of_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("checkpoints".to_owned())
+            .spawn(move || run(collector, &to_hear, &of_thread))?;
+        Ok(Checkpointer {
+            work: Work::Thread {
+                told: Some(told),
+                thread: Some(thread),
+            },
+            shared,
+        })
+    }
+
+    /// Does its work within every call.
+    #[must_use]
+    pub fn inline(collector: Collector) -> Checkpointer {
+        Checkpointer {
+            work: Work::Inline(Box::new(collector)),
+            shared: Arc::default(),
+        }
+    }
+
+    /// Whether one is being made: no other is to be begun.
+    #[must_use]
+    pub fn is_making(&self) -> bool {
+        // Relaxed: it decides only whether another one is begun now or a tick later.
+        self.shared.is_making.load(Ordering::Relaxed)
+    }
+
+    /// As [`Collector::begin`]. Says whether the state must be given in full.
+    pub fn begin(&mut self, tick: Tick, machine: Vec<u8>, agents: Vec<AgentId>) -> bool {
+        let is_full = self.shared.needs_full.load(Ordering::Relaxed);
+        self.shared.is_making.store(true, Ordering::Relaxed);
+        self.tell(Told::Begin {
+            tick,
+            machine,
+            agents,
+            is_full,
+        });
+        is_full
+    }
+
+    /// As [`Collector::state`].
+    pub fn state(&mut self, tick: Tick, agent: AgentId, payload: Vec<u8>) {
+        self.tell(Told::State {
+            tick,
+            agent,
+            payload,
+        });
+    }
+
+    /// As [`Collector::committed`].
+    pub fn committed(&mut self, mark: Mark) {
+        self.tell(Told::Committed(mark));
+    }
+
+    /// As [`Collector::durable`], once the outbox is synced too, if it is to be.
+    pub fn durable(&mut self, tick: Tick, outbox: Option<Arc<dyn File>>) {
+        self.tell(Told::Durable(tick, outbox));
+    }
+
+    /// As [`Collector::abandon`].
+    pub fn abandon(&mut self) {
+        self.tell(Told::Abandon);
+    }
+
+    /// As [`Collector::begun_again`].
+    pub fn begun_again(&mut self, agent: AgentId, base: Option<Arc<Checkpoint>>) {
+        self.tell(Told::BegunAgain(agent, base));
+    }
+
+    /// What has become of checkpoints since the last call.
+    #[must_use]
+    pub fn news(&self) -> Vec<News> {
+        std::mem::take(&mut *lock(&self.shared.news))
+    }
+
+    /// Why the outbox could not be brought to the disk, once. That must not be tried again.
+    #[must_use]
+    pub fn outbox_failed(&self) -> Option<io::Error> {
+        lock(&self.shared.outbox_failed).take()
+    }
+
+    /// Waits until all is done that was told. Nothing more is heard after it.
+    pub fn finish(&mut self) {
+        if let Work::Thread { told, thread } = &mut self.work {
+            drop(told.take());
+            if let Some(thread) = thread.take() {
+                // A panic of the thread has been printed by its own hook.
+                let _ = thread.join();
+            }
+        }
+    }
+
+    fn tell(&mut self, what: Told) {
+        match &mut self.work {
+            // A thread that is gone has panicked, which was printed; the run needs it only to be faster later.
+            Work::Thread { told, .. } => drop(told.as_ref().map(|told| told.send(what))),
+            Work::Inline(collector) => hear(collector, what, &self.shared),
+        }
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+fn run(mut collector: Collector, told: &Receiver<Told>, shared: &Shared) {
+    while let Ok(what) = told.recv() {
+        hear(&mut collector, what, shared);
+    }
+}
+
+fn hear(collector: &mut Collector, what: Told, shared: &Shared) {
+    let done = match what {
+        Told::Begin {
+            tick,
+            machine,
+            agents,
+            is_full,
+        } => collector
+            .begin(tick, machine, agents, is_full)
+            .map(|()| None),
+        Told::State {
+            tick,
+            agent,
+            payload,
+        } => collector.state(tick, agent, &payload),
+        Told::Committed(mark) => collector.committed(mark),
+        Told::Durable(tick, outbox) => {
+            if let Some(Err(source)) = outbox.map(|outbox| outbox.sync()) {
+                *lock(&shared.outbox_failed) = Some(source);
+                collector.abandon();
+            }
+            collector.durable(tick)
+        }
+        Told::Abandon => {
+            collector.abandon();
+            Ok(None)
+        }
+        Told::BegunAgain(agent, base) => {
+            collector.begun_again(agent, base.as_deref());
+            Ok(None)
+        }
+    };
+    let news = match done {
+        Ok(None) => None,
+        Ok(Some(checkpoint)) => Some(News::Published(checkpoint)),
+        Err(error) => Some(News::Failed(error)),
+    };
+    let trouble = collector.take_trouble().map(News::Failed);
+    lock(&shared.news).extend(news.into_iter().chain(trouble));
+    shared
+        .needs_full
+        .store(collector.needs_full(), Ordering::Relaxed);
+    shared
+        .is_making
+        .store(collector.is_making(), Ordering::Relaxed);
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,201 @@
+//! Files of pages. A page is in them once, whoever has it; only appended to, so
+//! that a page which is named stays where it is.
+
+use super::error::CheckpointError;
+use super::manifest::PageAt;
+use crate::journal::record::Digest;
+use crate::planted::{Bug, planted};
+use crate::sys::disk::{Disk, File, read_fully};
+use shm_protocol::agent_state::PAGE_BYTES;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How the names of packs end.
+const ENDING: &str = ".pages";
+
+/// The name of a pack.
+pub(super) fn name(number: u32) -> String {
+    format!("{number:08}{ENDING}")
+}
+
+/// The number of a pack with this name.
+pub(super) fn number(name: &str) -> Option<u32> {
+    name.strip_suffix(ENDING)?.parse().ok()
+}
+
+/// The pack that is appended to, and the pages that need not be written again.
+#[derive(Debug)]
+pub(super) struct PackWriter {
+    folder: PathBuf,
+    disk: Arc<dyn Disk>,
+    number: u32,
+    file: Option<Arc<dyn File>>,
+    slots: u32,
+    known: BTreeMap<Digest, PageAt>,
+    /// Pages that wait to be written together.
+    waiting: Vec<u8>,
+    is_dirty: bool,
+    /// Bytes of the packs among which live pages are.
+    bytes: u64,
+}
+
+impl PackWriter {
+    /// A writer whose first file has this number, which no other file has; those that are there have so many bytes.
+    pub(super) fn new(disk: Arc<dyn Disk>, folder: &Path, number: u32, bytes: u64) -> PackWriter {
+        PackWriter {
+            folder: folder.to_path_buf(),
+            disk,
+            number,
+            file: None,
+            slots: 0,
+            known: BTreeMap::new(),
+            waiting: Vec::new(),
+            is_dirty: false,
+            bytes,
+        }
+    }
+
+    /// Bytes of the packs among which live pages are.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Goes on in another pack, to which all live pages are about to be moved.
+    pub(super) fn begin_generation(&mut self) {
+        self.begin_another();
+        self.bytes = 0;
+    }
+
+    /// Keeps a page, or finds where it is kept. It can be read after [`PackWriter::flush`].
+    pub(super) fn put(&mut self, page: &[u8]) -> PageAt {
+        let digest = *blake3::hash(page).as_bytes();
+        if let Some(at) = self.find(&digest) {
+            return at;
+        }
+        let at = PageAt {
+            pack: self.number,
+            slot: self.slots,
+            digest,
+        };
+        self.slots += 1;
+        self.bytes += PAGE_BYTES as u64;
+        self.waiting.extend_from_slice(page);
+        self.known.insert(digest, at);
+        at
+    }
+
+    /// Where a page is kept among those that need not be written again.
+    pub(super) fn find(&self, digest: &Digest) -> Option<PageAt> {
+        self.known.get(digest).copied()
+    }
+
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Writes what waits. After an error, nothing that was put since the last flush is kept.
+    pub(super) fn flush(&mut self) -> Result<(), CheckpointError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let written = self.write();
+        self.waiting.clear();
+        if written.is_err() {
+            // What is in the file after a failed write is anybody's guess.
+            self.begin_another();
+        }
+        written
+    }
+
+    fn write(&mut self) -> Result<(), CheckpointError> {
+        let path = self.folder.join(name(self.number));
+        let failed = CheckpointError::io("write", &path);
+        let file = match &self.file {
+            Some(file) => file,
+            None => self
+                .file
+                .insert(self.disk.create_new(&path).map_err(&failed)?),
+        };
+        let bytes = file.append(&self.waiting).map_err(&failed)?;
+        if bytes < self.waiting.len() {
+            return Err(failed(rustix::io::Errno::NOSPC.into()));
+        }
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    /// Brings what was written to the disk.
+    pub(super) fn sync(&mut self) -> Result<(), CheckpointError> {
+        let Some(file) = self.file.as_ref().filter(|_| self.is_dirty) else {
+            return Ok(());
+        };
+        let path = self.folder.join(name(self.number));
+        let synced = file.sync().map_err(CheckpointError::io("sync", &path));
+        if synced.is_err() {
+            // A failed sync is not tried again: the pages may be gone, whatever the next one says.
+            self.begin_another();
+        }
+        self.is_dirty = false;
+        synced
+    }
+
+    /// Goes on in another file, and knows no page any more.
+    fn begin_another(&mut self) {
+        self.number += 1;
+        (self.file, self.slots, self.is_dirty) = (None, 0, false);
+        self.known.clear();
+        self.waiting.clear();
+    }
+
+    /// The number of the file that is written.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+}
+
+/// Reads pages and checks them.
+#[derive(Debug)]
+pub(super) struct PackReader {
+    folder: PathBuf,
+    disk: Arc<dyn Disk>,
+    files: BTreeMap<u32, Arc<dyn File>>,
+}
+
+impl PackReader {
+    pub(super) fn new(disk: Arc<dyn Disk>, folder: &Path) -> PackReader {
+        PackReader {
+            folder: folder.to_path_buf(),
+            disk,
+            files: BTreeMap::new(),
+        }
+    }
+
+    /// The bytes of a page.
+    pub(super) fn page(&mut self, at: &PageAt) -> Result<Vec<u8>, CheckpointError> {
+        let path = self.folder.join(name(at.pack));
+        let failed = CheckpointError::io("read", &path);
+        if !self.files.contains_key(&at.pack) {
+            let file = self
+                .disk
+                .open_read(&path)
+                .map_err(CheckpointError::opening(&path))?;
+            self.files.insert(at.pack, file);
+        }
+        let mut bytes = vec![0; PAGE_BYTES];
+        let offset = u64::from(at.slot) * PAGE_BYTES as u64;
+        let read = read_fully(&*self.files[&at.pack], &mut bytes, offset).map_err(&failed)?;
+        let found = *blake3::hash(&bytes[..read]).as_bytes();
+        if found == at.digest || planted(Bug::SkipPageDigest) {
+            Ok(bytes)
+        } else {
+            let (slot, expected) = (at.slot, at.digest);
+            Err(CheckpointError::Page {
+                path,
+                slot,
+                expected,
+                found,
+            })
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! A fault plan: rules in order, and their text.
+
+use super::rule::{DEFAULT_MS, Rule, RuleId, Target};
+use shm_protocol::fault::Kind;
+use std::fmt::Write as _;
+
+/// The rules of a run. The position of a rule, counted from 1, is its number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The rules.
+    pub rules: Vec<Rule>,
+}
+
+impl Plan {
+    /// Whether nothing is to go wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The rules with their numbers.
+    pub fn numbered(&self) -> impl Iterator<Item = (RuleId, &Rule)> {
+        (1..).map(RuleId).zip(&self.rules)
+    }
+
+    /// A rule by its number.
+    #[must_use]
+    pub fn rule(&self, rule: RuleId) -> Option<&Rule> {
+        self.rules.get((rule.0 as usize).checked_sub(1)?)
+    }
+
+    /// These rules, and others behind them.
+    #[must_use]
+    pub fn joined(mut self, other: Plan) -> Plan {
+        self.rules.extend(other.rules);
+        self
+    }
+
+    /// The text of a plan file that reads as this plan.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        for rule in &self.rules {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            rule.write_toml(&mut text);
+        }
+        text
+    }
+}
+
+impl Rule {
+    /// Writes the rule as a table. What is not written is the default.
+    fn write_toml(&self, text: &mut String) {
+        let mut line = |key: &str, value: String| {
+            // Writing to a text cannot fail.
+            let _ = writeln!(text, "{key} = {value}");
+        };
+        let quoted = |name: &str| format!("\"{name}\"");
+        line("[[rules]]\nphase", quoted(self.phase.name()));
+        line("kind", quoted(self.kind.name()));
+        if let Some(tick) = self.tick {
+            line("tick", tick.to_string());
+        }
+        match &self.target {
+            Target::Any => {}
+            Target::Agent(_, name) => line("agent", quoted(name)),
+            Target::Host(host) => line("host", host.to_string()),
+            Target::Model(_, name) => line("model", quoted(name)),
+            Target::Inference => line("inference", "true".to_owned()),
+        }
+        if self.kind == Kind::Slow && self.ms != DEFAULT_MS {
+            line("ms", self.ms.to_string());
+        }
+        if self.times != 1 {
+            line("times", self.times.to_string());
+        }
+        if self.counts {
+            line("counts", "true".to_owned());
+        }
+        if let Some(life) = self.life {
+            line("life", life.to_string());
+        }
+    }
+}

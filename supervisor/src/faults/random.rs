@@ -1,0 +1,330 @@
+//! Plans for `lockstep chaos`: random, and the same for the same seed.
+
+use super::plan::Plan;
+use super::rule::{Rule, Target};
+use crate::fleet::Fleet;
+use shm_protocol::fault::{Kind, Phase, Pin, Process};
+use shm_protocol::id::{AgentId, ModelId, Tick};
+
+/// Longest sleep of a slow fault, in milliseconds.
+const MOST_MS: u64 = 20;
+
+/// How often each kind is drawn, in relation to the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weights([u32; Kind::ALL.len()]);
+
+impl Default for Weights {
+    /// What ends the run is rarer than what does not, and what costs a deadline rarer still.
+    fn default() -> Weights {
+        Weights(Kind::ALL.map(|kind| match kind {
+            _ if kind.costs_deadline() => 1,
+            _ if kind.is_of_disk() || kind == Kind::SupervisorKill => 4,
+            _ => 20,
+        }))
+    }
+}
+
+impl Weights {
+    /// These kinds alone, as often as each other.
+    #[must_use]
+    pub fn only(kinds: &[Kind]) -> Weights {
+        Weights(Kind::ALL.map(|kind| u32::from(kinds.contains(&kind))))
+    }
+
+    /// Another weight for a kind; zero leaves it out.
+    #[must_use]
+    pub fn with(mut self, kind: Kind, weight: u32) -> Weights {
+        self.0[kind as usize] = weight;
+        self
+    }
+}
+
+impl Plan {
+    /// A plan of `count` rules within the first `ticks` ticks of a fleet, with which all that is drawn can happen: a
+    /// fault of a host's start has a rule before it that ends the host, and one of a resumed run one that ends the
+    /// supervisor.
+    ///
+    /// The phases of a kind come in turn, so that a plan of some hundred rules has been everywhere.
+    #[must_use]
+    pub fn random(seed: u64, count: usize, ticks: u64, fleet: &Fleet, weights: &Weights) -> Plan {
+        let mut draw = Draw {
+            random: Random(seed),
+            fleet,
+            ticks: ticks.max(1),
+            decks: vec![Vec::new(); Kind::ALL.len()],
+        };
+        let weights: Vec<(Kind, u64)> = Kind::ALL
+            .iter()
+            .map(|kind| (*kind, u64::from(weights.0[*kind as usize])))
+            .filter(|(kind, weight)| {
+                *weight > 0 && Phase::ALL.iter().any(|phase| draw.can(*kind, *phase))
+            })
+            .collect();
+        let total: u64 = weights.iter().map(|(_, weight)| weight).sum();
+        let mut rules = Vec::new();
+        while rules.len() < count && total > 0 {
+            let mut at = draw.random.below(total);
+            let drawn = weights.iter().find(|(_, weight)| {
+                let hit = at < *weight;
+                at = at.saturating_sub(*weight);
+                hit
+            });
+            let Some((kind, _)) = drawn else { break };
+            let made = draw.rules(*kind);
+            // A fault that needs another one before it does not fit where there is room for one.
+            if rules.len() + made.len() <= count {
+                rules.extend(made);
+            } else {
+                rules.push(draw.plain());
+            }
+        }
+        rules.sort_by_key(|rule| rule.tick);
+        Plan { rules }
+    }
+}
+
+struct Draw<'f> {
+    random: Random,
+    fleet: &'f Fleet,
+    ticks: u64,
+    /// Phases that are still to come, of each kind.
+    decks: Vec<Vec<Phase>>,
+}
+
+impl Draw<'_> {
+    /// Whether the fleet has who passes the phase, and the kind fits it.
+    fn can(&self, kind: Kind, phase: Phase) -> bool {
+        let needs_models =
+            phase.processes() == [Process::InferenceHost] || phase == Phase::AnswerHeard;
+        kind.fits(phase) && (!needs_models || !self.fleet.models.is_empty())
+    }
+
+    /// The next phase of a kind.
+    fn phase(&mut self, kind: Kind) -> Phase {
+        if self.decks[kind as usize].is_empty() {
+            let mut deck: Vec<Phase> = Phase::ALL
+                .iter()
+                .copied()
+                .filter(|phase| self.can(kind, *phase))
+                .collect();
+            for last in (1..deck.len()).rev() {
+                let other = self.random.index(last + 1);
+                deck.swap(last, other);
+            }
+            self.decks[kind as usize] = deck;
+        }
+        let deck = &mut self.decks[kind as usize];
+        deck.pop().expect("kinds without phases are not drawn")
+    }
+
+    fn tick(&mut self) -> Tick {
+        Tick(1 + self.random.below(self.ticks))
+    }
+
+    /// A rule of this kind, behind the one that it needs.
+    fn rules(&mut self, kind: Kind) -> Vec<Rule> {
+        let phase = self.phase(kind);
+        let mut rule = Rule::new(phase, kind, self.target(kind, phase));
+        if kind == Kind::Slow {
+            rule.ms = u32::try_from(1 + self.random.below(MOST_MS)).unwrap_or(1);
+        }
+        let ends_run = matches!(phase, Phase::BeforeSeal | Phase::AfterSeal);
+        if !ends_run {
+            rule.tick = Some(self.tick());
+        }
+        let first = self.first(&rule);
+        first.into_iter().chain([rule]).collect()
+    }
+
+    /// What must go wrong before a rule's point is passed again.
+    fn first(&mut self, rule: &Rule) -> Option<Rule> {
+        use Phase::{HostsReady, ResumeBegun, ResumeCut, ResumeRedone, TickOpened};
+        let of_resume = [HostsReady, ResumeBegun, ResumeCut, ResumeRedone].contains(&rule.phase);
+        let of_recovery = [
+            Phase::BeforeSpawn,
+            Phase::RecoveryBegun,
+            Phase::RecoveryRestored,
+            Phase::RecoveryRedone,
+        ]
+        .contains(&rule.phase);
+        let of_start = !rule.phase.is_of_supervisor() && rule.phase.pin() == Pin::Start;
+        let mut first = if of_resume {
+            Rule::new(TickOpened, Kind::SupervisorKill, Target::Any)
+        } else if of_recovery || of_start {
+            let target = match &rule.target {
+                Target::Any => self.agent(),
+                target => target.clone(),
+            };
+            Rule::new(TickOpened, Kind::Kill, target)
+        } else {
+            return None;
+        };
+        first.tick = rule.tick;
+        Some(first)
+    }
+
+    /// A rule that needs no other.
+    fn plain(&mut self) -> Rule {
+        let target = self.agent();
+        let mut rule = Rule::new(Phase::BeforeStep, Kind::Kill, target);
+        rule.tick = Some(self.tick());
+        rule
+    }
+
+    fn target(&mut self, kind: Kind, phase: Phase) -> Target {
+        let has_models = !self.fleet.models.is_empty();
+        if phase.is_of_supervisor() {
+            let for_host = matches!(kind, Kind::Kill | Kind::Stop);
+            return match for_host {
+                false => Target::Any,
+                true if has_models && self.random.below(3) == 0 => Target::Inference,
+                true => self.agent(),
+            };
+        }
+        if phase.names_model() {
+            let position = self.random.index(self.fleet.models.len());
+            let name = self.fleet.models[position].name.clone();
+            return Target::Model(ModelId::from_index(position), name);
+        }
+        let (agents, models) = (Process::AgentHost, Process::InferenceHost);
+        let passes = |process| phase.processes().contains(&process);
+        match (passes(agents), passes(models) && has_models) {
+            (true, true) if self.random.below(3) == 0 => Target::Inference,
+            (true, _) => self.agent(),
+            (false, _) => Target::Inference,
+        }
+    }
+
+    fn agent(&mut self) -> Target {
+        let position = self.random.index(self.fleet.agents.len());
+        let name = self.fleet.agents[position].name.clone();
+        Target::Agent(AgentId::from_index(position), name)
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014): small, and good enough to choose faults.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    fn index(&mut self, limit: usize) -> usize {
+        usize::try_from(self.below(limit as u64)).expect("below a usize")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    const AGENTS: &str =
+        "[fleet]\nname = \"f\"\n[[agents]]\nname = \"a\"\ncount = 3\ncomponent = \"builtin:a\"\n";
+
+    fn fleet(models: &str) -> Fleet {
+        Fleet::parse(&format!("{AGENTS}{models}"), Path::new("f.toml")).expect("a fleet")
+    }
+
+    fn with_model() -> Fleet {
+        fleet("[[models]]\nname = \"m\"\nfile = \"builtin:m\"\n")
+    }
+
+    #[test]
+    fn a_seed_gives_one_plan_and_another_seed_another() {
+        let plan = |seed| Plan::random(seed, 100, 500, &with_model(), &Weights::default());
+        assert_eq!(plan(1), plan(1));
+        assert_ne!(plan(1), plan(2));
+    }
+
+    #[test]
+    fn every_rule_can_be_and_is_within_the_ticks() {
+        for fleet in [with_model(), fleet("")] {
+            for seed in 0..20 {
+                let plan = Plan::random(seed, 200, 50, &fleet, &Weights::default());
+                assert_eq!(plan.rules.len(), 200);
+                for rule in &plan.rules {
+                    assert_eq!(rule.check(), Ok(()), "{rule:?}");
+                    assert!(rule.tick.is_none_or(|tick| (1..=50).contains(&tick.0)));
+                    let of_models = rule.phase.processes() == [Process::InferenceHost];
+                    assert!(!of_models || !fleet.models.is_empty(), "{rule:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_plan_has_been_everywhere() {
+        let everything = Weights(Kind::ALL.map(|_| 1));
+        let plan = Plan::random(3, 4_000, 500, &with_model(), &everything);
+        let been: BTreeSet<(Kind, Phase)> = plan
+            .rules
+            .iter()
+            .map(|rule| (rule.kind, rule.phase))
+            .collect();
+        for kind in Kind::ALL {
+            for phase in Phase::ALL.iter().filter(|phase| kind.fits(**phase)) {
+                assert!(been.contains(&(kind, *phase)), "{kind:?} at {phase:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_choose_the_kinds() {
+        let plan = Plan::random(4, 300, 500, &with_model(), &Weights::only(&[Kind::Abort]));
+        let others = plan
+            .rules
+            .iter()
+            .filter(|rule| !matches!(rule.kind, Kind::Abort | Kind::Kill));
+        assert_eq!(others.count(), 0);
+        let slow = Weights::default().with(Kind::Stop, 0);
+        let plan = Plan::random(4, 300, 500, &with_model(), &slow);
+        assert!(plan.rules.iter().all(|rule| rule.kind != Kind::Stop));
+        assert!(Plan::random(4, 300, 500, &with_model(), &Weights::only(&[])).is_empty());
+    }
+
+    #[test]
+    fn a_fault_of_a_start_comes_behind_one_that_ends_its_host() {
+        let plan = Plan::random(
+            5,
+            400,
+            500,
+            &with_model(),
+            &Weights::only(&[Kind::StartFailure]),
+        );
+        let starts: Vec<usize> = (0..plan.rules.len())
+            .filter(|at| plan.rules[*at].kind == Kind::StartFailure)
+            .collect();
+        assert!(starts.len() > 100);
+        for at in starts {
+            let rule = &plan.rules[at];
+            let before = &plan.rules[..at];
+            let ends = |earlier: &Rule| {
+                earlier.kind == Kind::Kill
+                    && earlier.tick == rule.tick
+                    && earlier.target == rule.target
+            };
+            assert!(before.iter().any(ends), "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_plan_reads_as_it_is_written() {
+        let fleet = with_model();
+        for seed in 0..20 {
+            let plan = Plan::random(seed, 300, 500, &fleet, &Weights::default());
+            let read = Plan::parse(&plan.to_toml(), Path::new("plan.toml"), &fleet);
+            assert_eq!(read.expect("a plan"), plan);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The bytes that a fleet names.
+
+use super::nearest::nearest;
+use super::spec::Source;
+use super::value::Unfit;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Entries of a folder that are compared with a name that is not there.
+const NEIGHBOURS: usize = 1_000;
+
+/// Why a source gives no bytes.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}; check the path and its permissions", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The path is a folder or a device.
+    #[error("{} is not a regular file; name the file itself", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Nothing of that name is part of this binary.
+    #[error("this binary has no part named `{name}`; name a file, without `builtin:`")]
+    NoSuchPart {
+        /// The name after `builtin:`.
+        name: String,
+    },
+}
+
+impl Source {
+    /// The bytes. `builtin` finds the parts of this binary by name.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the binary has no such part.
+    pub fn read(
+        &self,
+        builtin: &dyn Fn(&str) -> Option<&'static [u8]>,
+    ) -> Result<Vec<u8>, SourceError> {
+        match self {
+            Source::Builtin(name) => builtin(name)
+                .map(<[u8]>::to_vec)
+                .ok_or_else(|| SourceError::NoSuchPart { name: name.clone() }),
+            Source::Path(path) => {
+                regular(path)?;
+                fs::read(path).map_err(|source| SourceError::Unreadable {
+                    path: path.clone(),
+                    source,
+                })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Path(path) => path.display().fmt(f),
+            Source::Builtin(name) => write!(f, "builtin:{name}"),
+        }
+    }
+}
+
+/// Checks that a path is a regular file. Opening a pipe would wait for its writer, so this comes before it.
+pub(super) fn regular(path: &Path) -> Result<(), SourceError> {
+    match fs::metadata(path) {
+        Err(source) => Err(SourceError::Unreadable {
+            path: path.to_owned(),
+            source,
+        }),
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(_) => Err(SourceError::NotAFile {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+/// Checks that a source of a fleet file is a regular file that can be opened.
+pub(super) fn look(path: &Path) -> Result<(), Unfit> {
+    let opened = regular(path).and_then(|()| {
+        File::open(path)
+            .map(drop)
+            .map_err(|source| SourceError::Unreadable {
+                path: path.to_owned(),
+                source,
+            })
+    });
+    let Err(error) = opened else { return Ok(()) };
+    let shown = path.display();
+    Err(match error {
+        SourceError::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Unfit {
+                label: "not found".into(),
+                help: match neighbour(path) {
+                    Some(name) => {
+                        format!("there is no {shown}; did you mean `{name}` in the same folder?")
+                    }
+                    None => {
+                        format!("there is no {shown}; paths start at the folder of the fleet file")
+                    }
+                },
+            }
+        }
+        SourceError::Unreadable { source, .. } => Unfit {
+            label: source.to_string(),
+            help: format!("check {shown} and its permissions"),
+        },
+        SourceError::NotAFile { .. } => Unfit {
+            label: "not a regular file".into(),
+            help: format!("{shown} is a folder or device; name the file itself"),
+        },
+        SourceError::NoSuchPart { .. } => unreachable!("a path is no part of this binary"),
+    })
+}
+
+/// The file in the same folder whose name is nearest.
+fn neighbour(path: &Path) -> Option<String> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let wanted = path.file_name()?.to_str()?;
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .ok()?
+        .take(NEIGHBOURS)
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    nearest(wanted, names.iter().map(String::as_str)).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn no_parts(_: &str) -> Option<&'static [u8]> {
+        None
+    }
+
+    #[test]
+    fn bytes_come_from_files_and_from_parts_of_the_binary() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wasm");
+        fs::write(&path, b"file").unwrap();
+        assert_eq!(Source::Path(path).read(&no_parts).unwrap(), b"file");
+        let parts = |name: &str| (name == "a").then_some(b"part".as_slice());
+        assert_eq!(Source::Builtin("a".into()).read(&parts).unwrap(), b"part");
+    }
+
+    #[test]
+    fn what_gives_no_bytes_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Source::Path(folder.path().join("a.wasm"))
+            .read(&no_parts)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            missing.contains("a.wasm") && missing.contains("No such file"),
+            "{missing}"
+        );
+        let a_folder = Source::Path(folder.path().to_owned())
+            .read(&no_parts)
+            .unwrap_err()
+            .to_string();
+        assert!(a_folder.contains("is not a regular file"), "{a_folder}");
+        let no_part = Source::Builtin("a".into())
+            .read(&no_parts)
+            .unwrap_err()
+            .to_string();
+        assert!(no_part.contains("no part named `a`"), "{no_part}");
+    }
+
+    #[test]
+    fn sources_are_printed_as_they_are_written() {
+        assert_eq!(Source::Builtin("a".into()).to_string(), "builtin:a");
+        assert_eq!(Source::Path("f/a.wasm".into()).to_string(), "f/a.wasm");
+    }
+}

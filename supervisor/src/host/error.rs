@@ -1,0 +1,169 @@
+//! Why the hosts of a run cannot go on.
+
+use super::lifecycle::IllegalTransition;
+use super::pool::PoolError;
+use super::process::SpawnError;
+use shm_protocol::agent_to_supervisor::Blame;
+use shm_protocol::codec::{self, DecodeError};
+use shm_protocol::id::HostId;
+use shm_protocol::ring::RingViolation;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use thiserror::Error;
+
+/// Which kind of host it is, for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It runs agents.
+    Agents,
+    /// It runs models.
+    Inference,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::Agents => "agent host",
+            Kind::Inference => "inference host",
+        })
+    }
+}
+
+/// Why the hosts of a run cannot go on.
+#[derive(Debug, Error)]
+pub enum CrewError {
+    /// A host could not be started or reached.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// Waiting failed.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The folder for the hosts' sockets could not be made.
+    #[error(
+        "a temporary folder for the control channels could not be made: {0}; set TMPDIR to a writable folder with a short path"
+    )]
+    Folder(io::Error),
+    /// A host's ring holds what no sound host writes.
+    #[error("host {host} wrote garbage into its ring: {violation}")]
+    Garbage {
+        /// Whose ring.
+        host: HostId,
+        /// What is wrong with it.
+        violation: RingViolation,
+    },
+    /// There is no living incarnation of the host.
+    #[error("host {host} is not running")]
+    Gone {
+        /// Which.
+        host: HostId,
+    },
+    /// A host process is gone.
+    #[error("{kind} {host} {}{}", ending(*status), quoted(last_words))]
+    Died {
+        /// Its kind.
+        kind: Kind,
+        /// Which.
+        host: HostId,
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of its standard error.
+        last_words: String,
+    },
+    /// A host said why it cannot go on.
+    #[error("{message}")]
+    Failed {
+        /// Whose fault it is.
+        blame: Blame,
+        /// What it said.
+        message: String,
+    },
+    /// No host said anything for too long.
+    #[error(
+        "no host has said anything for {seconds} s while starting; is the machine overloaded, or a model very large?"
+    )]
+    Silent {
+        /// For how long.
+        seconds: u64,
+    },
+    /// A host's record cannot be decoded.
+    #[error("{kind} {host} sent a bad record: {source}")]
+    Decode {
+        /// Its kind.
+        kind: Kind,
+        /// Which.
+        host: HostId,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// A host sent a record that has no place now.
+    #[error("{kind} {host} sent a record of kind {record} out of place")]
+    OutOfPlace {
+        /// Its kind.
+        kind: Kind,
+        /// Which.
+        host: HostId,
+        /// Kind of the record.
+        record: u16,
+    },
+    /// A host speaks another version of the messages.
+    #[error(
+        "{kind} {host} speaks version {theirs} of the protocol, not {}",
+        codec::VERSION
+    )]
+    Version {
+        /// Its kind.
+        kind: Kind,
+        /// Which.
+        host: HostId,
+        /// Its version.
+        theirs: u16,
+    },
+    /// A moment came out of its order; a bug of ours.
+    #[error(transparent)]
+    Lifecycle(#[from] IllegalTransition),
+    /// Somebody asked for the end before the run began.
+    #[error("stopped before the first tick")]
+    Stopped,
+}
+
+impl CrewError {
+    /// Whether a host was lost, and another one may do better.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        match self {
+            CrewError::Died { .. }
+            | CrewError::Silent { .. }
+            | CrewError::Garbage { .. }
+            | CrewError::Gone { .. }
+            | CrewError::Decode { .. }
+            | CrewError::OutOfPlace { .. }
+            | CrewError::Spawn(SpawnError::Connect { .. }) => true,
+            CrewError::Spawn(_)
+            | CrewError::Pool(_)
+            | CrewError::Folder(_)
+            | CrewError::Failed { .. }
+            | CrewError::Version { .. }
+            | CrewError::Lifecycle(_)
+            | CrewError::Stopped => false,
+        }
+    }
+}
+
+/// How a process ended, in words that follow its name.
+#[must_use]
+pub fn ending(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("was killed by signal {signal}"),
+        (None, Some(code)) => format!("ended with exit code {code}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+fn quoted(last_words: &str) -> String {
+    if last_words.is_empty() {
+        String::new()
+    } else {
+        format!("; its last words: {last_words}")
+    }
+}

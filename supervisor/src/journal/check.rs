@@ -1,0 +1,92 @@
+//! What a decoded record must hold beyond its encoding, so that whoever reads it
+//! may use its numbers as positions in the tables of the header.
+
+use super::error::Fault;
+use super::record::{RunHeader, TickRecord, Verdict};
+use shm_protocol::agent_to_supervisor::Effect;
+use shm_protocol::id::{AgentId, ModelId};
+use shm_protocol::limit;
+use shm_protocol::tensor::Tensor;
+
+/// Checks the header of a run.
+pub(super) fn header(header: &RunHeader) -> Result<(), Fault> {
+    let (agents, models) = (header.agents.len(), header.models.len());
+    if agents > limit::AGENTS || models > limit::MODELS {
+        return Err(Fault::Content(format!(
+            "{agents} agents and {models} models are over the limits"
+        )));
+    }
+    Ok(())
+}
+
+/// Checks a tick of a run with so many agents and models.
+pub(super) fn record(record: &TickRecord, agents: usize, models: usize) -> Result<(), Fault> {
+    let tables = Tables { agents, models };
+    for result in &record.results {
+        tables.agent(result.agent)?;
+        tables.model(result.model)?;
+        result.outcome.iter().flatten().try_for_each(tensor)?;
+    }
+    for outcome in &record.outcomes {
+        tables.agent(outcome.agent)?;
+        outcome
+            .effects
+            .iter()
+            .try_for_each(|effect| tables.effect(effect))?;
+    }
+    record
+        .dropped
+        .iter()
+        .try_for_each(|dropped| tables.agent(dropped.receiver))?;
+    record
+        .verdicts
+        .iter()
+        .try_for_each(|verdict| match verdict {
+            Verdict::Quarantined { agent, .. } => tables.agent(*agent),
+            Verdict::Unanswered { model, .. } => tables.model(*model),
+        })
+}
+
+struct Tables {
+    agents: usize,
+    models: usize,
+}
+
+impl Tables {
+    fn effect(&self, effect: &Effect) -> Result<(), Fault> {
+        match effect {
+            Effect::Send { to, .. } => self.agent(*to),
+            Effect::Submit { model, inputs, .. } => {
+                self.model(*model)?;
+                inputs.iter().try_for_each(tensor)
+            }
+            Effect::Emit { .. } | Effect::Log(_) => Ok(()),
+        }
+    }
+
+    fn agent(&self, agent: AgentId) -> Result<(), Fault> {
+        if agent.index() < self.agents {
+            return Ok(());
+        }
+        Err(Fault::Content(format!(
+            "agent {agent} is named, and the run has {} agents",
+            self.agents
+        )))
+    }
+
+    fn model(&self, model: ModelId) -> Result<(), Fault> {
+        if model.index() < self.models {
+            return Ok(());
+        }
+        Err(Fault::Content(format!(
+            "model {model} is named, and the run has {} models",
+            self.models
+        )))
+    }
+}
+
+fn tensor(tensor: &Tensor) -> Result<(), Fault> {
+    tensor
+        .check()
+        .map_err(|error| Fault::Content(error.to_string()))
+}

@@ -1,0 +1,342 @@
+//! What happened in a run, as text for people.
+
+mod numbers;
+mod summary;
+
+pub use numbers::Numbers;
+pub use summary::Summary;
+
+use super::frame::hex;
+use super::record::{AgentPin, ModelPin, ResultRecord, RunHeader, TickRecord};
+pub(super) use numbers::{element, number};
+use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
+use shm_protocol::id::{AgentId, ModelId, Tick};
+use shm_protocol::inference_to_supervisor::Batching;
+use shm_protocol::tensor::Tensor;
+use std::fmt;
+
+/// Most bytes of a payload that are shown.
+const SHOWN_BYTES: usize = 96;
+
+/// The header of a run.
+pub struct HeaderText<'run>(pub &'run RunHeader);
+
+/// One tick of a run, or one agent's part of it.
+pub struct TickText<'run> {
+    /// The header of the run.
+    pub header: &'run RunHeader,
+    /// The number of the tick.
+    pub tick: Tick,
+    /// The tick.
+    pub record: &'run TickRecord,
+    /// Show what concerns this agent only.
+    pub agent: Option<AgentId>,
+}
+
+/// The number of the agent with a name.
+#[must_use]
+pub fn agent_named(header: &RunHeader, name: &str) -> Option<AgentId> {
+    header
+        .agents
+        .iter()
+        .position(|agent| agent.name == name)
+        .map(AgentId::from_index)
+}
+
+impl fmt::Display for HeaderText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let header = self.0;
+        writeln!(f, "fleet     {} with seed {}", header.fleet, header.seed)?;
+        writeln!(
+            f,
+            "lockstep  {}, wasmtime {}",
+            header.lockstep, header.wasmtime
+        )?;
+        writeln!(
+            f,
+            "nan       {}",
+            if header.canonical_nan {
+                "canonical"
+            } else {
+                "native"
+            }
+        )?;
+        if let Some(engine) = &header.engine {
+            let threads = engine.intra_threads;
+            writeln!(
+                f,
+                "engine    {}, threads per operator {threads}, library {}",
+                engine.name,
+                short(&engine.library)
+            )?;
+        }
+        header
+            .models
+            .iter()
+            .try_for_each(|model| model_text(f, model))?;
+        grouped(&header.agents)
+            .into_iter()
+            .try_for_each(|(first, last, pin)| agent_text(f, first, last, pin))
+    }
+}
+
+/// Agents next to each other that differ in name and settings only, as the first, the last and what they share.
+fn grouped(agents: &[AgentPin]) -> Vec<(AgentId, AgentId, &AgentPin)> {
+    let mut groups: Vec<(AgentId, AgentId, &AgentPin)> = Vec::new();
+    for (index, pin) in agents.iter().enumerate() {
+        let id = AgentId::from_index(index);
+        match groups.last_mut().filter(|(_, _, first)| alike(first, pin)) {
+            Some((_, last, _)) => *last = id,
+            None => groups.push((id, id, pin)),
+        }
+    }
+    groups
+}
+
+fn alike(left: &AgentPin, right: &AgentPin) -> bool {
+    let bare = |pin: &AgentPin| AgentPin {
+        name: String::new(),
+        settings: Vec::new(),
+        ..pin.clone()
+    };
+    bare(left) == bare(right)
+}
+
+fn agent_text(
+    f: &mut fmt::Formatter<'_>,
+    first: AgentId,
+    last: AgentId,
+    pin: &AgentPin,
+) -> fmt::Result {
+    let AgentPin {
+        name,
+        component,
+        fuel,
+        memory_bytes,
+        priority,
+        every,
+        ..
+    } = pin;
+    match first == last {
+        true => write!(f, "agent     {first} {name}: ")?,
+        false => write!(f, "agents    {first} to {last}, as {name}: ")?,
+    }
+    writeln!(
+        f,
+        "component {}, fuel {fuel}, memory {memory_bytes} bytes, priority {priority}, every {every}",
+        short(component)
+    )
+}
+
+fn model_text(f: &mut fmt::Formatter<'_>, model: &ModelPin) -> fmt::Result {
+    let ports = |ports: &[shm_protocol::tensor::Port]| {
+        ports
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let ModelPin {
+        name,
+        file,
+        provider,
+        max_batch,
+        latency_ticks,
+        ..
+    } = model;
+    writeln!(
+        f,
+        "model     {name} on {provider}, latency {latency_ticks} ticks, file {}",
+        short(file)
+    )?;
+    let (inputs, outputs) = (
+        ports(&model.signature.inputs),
+        ports(&model.signature.outputs),
+    );
+    writeln!(f, "          {inputs} -> {outputs}")?;
+    match &model.batching {
+        Batching::Joined => writeln!(f, "          requests are joined, up to {max_batch} rows")?,
+        Batching::Alone(_) | Batching::Unwanted => writeln!(
+            f,
+            "          requests run alone: {}",
+            model.batching.reason().unwrap_or_default()
+        )?,
+    }
+    model.refused.iter().try_for_each(|(provider, reason)| {
+        writeln!(f, "          {provider} was refused: {reason}")
+    })
+}
+
+fn short(digest: &[u8]) -> String {
+    hex(&digest[..8])
+}
+
+impl fmt::Display for TickText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |agent: AgentId| self.agent.is_none_or(|only| only == agent);
+        writeln!(f, "tick {}", self.tick)?;
+        for result in self
+            .record
+            .results
+            .iter()
+            .filter(|result| shown(result.agent))
+        {
+            self.result(f, result)?;
+        }
+        for outcome in self
+            .record
+            .outcomes
+            .iter()
+            .filter(|outcome| shown(outcome.agent))
+        {
+            self.outcome(f, outcome)?;
+        }
+        for dropped in self
+            .record
+            .dropped
+            .iter()
+            .filter(|dropped| shown(dropped.receiver))
+        {
+            writeln!(
+                f,
+                "  dropped: {} messages to {}",
+                dropped.messages,
+                self.agent_name(dropped.receiver)
+            )?;
+        }
+        for verdict in &self.record.verdicts {
+            writeln!(f, "  verdict: {}", verdict.text(self.header))?;
+        }
+        Ok(())
+    }
+}
+
+impl TickText<'_> {
+    fn result(&self, f: &mut fmt::Formatter<'_>, result: &ResultRecord) -> fmt::Result {
+        let (agent, model) = (self.agent_name(result.agent), self.model(result.model));
+        writeln!(
+            f,
+            "  result of request {} to {} for {agent}",
+            result.request,
+            result.model_name(model)
+        )?;
+        match result.outcome.as_ref() {
+            Ok(outputs) => tensors(
+                f,
+                outputs,
+                model.map(|model| model.signature.outputs.as_slice()),
+            ),
+            Err(reason) => writeln!(f, "    failed: {reason}"),
+        }
+    }
+
+    fn outcome(&self, f: &mut fmt::Formatter<'_>, outcome: &Outcome) -> fmt::Result {
+        write!(f, "  {}: ", self.agent_name(outcome.agent))?;
+        match &outcome.status {
+            Status::Completed => write!(f, "completed")?,
+            Status::Trapped(reason) => write!(f, "trapped: {reason}")?,
+            Status::OutOfFuel => write!(f, "out of fuel")?,
+            Status::Mismatch(reason) => write!(f, "request does not fit: {reason}")?,
+            Status::Halted(reason) => write!(f, "halted: {reason}")?,
+        }
+        writeln!(f, ", fuel {}", outcome.fuel_used)?;
+        outcome
+            .effects
+            .iter()
+            .try_for_each(|effect| self.effect(f, effect))
+    }
+
+    fn effect(&self, f: &mut fmt::Formatter<'_>, effect: &Effect) -> fmt::Result {
+        match effect {
+            Effect::Send { to, payload } => {
+                writeln!(
+                    f,
+                    "    send to {}: {}",
+                    self.agent_name(*to),
+                    Payload(payload)
+                )
+            }
+            Effect::Submit {
+                request,
+                model,
+                inputs,
+            } => {
+                let pin = self.model(*model);
+                let name = pin.map_or_else(|| format!("model {model}"), |pin| pin.name.clone());
+                writeln!(f, "    submit request {request} to {name}")?;
+                tensors(f, inputs, pin.map(|pin| pin.signature.inputs.as_slice()))
+            }
+            Effect::Emit { topic, payload } => {
+                writeln!(f, "    emit {topic:?}: {}", Payload(payload))
+            }
+            Effect::Log(line) => writeln!(
+                f,
+                "    log {}: {:?}",
+                format!("{:?}", line.level).to_lowercase(),
+                line.text
+            ),
+        }
+    }
+
+    fn agent_name(&self, agent: AgentId) -> String {
+        self.header
+            .agents
+            .get(agent.index())
+            .map_or_else(|| format!("agent {agent}"), |pin| pin.name.clone())
+    }
+
+    fn model(&self, model: ModelId) -> Option<&ModelPin> {
+        self.header.models.get(model.index())
+    }
+}
+
+impl ResultRecord {
+    fn model_name(&self, pin: Option<&ModelPin>) -> String {
+        pin.map_or_else(|| format!("model {}", self.model), |pin| pin.name.clone())
+    }
+}
+
+fn tensors(
+    f: &mut fmt::Formatter<'_>,
+    tensors: &[Tensor],
+    ports: Option<&[shm_protocol::tensor::Port]>,
+) -> fmt::Result {
+    for (position, tensor) in tensors.iter().enumerate() {
+        let named = ports.and_then(|ports| ports.get(position));
+        let name = named.map_or_else(|| position.to_string(), |port| port.name.clone());
+        writeln!(
+            f,
+            "      {name} {}{:?}: {}",
+            tensor.dtype,
+            tensor.shape,
+            Numbers(tensor)
+        )?;
+    }
+    Ok(())
+}
+
+/// Bytes as text where they are text, otherwise in hexadecimal digits; the beginning of them if there are many.
+pub(super) struct Payload<'bytes>(pub(super) &'bytes [u8]);
+
+impl fmt::Display for Payload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0;
+        let shown = &bytes[..bytes.len().min(SHOWN_BYTES)];
+        match std::str::from_utf8(bytes) {
+            Ok(text) => write!(
+                f,
+                "{:?}",
+                text.chars().take(SHOWN_BYTES).collect::<String>()
+            )?,
+            Err(_) => write!(f, "0x{}", hex(shown))?,
+        }
+        if bytes.len() > SHOWN_BYTES {
+            write!(f, "... ({} bytes)", bytes.len())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

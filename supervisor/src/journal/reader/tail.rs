@@ -1,0 +1,67 @@
+//! The end of a journal that ends with no whole record.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Bytes at the end of a journal that are no whole record, with nothing valid behind them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// The file.
+    pub file: PathBuf,
+    /// Where the bytes begin.
+    pub offset: u64,
+    /// How many there are.
+    pub bytes: u64,
+    /// How they came about.
+    pub kind: TornKind,
+}
+
+/// How the end of a journal is torn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TornKind {
+    /// They are the beginning of the next record: it is being written, or its writer died.
+    Unfinished,
+    /// They were not on the disk when the machine stopped, and nobody was promised anything of them: a power cut has
+    /// left a part of them.
+    Unsynced {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// They are as long as a record but wrong, or not the beginning of the next
+    /// one: a power cut can do that, and so can a damaged disk.
+    Damaged {
+        /// What is wrong with them.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Torn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Torn {
+            file,
+            offset,
+            bytes,
+            kind,
+        } = self;
+        match kind {
+            TornKind::Unfinished => {
+                write!(
+                    f,
+                    "{file:?} ends with {bytes} bytes of an unfinished record at byte {offset}"
+                )
+            }
+            TornKind::Unsynced { reason } => {
+                write!(
+                    f,
+                    "{file:?} ends with {bytes} bytes at byte {offset} that never counted, of which a power cut has left a part: {reason}"
+                )
+            }
+            TornKind::Damaged { reason } => {
+                write!(
+                    f,
+                    "{file:?} ends with {bytes} bytes at byte {offset} that are no record: {reason}"
+                )
+            }
+        }
+    }
+}

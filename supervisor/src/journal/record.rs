@@ -1,0 +1,200 @@
+//! What is journaled: one [`RunHeader`], then one [`TickRecord`] for each tick.
+//!
+//! Everything here is a function of the fleet, its files and the seed. What
+//! depends on the machine or on a launch (how many hosts, how long, how
+//! durable, where) stands beside the journal, never in it: two runs of one
+//! fleet with one seed write the same journal, byte for byte.
+
+use bincode::{Decode, Encode};
+use shm_protocol::agent_to_supervisor::Outcome;
+use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
+use shm_protocol::inference_to_supervisor::Batching;
+use shm_protocol::supervisor_to_agent::{Answer, OnFailure, OnMismatch};
+use shm_protocol::tensor::Signature;
+use std::sync::Arc;
+
+/// A BLAKE3 digest.
+pub type Digest = [u8; 32];
+
+/// What a run is: the first record of its journal.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct RunHeader {
+    /// Version of Lockstep.
+    pub lockstep: String,
+    /// Version of wasmtime, on which fuel and traps depend.
+    pub wasmtime: String,
+    /// Name of the fleet.
+    pub fleet: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Whether floating-point results that are not numbers get canonical bits.
+    pub canonical_nan: bool,
+    /// The agents; the position is the agent's number.
+    pub agents: Vec<AgentPin>,
+    /// The models; the position is the model's number.
+    pub models: Vec<ModelPin>,
+    /// The inference engine, if the fleet has models.
+    pub engine: Option<EnginePin>,
+}
+
+/// What an agent is.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct AgentPin {
+    /// Its name.
+    pub name: String,
+    /// BLAKE3 of its component.
+    pub component: Digest,
+    /// Its settings, in the order of their keys.
+    pub settings: Vec<(String, String)>,
+    /// Fuel of one step.
+    pub fuel: u64,
+    /// Most bytes of its linear memory.
+    pub memory_bytes: u64,
+    /// Higher goes earlier in the schedule order.
+    pub priority: i32,
+    /// It is due in every tick that this divides.
+    pub every: u64,
+    /// What becomes of it when a step fails.
+    pub on_failure: OnFailure,
+}
+
+/// What a model is.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct ModelPin {
+    /// Its name.
+    pub name: String,
+    /// BLAKE3 of its file.
+    pub file: Digest,
+    /// Providers that were asked for, in order.
+    pub providers: Vec<String>,
+    /// The provider that really runs it.
+    pub provider: String,
+    /// Providers that were refused, each with its reason.
+    pub refused: Vec<(String, String)>,
+    /// Its inputs and outputs.
+    pub signature: Signature,
+    /// Whether requests are joined to batches.
+    pub batching: Batching,
+    /// Most rows of one batch.
+    pub max_batch: u64,
+    /// A request of tick `t` is answered in tick `t + latency_ticks`.
+    pub latency_ticks: u64,
+    /// What becomes of a request that does not fit.
+    pub on_mismatch: OnMismatch,
+}
+
+/// What the inference engine is.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct EnginePin {
+    /// Name and version, as in `onnxruntime 1.31.1`.
+    pub name: String,
+    /// BLAKE3 of its library.
+    pub library: Digest,
+    /// Threads inside one operator.
+    pub intra_threads: u32,
+}
+
+/// One committed tick. Its number is in the record around it.
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct TickRecord {
+    /// Inference results that reached agents in this tick, in the order of their requests.
+    pub results: Vec<ResultRecord>,
+    /// One outcome for each agent that was due, in schedule order.
+    pub outcomes: Vec<Outcome>,
+    /// Messages of this tick that found their receiver's queue full.
+    pub dropped: Vec<Dropped>,
+    /// What was decided about this tick from outside: inputs of it, as results are.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// A decision that changes the run and is no function of the fleet. A replay takes the same turn.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Verdict {
+    /// The agent takes no further steps, from this tick on.
+    Quarantined {
+        /// Which.
+        agent: AgentId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// The engine was given up on: whatever was asked of the model in that tick and is not delivered is answered with this
+    /// reason, as results say.
+    Unanswered {
+        /// The model that was asked.
+        model: ModelId,
+        /// The tick in which it was asked.
+        asked: Tick,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+impl Verdict {
+    /// For people.
+    #[must_use]
+    pub fn text(&self, header: &RunHeader) -> String {
+        match self {
+            Verdict::Quarantined { agent, reason } => {
+                let name = header
+                    .agents
+                    .get(agent.index())
+                    .map_or("?", |pin| &pin.name);
+                format!("agent {name} is quarantined: {reason}")
+            }
+            Verdict::Unanswered {
+                model,
+                asked,
+                reason,
+            } => {
+                let name = header
+                    .models
+                    .get(model.index())
+                    .map_or("?", |pin| &pin.name);
+                format!("what was asked of model {name} in tick {asked} stays unanswered: {reason}")
+            }
+        }
+    }
+}
+
+/// An inference result that reached an agent.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct ResultRecord {
+    /// Who asked.
+    pub agent: AgentId,
+    /// The agent's number for the request.
+    pub request: RequestId,
+    /// The model.
+    pub model: ModelId,
+    /// The outputs in the model's order, or why there are none.
+    pub outcome: Arc<Answer>,
+}
+
+/// Messages that found their receiver's queue full, or their receiver halted.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Dropped {
+    /// Who would have got them.
+    pub receiver: AgentId,
+    /// How many.
+    pub messages: u64,
+}
+
+/// The last record of a run that ended in good order. A run that goes on later
+/// takes it away again, so it is no part of the chain.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Seal {
+    /// Committed ticks.
+    pub ticks: u64,
+    /// Why the run ended.
+    pub reason: SealReason,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum SealReason {
+    /// All ticks that were asked for are done.
+    Finished,
+    /// Somebody asked it to stop.
+    Stopped,
+    /// A host died or an agent or model was at fault; see the message of that launch.
+    Failed,
+}

@@ -1,0 +1,71 @@
+//! The bugs that can be planted in this crate: see [`shm_protocol::planted`].
+
+/// The test in which everything goes wrong with hosts, disk and supervisor.
+#[cfg(test)]
+const CAMPAIGN: &str =
+    "shell::simulation::campaign::whatever_happens_the_journal_is_that_of_the_fault_free_run";
+
+shm_protocol::planted_bugs! {
+    /// Outputs of a tick leave before its record is written.
+    ReleaseBeforeWrite: "release-before-write", CAMPAIGN;
+    /// At the level `sync`, a tick is acknowledged without a sync.
+    AcknowledgeBeforeSync: "acknowledge-before-sync", "journal::tests::crash::a_power_cut_at_any_call_loses_nothing_that_was_acknowledged";
+    /// At the level `batch`, a tick counts as durable once it is written.
+    DurableBeforeSync: "durable-before-sync", "journal::tests::crash::a_power_cut_at_any_call_loses_nothing_that_was_acknowledged";
+    /// The name of a new segment is not synced.
+    UnsyncedSegmentName: "unsynced-segment-name", "journal::tests::crash::a_power_cut_at_any_call_loses_nothing_that_was_acknowledged";
+    /// The name of a new checkpoint is not synced.
+    UnsyncedCheckpointName: "unsynced-checkpoint-name", "checkpoint::tests::failures::a_power_cut_leaves_the_last_checkpoint_whatever_becomes_of_the_rest";
+    /// A sync that failed is tried again, and believed.
+    RetrySync: "retry-sync", "journal::tests::a_failed_sync_is_told_and_never_repeated";
+    /// A write that was short counts as whole.
+    ShortWrite: "short-write", "journal::tests::no_failed_disk_call_loses_what_was_promised";
+    /// The torn end of a journal is not cut when the run goes on.
+    KeepTornEnd: "keep-torn-end", CAMPAIGN;
+    /// What the last writer has not synced is not synced when the run goes on.
+    TrustLastWriter: "trust-last-writer", "journal::tests::crash::what_a_failed_sync_has_lost_is_written_again";
+    /// A run that goes on writes again what has left it before.
+    RepeatOutbox: "repeat-outbox", CAMPAIGN;
+    /// A checkpoint is published before the journal is durable up to its tick.
+    PublishBeforeDurable: "publish-before-durable", "checkpoint::tests::one_is_published_only_when_everything_is_there";
+    /// A checkpoint's file is read without its digest being compared.
+    SkipManifestDigest: "skip-manifest-digest", "checkpoint::tests::damage::a_flipped_bit_anywhere_is_found_and_an_older_checkpoint_serves";
+    /// A page is read without its digest being compared.
+    SkipPageDigest: "skip-page-digest", "checkpoint::tests::damage::a_flipped_bit_anywhere_is_found_and_an_older_checkpoint_serves";
+    /// A pack that an older checkpoint still names is removed.
+    SweepNamedPack: "sweep-named-pack", "checkpoint::tests::damage::a_damaged_checkpoint_does_not_take_the_place_of_a_good_one";
+    /// Checkpoints of ticks that the journal has lost are kept.
+    KeepLaterCheckpoints: "keep-later-checkpoints", "checkpoint::tests::checkpoints_after_the_end_of_the_journal_are_forgotten";
+    /// What an agent's host says for a checkpoint that came to nothing is not kept, so the next one has older pages.
+    ForgetDifference: "forget-difference", "checkpoint::tests::parts_that_come_late_belong_to_what_they_were_asked_for";
+    /// An agent is restored with the state of another one.
+    StateOfAnother: "state-of-another", CAMPAIGN;
+    /// An agent is restored without its variables outside of the memory.
+    ForgetGlobals: "forget-globals", CAMPAIGN;
+    /// Messages that wait for an agent change their order when the run is restored.
+    SwapMessages: "swap-messages", CAMPAIGN;
+    /// One tick too few is executed again.
+    RedoOneLess: "redo-one-less", CAMPAIGN;
+    /// One tick too many is executed again.
+    RedoOneMore: "redo-one-more", CAMPAIGN;
+    /// What a step comes to when it is executed again is not compared with the journal.
+    BelieveRedone: "believe-redone", "shell::simulation::poison::who_does_something_else_the_second_time_is_noticed";
+    /// What was meant for a dead incarnation is sent to the next one.
+    SendWhatWasForTheDead: "send-what-was-for-the-dead", CAMPAIGN;
+    /// Half an answer of a dead engine is taken for the beginning of its successor's.
+    KeepHalfAnswer: "keep-half-answer", CAMPAIGN;
+    /// A new incarnation goes by the number of the dead one.
+    ReuseIncarnation: "reuse-incarnation", CAMPAIGN;
+    /// A host is taken to be set up that was never told what its agents have in common.
+    SkipSetup: "skip-setup", CAMPAIGN;
+    /// A batch that is submitted again has its requests in another order.
+    OtherComposition: "other-composition", CAMPAIGN;
+    /// An answer of the engine is taken a second time.
+    AnswerTwice: "answer-twice", CAMPAIGN;
+    /// An outcome is taken a second time.
+    OutcomeTwice: "outcome-twice", CAMPAIGN;
+    /// A verdict is not taken when a journal is followed.
+    ForgetVerdict: "forget-verdict", "shell::simulation::poison::who_is_given_up_stays_so_in_every_life";
+    /// A fault that was injected on purpose counts against its host.
+    CountInjected: "count-injected", "recovery::policy::tests::what_does_not_count_is_never_held_against_a_host";
+}

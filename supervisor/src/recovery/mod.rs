@@ -1,0 +1,10 @@
+//! What becomes of a host that is lost: decisions only, no process and no clock.
+//!
+//! * [`Policy`]: whether and when a lost host comes back, or is given up;
+//! * [`Limits`]: how often, from the fleet file.
+
+mod limits;
+mod policy;
+
+pub use limits::{Limits, Within};
+pub use policy::{Decision, Loss, Policy};

@@ -1,0 +1,418 @@
+//! What happened around a run, one JSON line each, for people: faults, hosts
+//! that were lost and came back, checkpoints, launches that went on.
+//!
+//! None of it is in the journal, which does not change whatever happens here,
+//! and nothing decides by it but which faults of a plan a run that goes on has
+//! seen. So a line is written with one call and never synced, a write that fails
+//! is no reason to stop, and a line that a power cut
+//! or a full disk has damaged is [`Event::Unreadable`] to who reads it.
+
+use super::{RunDir, RunDirError};
+use crate::sys::disk::File;
+use serde::{Deserialize, Serialize};
+use shm_protocol::id::{HostId, Incarnation, Tick};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The role of a host that runs agents.
+pub const AGENTS: &str = "agents";
+/// The role of the host that runs models.
+pub const INFERENCE: &str = "inference";
+
+/// Something that happened around a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A rule of the fault plan did what it says.
+    FaultFired {
+        /// Its number in the plan, counted from 1.
+        rule: u32,
+        /// What went wrong.
+        kind: String,
+        /// At which point.
+        phase: String,
+        /// In which tick.
+        tick: Tick,
+        /// For whom.
+        target: String,
+    },
+    /// A host is lost.
+    HostLost {
+        /// Which.
+        host: HostId,
+        /// What it does: `agents` or `inference`.
+        role: String,
+        /// The life that ended.
+        incarnation: Incarnation,
+        /// The open tick.
+        tick: Tick,
+        /// What was seen of it.
+        cause: String,
+    },
+    /// A host is back at work.
+    HostRestored {
+        /// Which.
+        host: HostId,
+        /// What it does: `agents` or `inference`.
+        role: String,
+        /// The life that began.
+        incarnation: Incarnation,
+        /// The open tick.
+        tick: Tick,
+        /// The checkpoint that its agents began with; none when they began anew.
+        checkpoint: Option<u64>,
+        /// Ticks that it executed again.
+        redone: u64,
+        /// Milliseconds from the loss to here.
+        ms: f64,
+        /// What was seen when it was lost.
+        cause: String,
+    },
+    /// A checkpoint could not be made or used. Older ones serve, or the beginning.
+    CheckpointFailed {
+        /// Its tick.
+        tick: Tick,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A launch went on with the run.
+    Resumed {
+        /// The last tick that the journal had.
+        tick: Tick,
+        /// The checkpoint that was begun with; none when all of it was executed again.
+        checkpoint: Option<u64>,
+        /// Bytes that were cut from the end of the journal.
+        cut_bytes: u64,
+        /// Ticks that were executed again.
+        redone: u64,
+        /// Milliseconds until it was back at work.
+        ms: f64,
+    },
+    /// Something was decided that changes the run. The journal has it too.
+    Verdict {
+        /// The tick.
+        tick: Tick,
+        /// What and why.
+        text: String,
+    },
+    /// Never written: a line that cannot be read, because it was damaged or comes from another version.
+    #[serde(skip)]
+    Unreadable {
+        /// The line, counted from 1.
+        line: u64,
+        /// What the parser said.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::FaultFired {
+                rule,
+                kind,
+                phase,
+                tick,
+                target,
+            } => {
+                write!(
+                    f,
+                    "tick {tick}: fault of rule {rule}: {kind} at {phase}, {target}"
+                )
+            }
+            Event::HostLost {
+                host,
+                role,
+                incarnation,
+                tick,
+                cause,
+            } => {
+                write!(
+                    f,
+                    "tick {tick}: host {host} ({role}, life {incarnation}) is lost: {cause}"
+                )
+            }
+            Event::HostRestored {
+                host,
+                role,
+                incarnation,
+                tick,
+                checkpoint,
+                redone,
+                ms,
+                cause,
+            } => {
+                write!(
+                    f,
+                    "tick {tick}: host {host} ({role}, life {incarnation}) was lost ({cause}) and is back after {ms:.1} ms: "
+                )?;
+                if role == INFERENCE {
+                    return f.write_str("models loaded, open batches submitted again");
+                }
+                write_base(f, *checkpoint)?;
+                write!(f, ", {redone} ticks executed again, none lost")
+            }
+            Event::CheckpointFailed { tick, reason } => {
+                write!(f, "tick {tick}: no checkpoint: {reason}")
+            }
+            Event::Resumed {
+                tick,
+                checkpoint,
+                cut_bytes,
+                redone,
+                ms,
+            } => {
+                write!(
+                    f,
+                    "tick {tick}: the run was gone on with after {ms:.1} ms: "
+                )?;
+                write_base(f, *checkpoint)?;
+                write!(
+                    f,
+                    ", {redone} ticks executed again, none lost, {cut_bytes} bytes cut from the end of the journal"
+                )
+            }
+            Event::Verdict { tick, text } => write!(f, "tick {tick}: verdict: {text}"),
+            Event::Unreadable { line, reason } => write!(f, "line {line} cannot be read: {reason}"),
+        }
+    }
+}
+
+impl Event {
+    /// The tick it belongs to.
+    #[must_use]
+    pub fn tick(&self) -> Option<Tick> {
+        match self {
+            Event::FaultFired { tick, .. }
+            | Event::HostLost { tick, .. }
+            | Event::HostRestored { tick, .. }
+            | Event::CheckpointFailed { tick, .. }
+            | Event::Resumed { tick, .. }
+            | Event::Verdict { tick, .. } => Some(*tick),
+            Event::Unreadable { .. } => None,
+        }
+    }
+}
+
+fn write_base(f: &mut fmt::Formatter<'_>, checkpoint: Option<u64>) -> fmt::Result {
+    match checkpoint {
+        Some(tick) => write!(f, "from checkpoint {tick}"),
+        None => f.write_str("from the beginning"),
+    }
+}
+
+/// The file of what happened around a run, to append to.
+#[derive(Debug)]
+pub struct EventLog {
+    path: PathBuf,
+    file: Arc<dyn File>,
+    /// Whether the file may end within a line.
+    is_torn: bool,
+}
+
+impl EventLog {
+    /// Opens the log of a run, and makes it if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    ///
+    /// # Panics
+    /// Without the lock.
+    pub fn open(run: &RunDir) -> Result<EventLog, RunDirError> {
+        assert!(
+            run.is_locked(),
+            "only who holds the lock may write to a run"
+        );
+        let path = run.events();
+        let open = || {
+            let file = run.disk().open_append(&path)?;
+            let (bytes, mut last) = (file.bytes()?, [b'\n']);
+            if bytes > 0 {
+                file.read_at(&mut last, bytes - 1)?;
+            }
+            Ok((file, last != *b"\n"))
+        };
+        let (file, is_torn) = open().map_err(RunDirError::io("open", &path))?;
+        Ok(EventLog {
+            path,
+            file,
+            is_torn,
+        })
+    }
+
+    /// Writes an event as one line. After a failure the log takes further events; the line that failed may be torn.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append(&mut self, event: &Event) -> Result<(), RunDirError> {
+        let mut line = if self.is_torn {
+            vec![b'\n']
+        } else {
+            Vec::new()
+        };
+        serde_json::to_writer(&mut line, event).expect("an event has nothing that JSON cannot say");
+        line.push(b'\n');
+        let written = self.file.append(&line);
+        self.is_torn = !matches!(written, Ok(bytes) if bytes == line.len());
+        let whole = written.and_then(|_| match self.is_torn {
+            false => Ok(()),
+            // The system takes a part when the disk is full.
+            true => Err(rustix::io::Errno::NOSPC.into()),
+        });
+        whole.map_err(RunDirError::io("write", &self.path))
+    }
+
+    /// What happened around a run, in order. A last line that is not whole is being written, or its writer died.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(run: &RunDir) -> Result<Vec<Event>, RunDirError> {
+        let path = run.events();
+        let bytes = match run.get_file(&path) {
+            Ok(bytes) => bytes,
+            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(RunDirError::io("read", &path)(source)),
+        };
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        let lines = bytes[..whole].split(|byte| *byte == b'\n');
+        let events = (1..).zip(lines).filter(|(_, line)| !line.is_empty());
+        let parse = |(line, text)| {
+            serde_json::from_slice(text).unwrap_or_else(|error: serde_json::Error| {
+                Event::Unreadable {
+                    line,
+                    reason: error.to_string(),
+                }
+            })
+        };
+        Ok(events.map(parse).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::disk::Disk;
+    use crate::sys::memory_disk::{Fault, MemoryDisk};
+    use std::path::Path;
+
+    fn run() -> (MemoryDisk, RunDir) {
+        let disk = MemoryDisk::new();
+        let run = RunDir::create_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
+        (disk, run)
+    }
+
+    fn every() -> Vec<Event> {
+        let (host, incarnation, tick) = (HostId(1), Incarnation(2), Tick(17));
+        let text = |text: &str| text.to_owned();
+        vec![
+            Event::FaultFired {
+                rule: 1,
+                kind: text("kill"),
+                phase: text("after-write-before-commit"),
+                tick,
+                target: text("agent `b`"),
+            },
+            Event::HostLost {
+                host,
+                role: text("agents"),
+                incarnation,
+                tick,
+                cause: text("killed by signal 9"),
+            },
+            Event::HostRestored {
+                host,
+                role: text("agents"),
+                incarnation,
+                tick,
+                checkpoint: Some(16),
+                redone: 1,
+                ms: 3.5,
+                cause: text("killed by signal 9"),
+            },
+            Event::CheckpointFailed {
+                tick,
+                reason: text("disk full\nand more"),
+            },
+            Event::Resumed {
+                tick,
+                checkpoint: None,
+                cut_bytes: 12,
+                redone: 17,
+                ms: 80.25,
+            },
+            Event::Verdict {
+                tick,
+                text: text("agent b is quarantined"),
+            },
+        ]
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_each_is_one_line() {
+        let (disk, run) = run();
+        assert_eq!(EventLog::read(&run).unwrap(), Vec::new());
+        let mut log = EventLog::open(&run).unwrap();
+        every().iter().for_each(|event| log.append(event).unwrap());
+        assert_eq!(EventLog::read(&run).unwrap(), every());
+        let text = String::from_utf8(disk.read(&run.events()).unwrap()).unwrap();
+        assert_eq!(text.lines().count(), every().len());
+        let resumed = r#"{"event":"resumed","tick":17,"checkpoint":null,"cut_bytes":12,"redone":17,"ms":80.25}"#;
+        assert!(text.lines().any(|line| line == resumed), "{text}");
+    }
+
+    #[test]
+    fn a_log_cut_anywhere_has_the_lines_before_and_takes_further_ones() {
+        let (disk, run) = run();
+        let mut log = EventLog::open(&run).unwrap();
+        every().iter().for_each(|event| log.append(event).unwrap());
+        let whole = disk.read(&run.events()).unwrap();
+        for cut in 0..=whole.len() {
+            disk.write(&run.events(), &whole[..cut]);
+            let lines = whole[..cut].iter().filter(|byte| **byte == b'\n').count();
+            assert_eq!(
+                EventLog::read(&run).unwrap(),
+                every()[..lines],
+                "cut at {cut}"
+            );
+            let mut log = EventLog::open(&run).unwrap();
+            log.append(&every()[0]).unwrap();
+            let read = EventLog::read(&run).unwrap();
+            assert_eq!(read[..lines], every()[..lines]);
+            assert_eq!(read.last(), Some(&every()[0]), "cut at {cut}");
+            let is_torn = !whole[..cut].ends_with(b"\n") && cut > 0;
+            // A line that lacks only its end is whole again.
+            let torn = read[lines..read.len() - 1]
+                .iter()
+                .all(|event| matches!(event, Event::Unreadable { .. }) || event == &every()[lines]);
+            assert!(
+                torn && read.len() == lines + 1 + usize::from(is_torn),
+                "cut at {cut}: {read:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_event_that_could_not_be_written_does_not_spoil_the_next() {
+        for fault in Fault::ALL {
+            let (disk, run) = run();
+            let mut log = EventLog::open(&run).unwrap();
+            disk.fail_call(disk.calls(), fault);
+            assert!(log.append(&every()[0]).is_err(), "{fault:?}");
+            log.append(&every()[1]).unwrap();
+            let read = EventLog::read(&run).unwrap();
+            assert_eq!(read.last(), Some(&every()[1]), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_failed_start_takes_its_log_away() {
+        let (disk, run) = run();
+        EventLog::open(&run).unwrap().append(&every()[0]).unwrap();
+        disk.create_dir(&run.checkpoints()).unwrap();
+        disk.create_new(&run.checkpoints().join("left")).unwrap();
+        run.discard().unwrap();
+        assert_eq!(disk.list(Path::new("/")).unwrap(), Vec::<String>::new());
+    }
+}

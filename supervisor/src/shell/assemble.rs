@@ -1,0 +1,248 @@
+//! From a manifest to hosts that have everything loaded.
+
+use super::error::RunError;
+use super::layout::Layout;
+use super::load::{self, Facts};
+use super::manifest::Manifest;
+use super::observe::Observer;
+use super::orders::Orders;
+use crate::artifact::Compiler;
+use crate::faults::Faults;
+use crate::host::{Crew, Muster, Program, StopSignals};
+use crate::journal::record::Digest;
+use shm_protocol::boot::Extent;
+use shm_protocol::fault::Phase;
+use shm_protocol::id::{HostId, Tick};
+use shm_protocol::limit;
+use shm_protocol::link::LinkSizes;
+use shm_protocol::supervisor_to_agent::{ModelPorts, Start};
+use shm_protocol::sys::sealed_memory;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of each ring of an agent host. A record may be a quarter of it: a
+/// step's messages, its results and the words around them.
+const AGENT_RING_BYTES: usize = 16 << 20;
+
+/// Bytes of each ring of the inference host: some batches of the largest size.
+const INFERENCE_RING_BYTES: usize = 16 << 20;
+
+/// How often hosts are started before the first tick, if one is lost meanwhile.
+const STARTS: u32 = 3;
+
+const _: () = assert!(AGENT_RING_BYTES / 4 >= 3 * limit::STEP_BYTES);
+const _: () = assert!(INFERENCE_RING_BYTES / 4 >= limit::BATCH_BYTES + limit::STEP_BYTES);
+
+/// The engines of this binary and how to start them.
+#[derive(Debug)]
+pub struct Engines {
+    /// The binary that knows the roles.
+    pub program: Arc<Program>,
+    /// Version of Lockstep.
+    pub lockstep: String,
+    /// Version of wasmtime.
+    pub wasmtime: String,
+    /// The settings of wasmtime that machine code depends on, as text.
+    pub wasmtime_settings: String,
+    /// Where compiled components are kept; nowhere without it.
+    pub cache: Option<PathBuf>,
+    /// An ONNX Runtime library to use instead of the embedded one.
+    pub library: Option<String>,
+}
+
+/// Hosts that have everything loaded but have not been told to start.
+pub struct Assembled {
+    /// The hosts.
+    pub crew: Crew,
+    /// What was found out while loading.
+    pub facts: Facts,
+    /// What the hosts were told, and are told again when they come back.
+    pub orders: Orders,
+    /// Whether the agents are loaded.
+    pub has_agents: bool,
+}
+
+/// Compiles components, starts the hosts and loads everything.
+///
+/// # Errors
+/// [`RunError`]; hosts that were started are ended.
+pub fn assemble(
+    engines: &Engines,
+    manifest: &Manifest,
+    layout: Layout,
+    demands: &Demands,
+    stop: StopSignals,
+    observer: &mut dyn Observer,
+) -> Result<Assembled, RunError> {
+    observer.stage("compiling agents");
+    let (components, component_memory) = compile(engines, manifest)?;
+    let (models, model_memory) = gather_models(manifest, demands.inference)?;
+    observer.stage("starting hosts");
+    let sizes = |bytes| LinkSizes {
+        down_bytes: bytes,
+        up_bytes: bytes,
+    };
+    let orders = Orders::new(
+        engines,
+        manifest,
+        layout,
+        &components,
+        &models,
+        demands.strict_providers,
+    );
+    let copy = |memory: &OwnedFd| {
+        memory.try_clone().map_err(|source| RunError::System {
+            what: "memory for components and models",
+            source,
+        })
+    };
+    let muster = || -> Result<Muster, RunError> {
+        let model_memory = model_memory.as_ref().map(copy).transpose()?;
+        Ok(Muster {
+            program: Arc::clone(&engines.program),
+            agent_hosts: orders.layout.hosts,
+            agent_sizes: sizes(AGENT_RING_BYTES),
+            components: copy(&component_memory)?,
+            inference: model_memory.map(|memory| (memory, sizes(INFERENCE_RING_BYTES))),
+            agents: (0..orders.layout.hosts)
+                .map(|host| orders.layout.agents_of(HostId::from_index(host)).collect())
+                .collect(),
+            faults: demands.faults.clone(),
+            spare: demands.spare.then(|| orders.setup.clone()),
+        })
+    };
+    let mut starts = 0;
+    let (crew, facts) = loop {
+        starts += 1;
+        demands.faults.pass(Phase::BeforeSpawn, Tick::ZERO);
+        let patience = demands.load_patience;
+        let started = Crew::start(muster()?, patience, stop.clone())
+            .map_err(RunError::from)
+            .and_then(|mut crew| {
+                observer.confined(&crew.ready());
+                observer.stage("loading agents and models");
+                let facts = load::load(&mut crew, &orders, demands.agents, patience, observer)?;
+                Ok((crew, facts))
+            });
+        match started {
+            // Nothing has happened yet that would have to be done again.
+            Err(RunError::Crew(lost)) if lost.is_loss() && starts < STARTS => {
+                tracing::warn!("a start has failed and is tried again: {lost}");
+            }
+            started => break started?,
+        }
+    };
+    Ok(Assembled {
+        crew,
+        facts,
+        orders,
+        has_agents: demands.agents,
+    })
+}
+
+/// What the hosts are needed for.
+#[derive(Clone, Debug)]
+pub struct Demands {
+    /// Whether models are run; a replay takes their results from the journal.
+    pub inference: bool,
+    /// Whether agents are loaded; when a run goes on, they come back later, each with its state.
+    pub agents: bool,
+    /// Whether anything but a model's first provider is a refusal.
+    pub strict_providers: bool,
+    /// What may be made to go wrong.
+    pub faults: Faults,
+    /// Whether an agent host stands ready to take the place of one that is lost.
+    pub spare: bool,
+    /// How long hosts may be silent while they start and load.
+    pub load_patience: Duration,
+}
+
+impl Assembled {
+    /// Tells all hosts that are loaded to take work, once the models' ports are known.
+    ///
+    /// # Errors
+    /// [`RunError::Crew`].
+    pub fn start(&mut self, ports: Vec<ModelPorts>) -> Result<(), RunError> {
+        self.orders.start = Start { models: ports };
+        load::start(&mut self.crew, &self.orders, self.has_agents)
+    }
+}
+
+fn compile(
+    engines: &Engines,
+    manifest: &Manifest,
+) -> Result<(BTreeMap<Digest, Extent>, OwnedFd), RunError> {
+    let compiler = Compiler {
+        program: engines.program.path(),
+        cache: engines.cache.clone(),
+        canonical_nan: manifest.canonical_nan,
+        wasmtime_version: engines.wasmtime.clone(),
+        config_fingerprint: engines.wasmtime_settings.clone(),
+    };
+    let mut artifacts: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
+    for agent in &manifest.agents {
+        if artifacts.contains_key(&agent.component) {
+            continue;
+        }
+        let refused = |source| RunError::Component {
+            agent: agent.name.clone(),
+            source,
+        };
+        let artifact = compiler
+            .artifact(manifest.object(&agent.component))
+            .map_err(refused)?;
+        artifacts.insert(agent.component, artifact);
+    }
+    bundle(
+        "lockstep-components",
+        artifacts
+            .iter()
+            .map(|(digest, bytes)| (*digest, bytes.as_slice())),
+    )
+}
+
+fn gather_models(
+    manifest: &Manifest,
+    inference: bool,
+) -> Result<(BTreeMap<Digest, Extent>, Option<OwnedFd>), RunError> {
+    if !inference || manifest.models.is_empty() {
+        return Ok((BTreeMap::new(), None));
+    }
+    let files: BTreeMap<Digest, &[u8]> = manifest
+        .models
+        .iter()
+        .map(|model| (model.file, manifest.object(&model.file)))
+        .collect();
+    let (extents, memory) = bundle("lockstep-models", files.into_iter())?;
+    Ok((extents, Some(memory)))
+}
+
+/// Sealed memory with all parts, each at a page of its own.
+pub(super) fn bundle<'a>(
+    name: &str,
+    parts: impl Iterator<Item = (Digest, &'a [u8])>,
+) -> Result<(BTreeMap<Digest, Extent>, OwnedFd), RunError> {
+    const PAGE: usize = 4096;
+    const PADDING: [u8; PAGE] = [0; PAGE];
+    let (mut extents, mut pieces, mut offset) = (BTreeMap::new(), Vec::new(), 0);
+    for (digest, bytes) in parts {
+        let padding = bytes.len().next_multiple_of(PAGE) - bytes.len();
+        extents.insert(
+            digest,
+            Extent {
+                offset,
+                bytes: bytes.len() as u64,
+            },
+        );
+        offset += (bytes.len() + padding) as u64;
+        pieces.extend([bytes, &PADDING[..padding]]);
+    }
+    let memory = sealed_memory(name, &pieces).map_err(|source| RunError::System {
+        what: "memory for components and models",
+        source,
+    })?;
+    Ok((extents, memory))
+}

@@ -1,0 +1,144 @@
+//! Batches on their way to the engine, and its answers.
+
+use super::station::Stage;
+use super::{Drive, Trouble};
+use crate::host::CrewError;
+use crate::planted::{Bug, planted};
+use crate::shell::batch_records;
+use crate::shell::error::RunError;
+use crate::tick::{Batch, Input};
+use shm_protocol::fault::Phase;
+use shm_protocol::id::{BatchId, HostId};
+use shm_protocol::inference_to_supervisor::{BATCH_FAILED, BatchFailed, OUTPUT};
+use shm_protocol::ring::Header;
+use shm_protocol::tensor::Tensor;
+use std::collections::BTreeMap;
+
+/// What the engine has been asked, and what it is in the middle of answering.
+#[derive(Debug, Default)]
+pub(super) struct Answering {
+    /// Outputs that each running batch will have.
+    running: BTreeMap<BatchId, usize>,
+    batch: BatchId,
+    outputs: Vec<Tensor>,
+}
+
+impl Answering {
+    /// The engine is gone, and half an answer with it.
+    pub(super) fn bereave(&mut self) {
+        self.running.clear();
+        if !planted(Bug::KeepHalfAnswer) {
+            self.outputs.clear();
+        }
+    }
+
+    /// The batch that the engine works on: it answers them in the order of their numbers.
+    pub(super) fn first(&self) -> Option<BatchId> {
+        self.running.keys().next().copied()
+    }
+}
+
+impl Drive<'_> {
+    pub(super) fn infer(&mut self, batch: &Batch) -> Result<(), RunError> {
+        let Some(host) = self.hosts.inference_host() else {
+            // A replay takes the results from the journal.
+            return Ok(());
+        };
+        if !matches!(self.station(host).stage, Stage::Serving) {
+            // It is submitted with all others once the engine is back.
+            return Ok(());
+        }
+        let pushed = self.push_batch(host, batch);
+        self.settle(host, pushed)
+    }
+
+    /// Submits every batch that was not answered, as it was submitted before.
+    pub(super) fn submit_again(&mut self) -> Result<(), RunError> {
+        let mut batches: Vec<Batch> = self.machine.running().cloned().collect();
+        if planted(Bug::OtherComposition) {
+            batches.iter_mut().for_each(|batch| batch.members.reverse());
+        }
+        batches.iter().try_for_each(|batch| self.infer(batch))
+    }
+
+    fn push_batch(&mut self, host: HostId, batch: &Batch) -> Result<(), Trouble> {
+        let outputs = self.header.models[batch.model.index()]
+            .signature
+            .outputs
+            .len();
+        self.answering.running.insert(batch.id, outputs);
+        let inputs = u32::try_from(batch.inputs.len()).expect("at most limit::TENSORS");
+        let (header, run) = batch_records::head(batch.id, batch.tick, batch.model, inputs);
+        self.push(
+            host,
+            &header,
+            run.len(),
+            &mut std::iter::once(run.as_slice()),
+        )?;
+        for (position, (dtype, shape)) in batch.inputs.iter().enumerate() {
+            let header = batch_records::input(batch.id, batch.tick, position, *dtype, *shape);
+            let bytes = shape
+                .bytes(*dtype)
+                .expect("checked when the request came in");
+            self.push(host, &header, bytes, &mut batch.input_parts(position))?;
+        }
+        self.station(host).owe(1);
+        self.hosts.notify(host);
+        Ok(())
+    }
+
+    pub(super) fn hear_engine(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
+        let batch = BatchId(header.correlation);
+        let out_of_place = CrewError::OutOfPlace {
+            kind: self.hosts.kind(host),
+            host,
+            record: header.kind,
+        };
+        self.station(host).paid(0);
+        self.pass(Phase::AnswerHeard);
+        match (header.kind, header.tensor) {
+            (OUTPUT, Some((dtype, shape))) => {
+                let answering = &mut self.answering;
+                let Some(wanted) = answering.running.get(&batch).copied() else {
+                    return Err(out_of_place.into());
+                };
+                let is_next = header.subject as usize == answering.outputs.len();
+                if !is_next || (!answering.outputs.is_empty() && answering.batch != batch) {
+                    return Err(out_of_place.into());
+                }
+                answering.batch = batch;
+                answering.outputs.push(Tensor {
+                    dtype,
+                    shape,
+                    data: self.hosts.take_payload(),
+                });
+                if answering.outputs.len() < wanted {
+                    return Ok(());
+                }
+                let outputs = Ok(std::mem::take(&mut answering.outputs));
+                self.answered(host, batch, outputs)
+            }
+            (OUTPUT, None) => Err(out_of_place.into()),
+            _ => {
+                let failed: BatchFailed = self.expect(host, header, BATCH_FAILED)?;
+                self.answering.outputs.clear();
+                self.answered(host, failed.batch, Err(failed.message))
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        host: HostId,
+        batch: BatchId,
+        outputs: Result<Vec<Tensor>, String>,
+    ) -> Result<(), Trouble> {
+        self.try_apply(Input::Answer { batch, outputs })?;
+        self.answering.running.remove(&batch);
+        self.station(host).paid(1);
+        if self.station(host).comeback.is_some() && self.station(host).owed == 0 {
+            self.back_at_work(host)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! What the loop knows of one host: where it is in its life, what it owes, and
+//! what must be said to its next incarnation.
+
+use super::comeback::{Comeback, Loading};
+use super::redo::Redo;
+use crate::planted::{Bug, planted};
+use crate::shell::outbound::Outbound;
+use shm_protocol::agent_to_supervisor::Outcome;
+use shm_protocol::id::{AgentId, Incarnation, Tick};
+use shm_protocol::supervisor_to_agent::Step;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+/// Where a host is.
+#[derive(Debug, Default)]
+pub(super) enum Stage {
+    /// It works.
+    #[default]
+    Serving,
+    /// It is started again at this time.
+    Pausing(Duration),
+    /// It was started and has not said that it is ready.
+    Starting,
+    /// It is being told what to load.
+    Loading(Loading),
+    /// It executes committed ticks again.
+    Redoing(Box<Redo>),
+    /// It does not come back.
+    GivenUp,
+}
+
+/// What the loop knows of one host.
+#[derive(Debug, Default)]
+pub(super) struct Station {
+    pub(super) stage: Stage,
+    pub(super) incarnation: Incarnation,
+    pub(super) outbound: Outbound,
+    /// Answers that it owes.
+    pub(super) owed: usize,
+    /// For how long it has owed something and said nothing.
+    pub(super) silent: Duration,
+    /// The tick of the steps.
+    pub(super) tick: Tick,
+    /// What was asked of it in that tick, in that order.
+    pub(super) steps: Vec<Step>,
+    /// How many of them were sent to this incarnation.
+    pub(super) sent: usize,
+    /// How many of them, from the first, have been answered before: they only bring its agents to where they were.
+    pub(super) repeated: usize,
+    /// One step at a time, of those that have not been answered before.
+    pub(super) is_careful: bool,
+    /// Outcomes that are known already: they are compared, and not taken a second time.
+    pub(super) known: BTreeMap<(Tick, AgentId), Outcome>,
+    /// How it comes back, if it was lost.
+    pub(super) comeback: Option<Comeback>,
+    /// Checkpoints are not used for it: an agent that began with one did something else than the journal says.
+    pub(super) distrusts: bool,
+}
+
+impl Station {
+    /// Takes note of steps of the open tick.
+    pub(super) fn ask(&mut self, tick: Tick, steps: Vec<Step>) {
+        if self.tick == tick {
+            self.steps.extend(steps);
+        } else {
+            (self.tick, self.steps, self.sent) = (tick, steps, 0);
+            (self.repeated, self.is_careful) = (0, false);
+        }
+    }
+
+    /// Another incarnation gets the steps of the open tick. Those that have been answered before come first, all at
+    /// once: the tick may close before they are answered again, and then nobody asks for them any more.
+    pub(super) fn ask_again(&mut self, has_answered: impl Fn(AgentId) -> bool) {
+        self.steps.sort_by_key(|step| !has_answered(step.agent));
+        let answered = |step: &&Step| has_answered(step.agent);
+        self.repeated = self.steps.iter().take_while(answered).count();
+        self.sent = 0;
+    }
+
+    /// Which of the steps are to be sent now.
+    pub(super) fn next_steps(&self) -> Range<usize> {
+        match (self.is_careful, self.owed) {
+            (true, _) if self.sent < self.repeated => self.sent..self.repeated,
+            (true, 0) => self.sent..self.steps.len().min(self.sent + 1),
+            (true, _) => self.sent..self.sent,
+            (false, _) => self.sent..self.steps.len(),
+        }
+    }
+
+    pub(super) fn owe(&mut self, answers: usize) {
+        if self.owed == 0 {
+            self.silent = Duration::ZERO;
+        }
+        self.owed += answers;
+    }
+
+    pub(super) fn paid(&mut self, answers: usize) {
+        self.owed = self.owed.saturating_sub(answers);
+        self.silent = Duration::ZERO;
+    }
+
+    /// Nothing is asked of it in the open tick.
+    pub(super) fn ask_nothing(&mut self) {
+        self.steps.clear();
+        (self.sent, self.repeated) = (0, 0);
+    }
+
+    /// Forgets what belongs to an incarnation that is gone.
+    pub(super) fn bereave(&mut self) {
+        if !planted(Bug::SendWhatWasForTheDead) {
+            self.outbound = Outbound::default();
+        }
+        (self.owed, self.silent) = (0, Duration::ZERO);
+        (self.sent, self.repeated) = (0, 0);
+        self.known.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(agent: u32) -> Step {
+        Step {
+            agent: AgentId(agent),
+            events: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn steps_that_were_answered_before_are_not_held_back_by_care() {
+        let mut station = Station::default();
+        station.ask(Tick(1), (0..4).map(step).collect());
+        station.is_careful = true;
+        station.ask_again(|agent| agent.0 % 2 == 1);
+        let order: Vec<u32> = station.steps.iter().map(|step| step.agent.0).collect();
+        assert_eq!(order, [1, 3, 0, 2]);
+        assert_eq!(station.next_steps(), 0..2);
+        (station.sent, station.owed) = (2, 2);
+        assert_eq!(station.next_steps(), 2..2);
+        station.owed = 0;
+        assert_eq!(station.next_steps(), 2..3);
+        station.ask(Tick(2), (0..4).map(step).collect());
+        assert_eq!(station.next_steps(), 0..4);
+    }
+}

@@ -1,0 +1,210 @@
+//! Why a run could not begin or go on, and whose fault it is. The kinds decide
+//! the exit code; the messages name the thing, the place and the next step.
+
+use crate::artifact::ArtifactError;
+use crate::checkpoint::CheckpointError;
+use crate::fleet::{FleetError, SourceError};
+use crate::host::CrewError;
+use crate::journal::JournalError;
+use crate::rundir::RunDirError;
+use crate::tick::{NotThisPlan, Violation};
+use shm_protocol::agent_to_supervisor::Blame;
+use shm_protocol::id::Tick;
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The question asked was answered no.
+    No,
+    /// What the user gave.
+    Input,
+    /// A strict demand that cannot be met.
+    Demand,
+    /// The run directory is in use.
+    InUse,
+    /// Somebody asked for the end before the run began.
+    Stopped,
+    /// Our own, or a host's that died.
+    Bug,
+}
+
+/// Why a run could not begin or go on.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages name every field")]
+pub enum RunError {
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("agent {agent}: its component is refused: {source}")]
+    Component {
+        agent: String,
+        source: ArtifactError,
+    },
+    #[error(transparent)]
+    Crew(#[from] CrewError),
+    #[error("{0}")]
+    AgentRefused(String),
+    #[error(
+        "the inference host was lost while model `{model}` {what}: {source}; the file may be damaged, or the model too large for this machine"
+    )]
+    LostWithModel {
+        model: String,
+        what: &'static str,
+        source: CrewError,
+    },
+    #[error("{message}")]
+    ModelRefused { blame: Blame, message: String },
+    #[error(
+        "model {model}: the fleet says its {what} are {asked}, but the file has {found}; change `{what}` in the fleet file or take another file"
+    )]
+    Signature {
+        model: String,
+        what: &'static str,
+        asked: String,
+        found: String,
+    },
+    #[error(
+        "{source}. The run has ended; {ticks} ticks are kept in {run_dir:?}: `lockstep inspect` shows them, `lockstep resume` goes on"
+    )]
+    Ended {
+        source: Box<RunError>,
+        ticks: u64,
+        run_dir: PathBuf,
+    },
+    #[error(
+        "agent {agent}, tick {tick}: {text}. Mend the agent, or set `on_mismatch = \"refuse\"` for the model so that agents are told instead"
+    )]
+    Mismatch {
+        agent: String,
+        tick: Tick,
+        text: String,
+    },
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error("the journal does not fit its fleet: {0}; `lockstep verify` checks it")]
+    Journaled(Violation),
+    #[error("{0}; `lockstep resume --from-genesis` does without checkpoints")]
+    SavedMachine(#[from] NotThisPlan),
+    #[error(
+        "agent {agent} is not deterministic: it did something else when a tick was executed again: {what} (left: the journal, right: now)"
+    )]
+    Nondeterminism { agent: String, what: String },
+    #[error(
+        "hosts were lost {losses} times in a short while, the last one so: {cause}. `restarts_run` in the fleet file is how often they may"
+    )]
+    TooManyLosses { losses: u32, cause: String },
+    #[error(
+        "the inference host was lost {losses} times in a short while, the last one so: {cause}. `restarts_host` in the fleet file is how often it may"
+    )]
+    EngineLost { losses: u32, cause: String },
+    #[error("the run has {committed} ticks already; ask for more than {ticks}")]
+    AlreadyFurther { ticks: u64, committed: Tick },
+    #[error(
+        "the run cannot go on here, because not everything is as it was (left: when it began, right: now): {difference}"
+    )]
+    Changed { difference: String },
+    #[error(
+        "the engine or a model is not what it was when the run began: it was {before}, now it is {now}"
+    )]
+    EngineChanged { before: String, now: String },
+    #[error("{what}: {source}")]
+    System {
+        what: &'static str,
+        source: io::Error,
+    },
+    #[error("the run was made by {what} {recorded}, this is {present}; replay it with {recorded}")]
+    OtherBuild {
+        what: &'static str,
+        recorded: String,
+        present: String,
+    },
+}
+
+impl RunError {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            RunError::Ended { source, .. } => source.kind(),
+            RunError::Fleet(_)
+            | RunError::Source(_)
+            | RunError::AgentRefused(_)
+            | RunError::LostWithModel { .. }
+            | RunError::Signature { .. }
+            | RunError::Mismatch { .. }
+            | RunError::Checkpoint(_)
+            | RunError::AlreadyFurther { .. }
+            | RunError::Changed { .. }
+            | RunError::EngineChanged { .. }
+            | RunError::OtherBuild { .. } => Kind::Input,
+            RunError::Component {
+                source: ArtifactError::Refused { .. } | ArtifactError::Failed { .. },
+                ..
+            } => Kind::Input,
+            RunError::RunDir(error) | RunError::Journal(JournalError::RunDir(error)) => {
+                Kind::of_run_dir(error)
+            }
+            RunError::Journal(error) => Kind::of_journal(error),
+            RunError::ModelRefused { blame, .. }
+            | RunError::Crew(CrewError::Failed { blame, .. }) => Kind::of(*blame),
+            RunError::Crew(CrewError::Folder(_)) => Kind::Input,
+            RunError::Crew(CrewError::Stopped) => Kind::Stopped,
+            RunError::Component { .. }
+            | RunError::Crew(_)
+            | RunError::Journaled(_)
+            | RunError::SavedMachine(_)
+            | RunError::Nondeterminism { .. }
+            | RunError::TooManyLosses { .. }
+            | RunError::EngineLost { .. }
+            | RunError::System { .. } => Kind::Bug,
+        }
+    }
+}
+
+impl Kind {
+    fn of_run_dir(error: &RunDirError) -> Kind {
+        match error {
+            RunDirError::InUse { .. } => Kind::InUse,
+            RunDirError::ObjectMissing { .. }
+            | RunDirError::ObjectDamaged { .. }
+            | RunDirError::Launch { .. }
+            | RunDirError::Outbox { .. } => Kind::No,
+            RunDirError::AlreadyARun { .. }
+            | RunDirError::NotEmpty { .. }
+            | RunDirError::NotARun { .. }
+            | RunDirError::Io { .. }
+            | RunDirError::OutboxPoisoned { .. } => Kind::Input,
+        }
+    }
+
+    fn of_journal(error: &JournalError) -> Kind {
+        match error {
+            JournalError::NotBegun { .. }
+            | JournalError::MissingSegment { .. }
+            | JournalError::Foreign { .. }
+            | JournalError::Corrupt { .. }
+            | JournalError::DamagedTail { .. }
+            | JournalError::Lost { .. }
+            | JournalError::Mark { .. } => Kind::No,
+            JournalError::Thread { .. } | JournalError::Poisoned { .. } => Kind::Bug,
+            // A full or failing disk is the user's to mend.
+            _ => Kind::Input,
+        }
+    }
+
+    fn of(blame: Blame) -> Kind {
+        match blame {
+            Blame::Input => Kind::Input,
+            Blame::Demand => Kind::Demand,
+            Blame::Us => Kind::Bug,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! A journal that was followed to its end: the machine in its open tick, and
+//! the journal and outbox ready to be gone on with.
+
+use super::drive::Follower;
+use super::error::RunError;
+use super::header::plan;
+use super::keeper::{self, Keeper, build};
+use super::layout::Layout;
+use super::observe::Observer;
+use crate::checkpoint::Shelf;
+use crate::faults::Faults;
+use crate::journal::record::RunHeader;
+use crate::journal::{JournalReader, JournalWriter, RunId};
+use crate::rundir::{Event, Launch, Outbox, RunDir};
+use crate::tick::{Action, Machine, Plan};
+use shm_protocol::fault::Phase;
+use shm_protocol::id::Tick;
+
+/// A journal that was followed to its end.
+pub(super) struct Gone {
+    pub(super) machine: Machine,
+    /// What the machine asks for in the open tick.
+    pub(super) asked: Vec<Action>,
+    pub(super) keeper: Keeper,
+}
+
+impl Gone {
+    /// Follows the journal of a run from its newest good checkpoint on, and cuts what is behind its last tick.
+    pub(super) fn on(
+        run_dir: &RunDir,
+        header: &RunHeader,
+        launch: &Launch,
+        layout: &Layout,
+        from_genesis: bool,
+        faults: &Faults,
+        observer: &mut dyn Observer,
+    ) -> Result<Gone, RunError> {
+        let shelf = Shelf::new(run_dir, run_id(run_dir)?, build(header));
+        let plan = plan(header, layout);
+        let begun = if from_genesis {
+            None
+        } else {
+            newest(run_dir, &shelf, &plan, observer)
+        };
+        let (machine, mut journal) = match begun {
+            Some(begun) => begun,
+            None => (Machine::new(plan, None), keeper::read(run_dir, None)?),
+        };
+        let names = header.agents.iter().map(|agent| agent.name.clone());
+        let synced = machine.tick();
+        let mut outbox = Outbox::open_after(run_dir, journal.run_id(), names.collect(), synced)?;
+        let mut follower = Follower::new(machine);
+        while let Some(entry) = journal.next_tick()? {
+            // What was let out before the end is passed over; what was not is let out now.
+            outbox.push(entry.tick, &entry.record.outcomes);
+            follower.follow(entry)?;
+        }
+        let committed = journal.ticks();
+        if launch.ticks.is_some_and(|ticks| Tick(ticks) < committed) {
+            return Err(RunError::AlreadyFurther {
+                ticks: launch.ticks.unwrap_or_default(),
+                committed,
+            });
+        }
+        follower.end_after(launch.ticks.map(Tick));
+        let (machine, asked) = follower.arrive()?;
+        let (writer, cut) = JournalWriter::resume(run_dir, journal, launch.durability)?;
+        faults.pass(Phase::ResumeCut, committed);
+        let mut keeper = Keeper::new(run_dir, writer, outbox, header, launch, faults.clone())?;
+        keeper.cut = Some(cut);
+        if from_genesis {
+            keeper.shelves.distrust(committed);
+        }
+        Ok(Gone {
+            machine,
+            asked,
+            keeper,
+        })
+    }
+}
+
+/// The machine of the newest good checkpoint, and the ticks after it. What is wrong with newer ones is told.
+fn newest(
+    run_dir: &RunDir,
+    shelf: &Shelf,
+    plan: &Plan,
+    observer: &mut dyn Observer,
+) -> Option<(Machine, JournalReader)> {
+    let ticks = shelf.newest_first().unwrap_or_default();
+    ticks.into_iter().find_map(|tick| {
+        let begun = shelf
+            .load(tick)
+            .map_err(RunError::from)
+            .and_then(|checkpoint| {
+                let machine = Machine::restore(plan.clone(), None, &checkpoint.machine)?;
+                Ok((machine, keeper::read(run_dir, Some(&checkpoint.mark))?))
+            });
+        begun
+            .map_err(|error| {
+                observer.event(&Event::CheckpointFailed {
+                    tick,
+                    reason: error.to_string(),
+                });
+            })
+            .ok()
+    })
+}
+
+fn run_id(run_dir: &RunDir) -> Result<RunId, RunError> {
+    Ok(keeper::read(run_dir, None)?.run_id())
+}

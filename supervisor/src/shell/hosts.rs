@@ -1,0 +1,277 @@
+//! What the loop of a run needs of processes. [`Crew`] is the real thing; the
+//! simulator has another, in one thread and with its own time.
+
+use crate::host::{Crew, CrewError, Kind, News, ending};
+use crate::sys::clock::now;
+use shm_protocol::id::{HostId, Incarnation};
+use shm_protocol::ring::{Header, PushError};
+use shm_protocol::{supervisor_to_agent as agents, supervisor_to_inference as inference};
+use std::time::{Duration, Instant};
+
+/// The hosts of a run, as its loop sees them. Agent hosts come first, the inference host last.
+pub trait Hosts {
+    /// How many agent hosts there are.
+    fn agent_hosts(&self) -> usize;
+
+    /// The inference host, if there is one.
+    fn inference_host(&self) -> Option<HostId>;
+
+    /// Time since some moment. It decides when hosts are started and given up, and nothing else.
+    fn clock(&mut self) -> Duration;
+
+    /// Waits for the next thing that happens, at most `patience`.
+    ///
+    /// # Errors
+    /// When waiting itself fails.
+    fn next(&mut self, patience: Duration) -> Result<News, CrewError>;
+
+    /// Whether somebody asked for the end, without waiting.
+    ///
+    /// # Errors
+    /// When looking itself fails.
+    fn stop_asked(&mut self) -> Result<bool, CrewError>;
+
+    /// The payload of the record that was told of last.
+    fn payload(&self) -> &[u8];
+
+    /// The payload of the last record, to keep it without a copy.
+    fn take_payload(&mut self) -> Vec<u8>;
+
+    /// The longest payload that the ring down to a host takes.
+    fn most_payload_bytes(&self, host: HostId) -> usize;
+
+    /// Publishes a record whose payload is these parts one after the other. False when there is no room now.
+    ///
+    /// # Errors
+    /// When it can never fit, or the host has broken the ring.
+    fn try_push(
+        &mut self,
+        host: HostId,
+        header: &Header,
+        payload_bytes: usize,
+        parts: &mut dyn Iterator<Item = &[u8]>,
+    ) -> Result<bool, PushError>;
+
+    /// Wakes a host for what was pushed.
+    fn notify(&mut self, host: HostId);
+
+    /// Starts a new incarnation of a host, whose place is empty. It says when it is ready.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    fn spawn(&mut self, host: HostId) -> Result<Incarnation, CrewError>;
+
+    /// Hears that a host is ready, which is the record that was told of last.
+    ///
+    /// # Errors
+    /// When it says something else or cannot be reached.
+    fn welcome(&mut self, host: HostId, header: &Header) -> Result<(), CrewError>;
+
+    /// Sends a command to an agent host.
+    ///
+    /// # Errors
+    /// When it is gone.
+    fn command_agents(&mut self, host: HostId, command: agents::Command) -> Result<(), CrewError>;
+
+    /// Sends a command to the inference host.
+    ///
+    /// # Errors
+    /// When it is gone.
+    fn command_inference(&mut self, command: inference::Command) -> Result<(), CrewError>;
+
+    /// Notes that a host was told to start.
+    ///
+    /// # Errors
+    /// When it is gone.
+    fn started(&mut self, host: HostId) -> Result<(), CrewError>;
+
+    /// Ends the incarnation of a host, whatever it does; nothing of it is told any more. Gives its last words.
+    fn end(&mut self, host: HostId) -> String;
+
+    /// How a host ended that is dying, in words, if that can be known at once.
+    fn ending_of(&mut self, _host: HostId) -> Option<String> {
+        None
+    }
+
+    /// Whether a host that was just started has said before that it is ready.
+    fn is_ready(&self, _host: HostId) -> bool {
+        false
+    }
+
+    /// Whether a host was told before what all agents have in common.
+    fn is_set_up(&self, _host: HostId) -> bool {
+        false
+    }
+
+    /// Sees to it that an agent host stands ready to take another's place, if that is wanted. False while more is to
+    /// be done for it: then it is to be called again.
+    fn keep_spare(&mut self) -> bool {
+        true
+    }
+
+    /// Arms the faults that are due in a host.
+    fn arm(&mut self, _host: HostId) {}
+
+    /// Kills or stops a host on purpose; what comes of it is noticed as it always is.
+    fn strike(&mut self, _host: HostId, _strike: Strike) {}
+
+    /// Which kind a host is.
+    fn kind(&self, host: HostId) -> Kind {
+        if host.index() < self.agent_hosts() {
+            Kind::Agents
+        } else {
+            Kind::Inference
+        }
+    }
+
+    /// How many hosts there are.
+    fn count(&self) -> usize {
+        self.agent_hosts() + usize::from(self.inference_host().is_some())
+    }
+}
+
+/// What is done to a host on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strike {
+    /// It is killed.
+    Kill,
+    /// It is stopped, and hangs.
+    Stop,
+}
+
+/// The hosts of a real run, and when it began.
+pub struct Real<'crew> {
+    crew: &'crew mut Crew,
+    began: Instant,
+}
+
+impl Real<'_> {
+    /// These hosts, from now on.
+    pub fn new(crew: &mut Crew) -> Real<'_> {
+        Real { crew, began: now() }
+    }
+}
+
+impl Hosts for Real<'_> {
+    fn agent_hosts(&self) -> usize {
+        self.crew.agent_hosts()
+    }
+
+    fn inference_host(&self) -> Option<HostId> {
+        self.crew.inference_host()
+    }
+
+    fn clock(&mut self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn next(&mut self, patience: Duration) -> Result<News, CrewError> {
+        loop {
+            let news = self.crew.pool.next(patience)?;
+            if !self.crew.hear_spare(&news) {
+                return Ok(news);
+            }
+        }
+    }
+
+    fn stop_asked(&mut self) -> Result<bool, CrewError> {
+        Ok(self.crew.pool.look_aside()?)
+    }
+
+    fn payload(&self) -> &[u8] {
+        self.crew.pool.payload()
+    }
+
+    fn take_payload(&mut self) -> Vec<u8> {
+        self.crew.pool.take_payload()
+    }
+
+    fn most_payload_bytes(&self, host: HostId) -> usize {
+        self.crew
+            .pool
+            .host(host)
+            .map_or(0, |process| process.link.down.max_payload_bytes())
+    }
+
+    fn try_push(
+        &mut self,
+        host: HostId,
+        header: &Header,
+        payload_bytes: usize,
+        parts: &mut dyn Iterator<Item = &[u8]>,
+    ) -> Result<bool, PushError> {
+        let Some(process) = self.crew.pool.host_mut(host) else {
+            return Ok(false);
+        };
+        let Some(mut reservation) = process.link.down.try_reserve(header, payload_bytes)? else {
+            return Ok(false);
+        };
+        let mut offset = 0;
+        for part in parts {
+            reservation.write(offset, part);
+            offset += part.len();
+        }
+        debug_assert_eq!(offset, payload_bytes, "the parts make up the payload");
+        reservation.publish();
+        Ok(true)
+    }
+
+    fn notify(&mut self, host: HostId) {
+        if let Some(process) = self.crew.pool.host_mut(host) {
+            process.link.down.notify();
+        }
+    }
+
+    fn spawn(&mut self, host: HostId) -> Result<Incarnation, CrewError> {
+        self.crew.spawn(host)
+    }
+
+    fn welcome(&mut self, host: HostId, header: &Header) -> Result<(), CrewError> {
+        self.crew.welcome(host, header)
+    }
+
+    fn command_agents(&mut self, host: HostId, command: agents::Command) -> Result<(), CrewError> {
+        self.crew.command_agents(host, command)
+    }
+
+    fn command_inference(&mut self, command: inference::Command) -> Result<(), CrewError> {
+        self.crew.command_inference(command)
+    }
+
+    fn started(&mut self, host: HostId) -> Result<(), CrewError> {
+        self.crew.started(host)
+    }
+
+    fn end(&mut self, host: HostId) -> String {
+        self.crew.end(host)
+    }
+
+    fn ending_of(&mut self, host: HostId) -> Option<String> {
+        self.crew.ending_of(host).map(ending)
+    }
+
+    fn is_ready(&self, host: HostId) -> bool {
+        self.crew.is_ready(host)
+    }
+
+    fn is_set_up(&self, host: HostId) -> bool {
+        self.crew.is_set_up(host)
+    }
+
+    fn keep_spare(&mut self) -> bool {
+        // Without one, the next recovery takes a little longer.
+        self.crew.keep_spare().unwrap_or(true)
+    }
+
+    fn arm(&mut self, host: HostId) {
+        self.crew.arm(host);
+    }
+
+    fn strike(&mut self, host: HostId, strike: Strike) {
+        match (strike, self.crew.pool.host(host)) {
+            (Strike::Kill, Some(process)) => process.kill(),
+            (Strike::Stop, Some(process)) => process.stop(),
+            (_, None) => {}
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A run whose hosts are there and whose journal has its header: the ticks, and
+//! the end.
+
+use super::assemble::Assembled;
+use super::drive::{Drive, Patience};
+use super::error::RunError;
+use super::hosts::Real;
+use super::keeper::Keeper;
+use super::observe::Observer;
+use super::tally::Tally;
+use super::writing::{GoingOn, Writing};
+use crate::faults::Faults;
+use crate::host::Crew;
+use crate::journal::record::{Digest, RunHeader, SealReason, Verdict};
+use crate::tick::{Action, End, Machine};
+use shm_protocol::fault::Phase;
+use shm_protocol::id::Tick;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// What the run is.
+    pub header: RunHeader,
+    /// Why it ended.
+    pub end: End,
+    /// Committed ticks of the run.
+    pub ticks: u64,
+    /// Those of them that were committed in this launch.
+    pub ticks_here: u64,
+    /// Steps of agents in this launch.
+    pub steps: u64,
+    /// Requests to models in this launch.
+    pub inferences: u64,
+    /// Hosts that were lost and came back.
+    pub restarts: u64,
+    /// Decisions that changed the run, with the tick.
+    pub verdicts: Vec<(Tick, Verdict)>,
+    /// The chain after the last tick.
+    pub chain: Digest,
+    /// Time from the first tick to the last, without start and end.
+    pub wall: Duration,
+    /// Time from the request to the first committed tick.
+    pub until_first_tick: Option<Duration>,
+    /// Where the run is kept.
+    pub run_dir: PathBuf,
+}
+
+/// A run whose hosts are there and whose journal has its header.
+pub(super) struct Launched {
+    pub(super) assembled: Assembled,
+    pub(super) header: RunHeader,
+    pub(super) keeper: Keeper,
+    /// As it is before the first tick of this launch.
+    pub(super) machine: Machine,
+    /// What the machine asks for in the open tick, if it goes on with a run: the agents then come with their state.
+    pub(super) going_on: Option<Vec<Action>>,
+    pub(super) patience: Patience,
+    pub(super) faults: Faults,
+}
+
+impl Launched {
+    /// Ticks until the end, then seals the journal and ends the hosts.
+    pub(super) fn follow(
+        mut self,
+        asked: Instant,
+        path: &Path,
+        observer: &mut dyn Observer,
+    ) -> Result<Summary, RunError> {
+        self.keeper.pass(Phase::HostsReady);
+        let going_on = self.going_on.as_ref().map(|_| GoingOn {
+            asked,
+            hosts: self.assembled.orders.layout.hosts,
+            after: self.keeper.committed(),
+            checkpoint: None,
+            redone: 0,
+        });
+        let mut ledger = Writing::new(&mut self.keeper, observer, going_on);
+        let mut hosts = Real::new(&mut self.assembled.crew);
+        let drive = Drive::new(
+            &mut hosts,
+            self.machine,
+            &self.header,
+            &self.assembled.orders,
+            &mut ledger,
+            self.patience,
+        )
+        .knowing_opaque(&self.assembled.facts.opaque)
+        .under(self.faults);
+        let result = match self.going_on {
+            Some(asked) => drive.go_on(asked),
+            None => drive.run(),
+        };
+        let result = result.map(|end| end.expect("a journal to write never breaks a run off"));
+        let tally = ledger.tally;
+        let finishing = Finishing {
+            crew: Some(self.assembled.crew),
+            header: self.header,
+            keeper: self.keeper,
+        };
+        finishing.finish(result, tally, asked, path)
+    }
+}
+
+/// What is left when the last tick is committed.
+pub(super) struct Finishing {
+    /// The hosts, if any were started.
+    pub(super) crew: Option<Crew>,
+    pub(super) header: RunHeader,
+    pub(super) keeper: Keeper,
+}
+
+impl Finishing {
+    /// Seals the journal and ends the hosts.
+    pub(super) fn finish(
+        self,
+        result: Result<End, RunError>,
+        tally: Tally,
+        asked: Instant,
+        path: &Path,
+    ) -> Result<Summary, RunError> {
+        let committed = self.keeper.committed();
+        let reason = match &result {
+            Ok(End::Finished | End::AllHalted) => SealReason::Finished,
+            Ok(End::Stopped) => SealReason::Stopped,
+            Ok(End::Mismatch { .. }) | Err(_) => SealReason::Failed,
+        };
+        let sealed = self.keeper.seal(reason);
+        let drained = self.crew.map_or(Ok(()), Crew::drain);
+        let end = match result {
+            Ok(End::Mismatch { agent, tick, text }) => {
+                let agent = self.header.agents[agent.index()].name.clone();
+                Err(RunError::Mismatch { agent, tick, text })
+            }
+            ended => ended,
+        };
+        let end = end.map_err(|source| RunError::Ended {
+            source: Box::new(source),
+            ticks: committed.0,
+            run_dir: path.to_path_buf(),
+        })?;
+        let chain = sealed?;
+        drained?;
+        Ok(Summary {
+            end,
+            ticks: committed.0,
+            ticks_here: tally.ticks,
+            steps: tally.steps,
+            inferences: tally.inferences,
+            restarts: tally.restarts,
+            chain,
+            wall: tally.wall(),
+            verdicts: tally.verdicts,
+            until_first_tick: tally.first.map(|first| first.duration_since(asked)),
+            run_dir: path.to_path_buf(),
+            header: self.header,
+        })
+    }
+}

@@ -1,0 +1,196 @@
+//! Everything a run is made of, whether it comes from a fleet file or from the
+//! journal of an earlier run.
+
+use super::error::RunError;
+use crate::fleet::{Fleet, Nan, Source};
+use crate::journal::record::{AgentPin, Digest, RunHeader};
+use crate::rundir::RunDir;
+use shm_protocol::inference_to_supervisor::Batching;
+use shm_protocol::supervisor_to_agent::OnMismatch;
+use shm_protocol::tensor::Port;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+/// Finds a part of the binary by its name.
+pub type Builtin<'a> = &'a dyn Fn(&str) -> Option<&'static [u8]>;
+
+/// Everything a run is made of.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Name of the fleet.
+    pub fleet: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Whether floating-point results that are not numbers get canonical bits.
+    pub canonical_nan: bool,
+    /// Threads inside one operator of a model.
+    pub intra_threads: u32,
+    /// The agents; the position is the agent's number.
+    pub agents: Vec<AgentPin>,
+    /// Whether each agent has a host process of its own.
+    pub isolated: Vec<bool>,
+    /// The models; the position is the model's number.
+    pub models: Vec<ModelAsked>,
+    /// The bytes of components and models by their digests.
+    pub objects: BTreeMap<Digest, Vec<u8>>,
+}
+
+/// A model as it is asked for.
+#[derive(Clone, Debug)]
+pub struct ModelAsked {
+    /// Its name.
+    pub name: String,
+    /// BLAKE3 of its file.
+    pub file: Digest,
+    /// Providers to try, in order.
+    pub providers: Vec<String>,
+    /// Whether requests may be joined to batches.
+    pub may_batch: bool,
+    /// Most rows of one batch.
+    pub max_batch: u64,
+    /// Ticks from request to result.
+    pub latency_ticks: u64,
+    /// What becomes of a request that does not fit.
+    pub on_mismatch: OnMismatch,
+    /// Inputs that the model must have, if the fleet says so.
+    pub inputs: Vec<Port>,
+    /// Outputs that the model must have, if the fleet says so.
+    pub outputs: Vec<Port>,
+}
+
+impl Manifest {
+    /// Reads what a fleet names.
+    ///
+    /// # Errors
+    /// [`RunError::Source`] when a component or model cannot be read.
+    pub fn from_fleet(fleet: &Fleet, builtin: Builtin<'_>) -> Result<Manifest, RunError> {
+        let mut reader = Reader {
+            builtin,
+            known: BTreeMap::new(),
+            objects: BTreeMap::new(),
+        };
+        let mut agents = Vec::with_capacity(fleet.agents.len());
+        for agent in &fleet.agents {
+            agents.push(AgentPin {
+                name: agent.name.clone(),
+                component: reader.read(&agent.component)?,
+                settings: agent.settings.clone(),
+                fuel: agent.fuel,
+                memory_bytes: agent.memory_bytes,
+                priority: agent.priority,
+                every: agent.every,
+                on_failure: agent.on_failure,
+            });
+        }
+        let mut models = Vec::with_capacity(fleet.models.len());
+        for model in &fleet.models {
+            models.push(ModelAsked {
+                name: model.name.clone(),
+                file: reader.read(&model.file)?,
+                providers: model.providers.clone(),
+                may_batch: model.batch,
+                max_batch: model.max_batch,
+                latency_ticks: model.latency_ticks,
+                on_mismatch: model.on_mismatch,
+                inputs: model.inputs.clone(),
+                outputs: model.outputs.clone(),
+            });
+        }
+        Ok(Manifest {
+            fleet: fleet.name.clone(),
+            seed: fleet.seed,
+            canonical_nan: fleet.nan == Nan::Canonical,
+            intra_threads: fleet.intra_threads,
+            isolated: fleet.agents.iter().map(|agent| agent.isolate).collect(),
+            agents,
+            models,
+            objects: reader.objects,
+        })
+    }
+
+    /// What a journal says a run was made of, with the objects kept beside it.
+    /// Models are read only where they are run again.
+    ///
+    /// # Errors
+    /// [`RunError::RunDir`] when an object is missing or damaged.
+    pub fn from_run(
+        header: &RunHeader,
+        run: &RunDir,
+        isolated: &[String],
+        with_models: bool,
+    ) -> Result<Manifest, RunError> {
+        let mut objects = BTreeMap::new();
+        let files = header
+            .models
+            .iter()
+            .filter(|_| with_models)
+            .map(|model| model.file);
+        for digest in header
+            .agents
+            .iter()
+            .map(|agent| agent.component)
+            .chain(files)
+        {
+            if let Entry::Vacant(vacant) = objects.entry(digest) {
+                vacant.insert(run.object(&digest)?);
+            }
+        }
+        let asked = header.models.iter().map(|model| ModelAsked {
+            name: model.name.clone(),
+            file: model.file,
+            providers: model.providers.clone(),
+            may_batch: model.batching != Batching::Unwanted,
+            max_batch: model.max_batch,
+            latency_ticks: model.latency_ticks,
+            on_mismatch: model.on_mismatch,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        });
+        Ok(Manifest {
+            fleet: header.fleet.clone(),
+            seed: header.seed,
+            canonical_nan: header.canonical_nan,
+            intra_threads: header
+                .engine
+                .as_ref()
+                .map_or(1, |engine| engine.intra_threads),
+            isolated: header
+                .agents
+                .iter()
+                .map(|agent| isolated.contains(&agent.name))
+                .collect(),
+            models: asked.collect(),
+            agents: header.agents.clone(),
+            objects,
+        })
+    }
+
+    /// The bytes of an object.
+    ///
+    /// # Panics
+    /// When the manifest does not name it.
+    #[must_use]
+    pub fn object(&self, digest: &Digest) -> &[u8] {
+        &self.objects[digest]
+    }
+}
+
+/// Reads every source once.
+struct Reader<'a> {
+    builtin: Builtin<'a>,
+    known: BTreeMap<Source, Digest>,
+    objects: BTreeMap<Digest, Vec<u8>>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, source: &Source) -> Result<Digest, RunError> {
+        if let Some(digest) = self.known.get(source) {
+            return Ok(*digest);
+        }
+        let bytes = source.read(self.builtin)?;
+        let digest = *blake3::hash(&bytes).as_bytes();
+        self.known.insert(source.clone(), digest);
+        self.objects.insert(digest, bytes);
+        Ok(digest)
+    }
+}

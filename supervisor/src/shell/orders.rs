@@ -1,0 +1,96 @@
+//! What every host is told when it starts, and when it starts again.
+
+use super::assemble::Engines;
+use super::layout::Layout;
+use super::manifest::Manifest;
+use crate::journal::record::Digest;
+use shm_protocol::boot::Extent;
+use shm_protocol::id::{AgentId, HostId, ModelId};
+use shm_protocol::{supervisor_to_agent as agents, supervisor_to_inference as inference};
+use std::collections::BTreeMap;
+
+/// What every host is told when it starts, and when it starts again.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    /// Which host steps which agent.
+    pub layout: Layout,
+    /// What all agents have in common.
+    pub setup: agents::Setup,
+    /// By the number of the agent.
+    pub loads: Vec<agents::Load>,
+    /// What agents must know of the models; empty until they are loaded.
+    pub start: agents::Start,
+    /// Which engine.
+    pub engine: inference::Setup,
+    /// By the number of the model; none when models are not run.
+    pub models: Vec<inference::Load>,
+}
+
+impl Orders {
+    /// What the hosts of this manifest are told.
+    pub(super) fn new(
+        engines: &Engines,
+        manifest: &Manifest,
+        layout: Layout,
+        components: &BTreeMap<Digest, Extent>,
+        models: &BTreeMap<Digest, Extent>,
+        strict_providers: bool,
+    ) -> Orders {
+        let load = |(number, pin): (usize, &crate::journal::record::AgentPin)| agents::Load {
+            agent: AgentId::from_index(number),
+            artifact: components[&pin.component],
+            settings: pin.settings.clone(),
+            fuel: pin.fuel,
+            memory_bytes: pin.memory_bytes,
+            on_failure: pin.on_failure,
+            restored: false,
+        };
+        let model = |(number, model): (usize, &super::manifest::ModelAsked)| {
+            Some(inference::Load {
+                model: ModelId::from_index(number),
+                name: model.name.clone(),
+                artifact: *models.get(&model.file)?,
+                providers: model.providers.clone(),
+                strict_providers,
+                may_batch: model.may_batch,
+            })
+        };
+        Orders {
+            layout,
+            setup: setup(manifest),
+            loads: manifest.agents.iter().enumerate().map(load).collect(),
+            start: agents::Start { models: Vec::new() },
+            engine: inference::Setup {
+                library: engines.library.clone(),
+                intra_threads: manifest.intra_threads,
+            },
+            models: manifest
+                .models
+                .iter()
+                .enumerate()
+                .filter_map(model)
+                .collect(),
+        }
+    }
+
+    /// What the agents of a host are loaded with.
+    pub fn loads_of(&self, host: HostId) -> impl Iterator<Item = &agents::Load> {
+        self.layout
+            .agents_of(host)
+            .map(|agent| &self.loads[agent.index()])
+    }
+}
+
+fn setup(manifest: &Manifest) -> agents::Setup {
+    let names = manifest.agents.iter().map(|agent| agent.name.clone());
+    let models = manifest.models.iter().map(|model| model.name.clone());
+    agents::Setup {
+        random_key: blake3::derive_key(
+            "lockstep 2026 random numbers of a run",
+            &manifest.seed.to_le_bytes(),
+        ),
+        canonical_nan: manifest.canonical_nan,
+        agents: names.collect(),
+        models: models.collect(),
+    }
+}

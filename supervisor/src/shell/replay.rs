@@ -1,0 +1,288 @@
+//! A replay: the same machine and the same hosts, with a journal to compare
+//! with instead of one to write. Nothing is emitted.
+//!
+//! Without `reinfer` the inference results come from the journal; with it the
+//! models are run again, and their results are compared as part of the tick.
+
+use super::assemble::{Demands, Engines, assemble};
+use super::drive::{Drive, Ledger, Patience};
+use super::error::RunError;
+use super::header::{plan, run_header};
+use super::hosts::Real;
+use super::keeper;
+use super::layout::Layout;
+use super::manifest::Manifest;
+use super::observe::Observer;
+use super::run::ports;
+use super::tally::Tally;
+use crate::faults::Faults;
+use crate::host::StopSignals;
+use crate::journal::diff::{self, Difference};
+use crate::journal::record::{Digest, ResultRecord, RunHeader, TickRecord, Verdict};
+use crate::journal::{Entry, JournalReader, Mark};
+use crate::rundir::{Event, Launch, RunDir};
+use crate::tick::{End, Foretold, Machine};
+use shm_protocol::id::Tick;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+/// What is asked for.
+pub struct ReplayRequest<'a> {
+    /// The run.
+    pub dir: &'a Path,
+    /// The engines.
+    pub engines: &'a Engines,
+    /// Whether the models are run again.
+    pub reinfer: bool,
+    /// What ends the replay early.
+    pub stop: StopSignals,
+}
+
+/// What a replay came to.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// What the run is.
+    pub header: RunHeader,
+    /// Ticks that agree with the journal.
+    pub ticks: u64,
+    /// Steps of agents in them.
+    pub steps: u64,
+    /// Requests to models in them.
+    pub inferences: u64,
+    /// Hosts that were lost and came back during the replay.
+    pub restarts: u64,
+    /// Decisions that changed the run, with the tick.
+    pub verdicts: Vec<(Tick, Verdict)>,
+    /// The chain of the journal.
+    pub chain: Digest,
+    /// Time from the first tick to the last.
+    pub wall: Duration,
+    /// The first difference, if there is one; left is the journal, right the replay.
+    pub divergence: Option<Difference>,
+    /// Whether somebody stopped it before the end of the journal.
+    pub stopped: bool,
+}
+
+/// Replays a run and compares it tick by tick.
+///
+/// # Errors
+/// [`RunError`] when the journal does not verify, was made by another build, or the replay cannot be carried out. A
+/// replay that differs is no error; see [`Replay::divergence`].
+pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result<Replay, RunError> {
+    let run_dir = RunDir::read(request.dir)?;
+    // The whole journal is checked before anything starts, which also tells where it ends.
+    let Through {
+        until,
+        chain,
+        verdicts,
+        unanswered,
+    } = read_through(&run_dir)?;
+    let (header, journal) = JournalReader::open(&run_dir)?;
+    check_build(&header, request.engines)?;
+    let launch = run_dir.launch()?;
+    let with_models = request.reinfer && !header.models.is_empty();
+    let manifest = Manifest::from_run(&header, &run_dir, &launch.isolated, with_models)?;
+    let layout = Layout::new(&manifest.isolated, shared_hosts(&launch));
+    let demands = Demands {
+        inference: with_models,
+        agents: true,
+        strict_providers: false,
+        faults: Faults::none(),
+        spare: false,
+        load_patience: Duration::from_millis(launch.load_ms),
+    };
+    let mut assembled = assemble(
+        request.engines,
+        &manifest,
+        layout,
+        &demands,
+        request.stop,
+        observer,
+    )?;
+    let mut replay = Replay {
+        header,
+        ticks: 0,
+        steps: 0,
+        inferences: 0,
+        restarts: 0,
+        verdicts: Vec::new(),
+        chain,
+        wall: Duration::ZERO,
+        divergence: None,
+        stopped: false,
+    };
+    if with_models {
+        let present = run_header(
+            &manifest,
+            &assembled.facts,
+            &replay.header.lockstep,
+            &replay.header.wasmtime,
+        );
+        replay.divergence = diff::run_headers(&replay.header, &present);
+    }
+    if replay.divergence.is_none() && until > Tick::ZERO {
+        assembled.start(ports(&replay.header))?;
+        observer.begins(&replay.header);
+        let layout = &assembled.orders.layout;
+        let mut machine = Machine::new(plan(&replay.header, layout), Some(until));
+        for (tick, verdicts) in verdicts {
+            machine.foretell(tick, verdicts);
+        }
+        if with_models {
+            machine.foretell_unanswered(unanswered);
+        }
+        let mut ledger = Comparing::new(&run_dir, &replay.header, journal, !with_models, observer);
+        let mut hosts = Real::new(&mut assembled.crew);
+        let end = Drive::new(
+            &mut hosts,
+            machine,
+            &replay.header,
+            &assembled.orders,
+            &mut ledger,
+            Patience::of(&launch),
+        )
+        .run()?;
+        let Comparing {
+            divergence, tally, ..
+        } = ledger;
+        (replay.ticks, replay.steps, replay.inferences) =
+            (tally.ticks, tally.steps, tally.inferences);
+        replay.restarts = tally.restarts;
+        (replay.wall, replay.divergence, replay.stopped) = (
+            tally.wall(),
+            divergence,
+            end == Some(End::Stopped) && tally.ticks < until.0,
+        );
+        replay.verdicts = tally.verdicts;
+    }
+    assembled.crew.drain()?;
+    Ok(replay)
+}
+
+/// What reading a whole journal tells.
+pub(super) struct Through {
+    /// The last tick.
+    pub(super) until: Tick,
+    pub(super) chain: Digest,
+    /// What was decided, by the tick.
+    pub(super) verdicts: BTreeMap<Tick, Vec<Verdict>>,
+    /// What is known of requests that the engine was given up on.
+    pub(super) unanswered: Foretold,
+}
+
+/// Checks every record of a journal.
+pub(super) fn read_through(run_dir: &RunDir) -> Result<Through, RunError> {
+    let (_, mut journal) = JournalReader::open(run_dir)?;
+    let (mut verdicts, mut unanswered) = (BTreeMap::new(), Foretold::default());
+    while let Some(Entry { tick, record, .. }) = journal.next_tick()? {
+        record
+            .verdicts
+            .iter()
+            .for_each(|verdict| unanswered.verdict(verdict));
+        if !record.verdicts.is_empty() {
+            verdicts.insert(tick, record.verdicts);
+        }
+    }
+    if !unanswered.is_empty() {
+        let (_, mut again) = JournalReader::open(run_dir)?;
+        while let Some(entry) = again.next_tick()? {
+            let results = entry.record.results.iter();
+            results.for_each(|result| unanswered.result(result));
+        }
+    }
+    Ok(Through {
+        until: journal.ticks(),
+        chain: journal.chain(),
+        verdicts,
+        unanswered,
+    })
+}
+
+/// As many hosts as the run had, so that the work is spread alike. No outcome depends on it.
+pub(super) fn shared_hosts(launch: &Launch) -> u32 {
+    let isolated = u32::try_from(launch.isolated.len()).unwrap_or(u32::MAX);
+    launch.hosts.saturating_sub(isolated).max(1)
+}
+
+/// The ledger of a replay.
+pub(super) struct Comparing<'a> {
+    run_dir: &'a RunDir,
+    header: &'a RunHeader,
+    journal: JournalReader,
+    /// The tick of the journal that the open tick is compared with.
+    expected: Option<Entry>,
+    from_journal: bool,
+    pub(super) divergence: Option<Difference>,
+    pub(super) tally: Tally,
+    observer: &'a mut dyn Observer,
+}
+
+impl<'a> Comparing<'a> {
+    pub(super) fn new(
+        run_dir: &'a RunDir,
+        header: &'a RunHeader,
+        journal: JournalReader,
+        from_journal: bool,
+        observer: &'a mut dyn Observer,
+    ) -> Comparing<'a> {
+        Comparing {
+            run_dir,
+            header,
+            journal,
+            expected: None,
+            from_journal,
+            divergence: None,
+            tally: Tally::begin(),
+            observer,
+        }
+    }
+}
+
+impl Ledger for Comparing<'_> {
+    fn commit(&mut self, tick: Tick, record: &TickRecord) -> Result<ControlFlow<()>, RunError> {
+        let expected = self.expected.take().expect("the run ends with its journal");
+        self.divergence = diff::ticks(self.header, tick, &expected.record, record);
+        if self.divergence.is_some() {
+            return Ok(ControlFlow::Break(()));
+        }
+        self.tally.count(tick, record);
+        self.observer.committed(tick, record);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn results(&mut self, _tick: Tick) -> Result<Vec<ResultRecord>, RunError> {
+        self.expected = self.journal.next_tick()?;
+        let recorded = self.expected.as_ref().filter(|_| self.from_journal);
+        Ok(recorded.map_or_else(Vec::new, |entry| entry.record.results.clone()))
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), RunError> {
+        self.tally.note(&event);
+        self.observer.event(&event);
+        Ok(())
+    }
+
+    fn ticks_after(&mut self, mark: Option<&Mark>) -> Result<JournalReader, RunError> {
+        keeper::read(self.run_dir, mark)
+    }
+}
+
+/// Fuel and traps depend on the build; another one cannot promise the same run.
+pub(super) fn check_build(header: &RunHeader, engines: &Engines) -> Result<(), RunError> {
+    let pairs = [
+        ("lockstep", &header.lockstep, &engines.lockstep),
+        ("wasmtime", &header.wasmtime, &engines.wasmtime),
+    ];
+    for (what, recorded, present) in pairs {
+        if recorded != present {
+            return Err(RunError::OtherBuild {
+                what,
+                recorded: recorded.clone(),
+                present: present.clone(),
+            });
+        }
+    }
+    Ok(())
+}

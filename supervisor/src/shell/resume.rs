@@ -1,0 +1,134 @@
+//! Going on with a run whose supervisor was killed or stopped.
+//!
+//! The machine begins with the newest checkpoint and follows the journal from
+//! there; the torn end is cut; then every agent host is treated as one that was
+//! lost: its agents get their state and execute again what came after it.
+
+use super::assemble::{Demands, Engines, assemble};
+use super::drive::Patience;
+use super::error::RunError;
+use super::gone::Gone;
+use super::header::run_header;
+use super::launched::{Finishing, Launched, Summary};
+use super::layout::Layout;
+use super::manifest::Manifest;
+use super::observe::Observer;
+use super::planned;
+use super::replay::{check_build, shared_hosts};
+use super::run::ports;
+use super::tally::Tally;
+use crate::host::{StopSignals, sweep_socket_folders};
+use crate::journal::record::RunHeader;
+use crate::journal::{JournalReader, diff};
+use crate::rundir::{Launch, RunDir};
+use crate::sys::clock::now;
+use shm_protocol::fault::Phase;
+use shm_protocol::id::Tick;
+use std::path::Path;
+use std::time::Duration;
+
+/// What is asked for.
+pub struct ResumeRequest<'a> {
+    /// The run.
+    pub dir: &'a Path,
+    /// The engines.
+    pub engines: &'a Engines,
+    /// Ticks of the whole run, in place of those that it was launched with.
+    pub ticks: Option<u64>,
+    /// Whether checkpoints are left aside.
+    pub from_genesis: bool,
+    /// What ends the run early.
+    pub stop: StopSignals,
+}
+
+/// Goes on with a run until its end.
+///
+/// # Errors
+/// [`RunError`]. The run can be gone on with again.
+pub fn resume(
+    request: ResumeRequest<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Summary, RunError> {
+    let asked = now();
+    let run_dir = RunDir::open(request.dir)?;
+    sweep_socket_folders();
+    let (header, _) = JournalReader::open(&run_dir)?;
+    check_build(&header, request.engines)?;
+    let faults = planned::go_on(&run_dir, &header)?;
+    let run_dir = if faults.may_fault() {
+        run_dir.failing(faults.switch())
+    } else {
+        run_dir
+    };
+    faults.pass(Phase::ResumeBegun, Tick::ZERO);
+    let mut launch = run_dir.launch()?;
+    launch.ticks = request.ticks.or(launch.ticks);
+    let layout = layout_of(&header, &launch);
+    let gone = Gone::on(
+        &run_dir,
+        &header,
+        &launch,
+        &layout,
+        request.from_genesis,
+        &faults,
+        observer,
+    )?;
+    run_dir.put_launch(&launch)?;
+    if let Some(end) = gone.machine.end().cloned() {
+        let finishing = Finishing {
+            crew: None,
+            header,
+            keeper: gone.keeper,
+        };
+        return finishing.finish(Ok(end), Tally::begin(), asked, run_dir.path());
+    }
+    let manifest = Manifest::from_run(&header, &run_dir, &launch.isolated, true)?;
+    let demands = Demands {
+        inference: true,
+        agents: false,
+        strict_providers: launch.strict_providers,
+        faults: faults.clone(),
+        spare: launch.spare,
+        load_patience: Duration::from_millis(launch.load_ms),
+    };
+    let mut assembled = assemble(
+        request.engines,
+        &manifest,
+        layout,
+        &demands,
+        request.stop,
+        observer,
+    )?;
+    let present = run_header(
+        &manifest,
+        &assembled.facts,
+        &header.lockstep,
+        &header.wasmtime,
+    );
+    if let Some(difference) = diff::run_headers(&header, &present) {
+        return Err(RunError::Changed {
+            difference: difference.to_string(),
+        });
+    }
+    assembled.start(ports(&header))?;
+    observer.begins(&header);
+    let launched = Launched {
+        assembled,
+        keeper: gone.keeper,
+        machine: gone.machine,
+        going_on: Some(gone.asked),
+        patience: Patience::of(&launch),
+        faults,
+        header,
+    };
+    launched.follow(asked, run_dir.path(), observer)
+}
+
+fn layout_of(header: &RunHeader, launch: &Launch) -> Layout {
+    let isolated: Vec<bool> = header
+        .agents
+        .iter()
+        .map(|agent| launch.isolated.contains(&agent.name))
+        .collect();
+    Layout::new(&isolated, shared_hosts(launch))
+}

@@ -1,0 +1,190 @@
+//! Which requests go to the engine together: a pure function of the tick.
+//!
+//! Requests of one tick to one model are joined along their first dimension
+//! when the model's probe found that no bit depends on the neighbours, and when
+//! all other dimensions are equal. A group is closed at the model's `max_batch`
+//! rows or at [`limit::BATCH_BYTES`], whichever comes first.
+
+use super::plan::PlannedModel;
+use crate::journal::record::TickRecord;
+use shm_protocol::agent_to_supervisor::Effect;
+use shm_protocol::id::{BatchId, ModelId, Tick};
+use shm_protocol::limit;
+use shm_protocol::tensor::{DType, Shape, Tensor};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Requests that the engine runs at once.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Its number; batches are numbered in the order of submission.
+    pub id: BatchId,
+    /// The model.
+    pub model: ModelId,
+    /// The tick in which the requests were made.
+    pub tick: Tick,
+    /// The requests in commit order.
+    pub members: Vec<Member>,
+    /// Element type and joined shape of each input, in the model's order.
+    pub inputs: Vec<(DType, Shape)>,
+    /// Rows along the first dimension of all members; 0 for a request that runs alone.
+    pub(super) rows: u64,
+    /// Where the bytes of the requests are.
+    record: Arc<TickRecord>,
+}
+
+/// One request of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// Position of its outcome in the tick.
+    outcome: usize,
+    /// Position of its effect in the outcome.
+    effect: usize,
+    /// Rows along the first dimension; 0 when the request runs alone.
+    pub(super) rows: u64,
+    /// Where its result goes.
+    pub(super) slot: usize,
+}
+
+/// A request that is about to join a batch.
+pub(super) struct Request<'a> {
+    pub(super) outcome: usize,
+    pub(super) effect: usize,
+    pub(super) slot: usize,
+    pub(super) model: ModelId,
+    pub(super) inputs: &'a [Tensor],
+}
+
+impl Batch {
+    /// The parts of an input, in the order in which they are joined.
+    pub fn input_parts(&self, input: usize) -> impl Iterator<Item = &[u8]> {
+        self.members.iter().map(move |member| {
+            match &self.record.outcomes[member.outcome].effects[member.effect] {
+                Effect::Submit { inputs, .. } => inputs[input].data.as_slice(),
+                effect => unreachable!("a member of a batch is a request, not {effect:?}"),
+            }
+        })
+    }
+}
+
+/// Forms the batches of one tick.
+pub(super) struct Former {
+    tick: Tick,
+    record: Arc<TickRecord>,
+    next: BatchId,
+    batches: Vec<Batch>,
+    /// Position of each model's newest batch.
+    newest: BTreeMap<ModelId, usize>,
+}
+
+impl Former {
+    pub(super) fn new(tick: Tick, record: Arc<TickRecord>, next: BatchId) -> Former {
+        Former {
+            tick,
+            record,
+            next,
+            batches: Vec::new(),
+            newest: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a request to the newest batch that takes it, or to a new one.
+    pub(super) fn add(&mut self, model: &PlannedModel, request: &Request<'_>) {
+        let rows = if model.joined {
+            common_rows(request.inputs)
+        } else {
+            0
+        };
+        let member = Member {
+            outcome: request.outcome,
+            effect: request.effect,
+            rows,
+            slot: request.slot,
+        };
+        let newest = self
+            .newest
+            .get(&request.model)
+            .map(|position| &mut self.batches[*position]);
+        if let Some(batch) = newest
+            && rows > 0
+            && joins(batch, request.inputs, rows, model.max_batch)
+        {
+            batch.rows += rows;
+            for held in &mut batch.inputs {
+                held.1 = with_rows(&held.1, batch.rows);
+            }
+            batch.members.push(member);
+            return;
+        }
+        let inputs = request
+            .inputs
+            .iter()
+            .map(|tensor| (tensor.dtype, tensor.shape))
+            .collect();
+        let record = Arc::clone(&self.record);
+        let (id, tick) = (self.next, self.tick);
+        self.newest.insert(request.model, self.batches.len());
+        self.batches.push(Batch {
+            id,
+            model: request.model,
+            tick,
+            members: vec![member],
+            inputs,
+            rows,
+            record,
+        });
+        self.next = BatchId(self.next.0 + 1);
+    }
+
+    /// The batches in the order of their numbers, and the number of the next one.
+    pub(super) fn finish(self) -> (Vec<Batch>, BatchId) {
+        (self.batches, self.next)
+    }
+}
+
+/// The first dimension that all inputs share; 0 if they share none, or one over
+/// a bound that could overflow a sum.
+fn common_rows(inputs: &[Tensor]) -> u64 {
+    let first = inputs
+        .first()
+        .and_then(|tensor| tensor.shape.dims().first().copied())
+        .unwrap_or(0);
+    let shared = inputs
+        .iter()
+        .all(|tensor| tensor.shape.dims().first() == Some(&first));
+    if shared && first <= limit::TENSOR_BYTES as u64 {
+        first
+    } else {
+        0
+    }
+}
+
+/// Whether a request of `rows` rows may join a batch.
+fn joins(batch: &Batch, inputs: &[Tensor], rows: u64, max_batch: u64) -> bool {
+    let total = batch.rows + rows;
+    let fits = |held: &(DType, Shape), tensor: &Tensor| {
+        let joined = with_rows(&tensor.shape, total);
+        held.0 == tensor.dtype
+            && held.1.dims().len() == tensor.shape.dims().len()
+            && held.1.dims()[1..] == tensor.shape.dims()[1..]
+            && joined
+                .bytes(tensor.dtype)
+                .is_ok_and(|bytes| bytes <= limit::BATCH_BYTES)
+    };
+    batch.rows > 0
+        && total <= max_batch
+        && batch
+            .inputs
+            .iter()
+            .zip(inputs)
+            .all(|(held, tensor)| fits(held, tensor))
+}
+
+/// A shape with another first dimension.
+pub(super) fn with_rows(shape: &Shape, rows: u64) -> Shape {
+    let mut dims = [0; limit::RANK];
+    let rank = shape.dims().len();
+    dims[..rank].copy_from_slice(shape.dims());
+    dims[0] = rows;
+    Shape::new(&dims[..rank]).expect("the rank is that of a shape")
+}

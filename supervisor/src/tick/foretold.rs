@@ -1,0 +1,82 @@
+//! What is known to have been said to requests that the engine was given up on.
+//!
+//! A machine whose batches go to an engine once more needs it: they take another
+//! course there, and a batch that killed the engine would kill it again.
+
+use crate::journal::record::{ResultRecord, Verdict};
+use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
+use shm_protocol::supervisor_to_agent::Answer;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What a journal says of requests that the engine was given up on.
+#[derive(Clone, Debug, Default)]
+pub struct Foretold {
+    /// The verdicts, by what was asked.
+    given_up: BTreeMap<(ModelId, Tick), Arc<Answer>>,
+    reasons: BTreeSet<(ModelId, String)>,
+    /// Requests that were answered with such a reason.
+    said: BTreeMap<(AgentId, RequestId), Arc<Answer>>,
+    /// Requests of the same models that the engine has answered.
+    answered: BTreeSet<(AgentId, RequestId)>,
+}
+
+impl Foretold {
+    /// Whether nothing was given up.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.given_up.is_empty()
+    }
+
+    /// Takes in a verdict. All of them come before the results.
+    pub fn verdict(&mut self, verdict: &Verdict) {
+        if let Verdict::Unanswered {
+            model,
+            asked,
+            reason,
+        } = verdict
+        {
+            let answer = Arc::new(Err(reason.clone()));
+            self.given_up.insert((*model, *asked), answer);
+            self.reasons.insert((*model, reason.clone()));
+        }
+    }
+
+    /// Takes in a result.
+    pub fn result(&mut self, result: &ResultRecord) {
+        let request = (result.agent, result.request);
+        match &*result.outcome {
+            Err(reason) if self.reasons.contains(&(result.model, reason.clone())) => {
+                self.said.insert(request, Arc::clone(&result.outcome));
+            }
+            _ if self
+                .given_up
+                .keys()
+                .any(|(model, _)| *model == result.model) =>
+            {
+                self.answered.insert(request);
+            }
+            _ => {}
+        }
+    }
+
+    /// What a batch with these members is answered, if the engine was given up on it.
+    ///
+    /// One of which a member got the engine's answer before is not: it is run, for that member alone. One of which no
+    /// member was told anything may be one, and nobody will know the difference: who asked takes no further step.
+    pub(super) fn of_batch(
+        &self,
+        model: ModelId,
+        asked: Tick,
+        mut members: impl Iterator<Item = (AgentId, RequestId)>,
+    ) -> Option<Arc<Answer>> {
+        let given_up = self.given_up.get(&(model, asked))?;
+        let is_answered = members.any(|member| self.answered.contains(&member));
+        (!is_answered).then(|| Arc::clone(given_up))
+    }
+
+    /// What a request is answered, whatever the engine says.
+    pub(super) fn of_request(&self, agent: AgentId, request: RequestId) -> Option<Arc<Answer>> {
+        self.said.get(&(agent, request)).cloned()
+    }
+}

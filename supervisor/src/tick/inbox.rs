@@ -1,0 +1,78 @@
+//! Messages that wait for an agent, within bounds.
+
+use crate::planted::{Bug, planted};
+use shm_protocol::id::AgentId;
+use shm_protocol::limit;
+use shm_protocol::supervisor_to_agent::Event;
+
+/// Messages that wait for one agent until its next step.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    events: Vec<Event>,
+    bytes: usize,
+}
+
+impl Inbox {
+    /// Adds a message, or answers false when the inbox is full.
+    ///
+    /// The bounds are part of the run's definition: how many fit never depends on the machine.
+    pub(super) fn accept(&mut self, sender: AgentId, payload: &[u8], most_bytes: usize) -> bool {
+        let bytes = self.bytes.saturating_add(payload.len());
+        if self.events.len() >= limit::INBOX_MESSAGES || bytes > most_bytes {
+            return false;
+        }
+        self.bytes = bytes;
+        self.events.push(Event::Message {
+            sender,
+            payload: payload.to_vec(),
+        });
+        true
+    }
+
+    /// An inbox with these messages, which were in one before.
+    pub(super) fn holding(mut events: Vec<Event>) -> Inbox {
+        if planted(Bug::SwapMessages) {
+            events.reverse();
+        }
+        let size = |event: &Event| match event {
+            Event::Message { payload, .. } => payload.len(),
+            Event::Inference { .. } => 0,
+        };
+        let bytes = events.iter().map(size).sum();
+        Inbox { events, bytes }
+    }
+
+    /// What is in it, in the order in which it came in.
+    pub(super) fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Takes everything out, in the order in which it came in.
+    pub(super) fn take(&mut self) -> Vec<Event> {
+        self.bytes = 0;
+        std::mem::take(&mut self.events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_the_bound_is_refused_and_what_is_taken_makes_room() {
+        let mut inbox = Inbox::default();
+        assert!(inbox.accept(AgentId(1), &[0; 60], 100));
+        assert!(!inbox.accept(AgentId(2), &[0; 60], 100));
+        assert!(inbox.accept(AgentId(3), &[0; 40], 100));
+        let senders: Vec<AgentId> = inbox
+            .take()
+            .into_iter()
+            .map(|event| match event {
+                Event::Message { sender, .. } => sender,
+                Event::Inference { .. } => unreachable!("only messages went in"),
+            })
+            .collect();
+        assert_eq!(senders, [AgentId(1), AgentId(3)]);
+        assert!(inbox.accept(AgentId(2), &[0; 100], 100));
+    }
+}

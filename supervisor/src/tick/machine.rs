@@ -1,0 +1,539 @@
+//! The state of a run between inputs.
+
+use super::action::{Action, Input};
+use super::batch::Batch;
+use super::check::check_effects;
+use super::foretold::Foretold;
+use super::inbox::Inbox;
+use super::order::is_due;
+use super::plan::Plan;
+use super::requests::Requests;
+use super::saved::{SavedAgent, SavedMachine};
+use super::violation::Violation;
+use crate::journal::record::{Dropped, ResultRecord, TickRecord, Verdict};
+use crate::planted::{Bug, planted};
+use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
+use shm_protocol::id::{AgentId, HostId, RequestId, Tick};
+use shm_protocol::supervisor_to_agent::{Event, OnFailure, Step};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why a run is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All ticks that were asked for are done.
+    Finished,
+    /// Somebody asked for it.
+    Stopped,
+    /// No agent takes any further step.
+    AllHalted,
+    /// A request did not fit its model, which says to stop then.
+    Mismatch {
+        /// Who made it.
+        agent: AgentId,
+        /// In which tick.
+        tick: Tick,
+        /// What the model takes and what it got.
+        text: String,
+    },
+}
+
+/// The bytes are not those of a machine with this plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the saved state of the schedule does not fit this fleet")]
+pub struct NotThisPlan;
+
+/// What one agent is to the open tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It does not step in this tick.
+    Idle,
+    /// It is due, but a result it needs has not come.
+    Waiting,
+    /// Its host was asked to step it.
+    Asked,
+}
+
+/// One agent between ticks.
+#[derive(Debug)]
+struct Agent {
+    standing: Standing,
+    halted: bool,
+    inbox: Inbox,
+    next_request: RequestId,
+    outcome: Option<Outcome>,
+    results: Vec<ResultRecord>,
+    /// The record in which an outcome of it was read last.
+    read: u64,
+}
+
+/// The state of a run: (state, input) → (state, actions).
+#[derive(Debug)]
+pub struct Machine {
+    plan: Plan,
+    until: Option<Tick>,
+    tick: Tick,
+    agents: Vec<Agent>,
+    requests: Requests,
+    /// Due agents of the open tick without an outcome.
+    missing: usize,
+    /// Records of outcomes that were read, to tell them apart.
+    reading: u64,
+    stop_asked: bool,
+    checkpoint_asked: bool,
+    /// What was decided about the open tick from outside.
+    verdicts: Vec<Verdict>,
+    /// What is known to have been decided about a tick that is not open yet.
+    foretold: BTreeMap<Tick, Vec<Verdict>>,
+    end: Option<End>,
+}
+
+impl Machine {
+    /// A machine before its first tick, which ends the run after tick `until` if there is one.
+    #[must_use]
+    pub fn new(plan: Plan, until: Option<Tick>) -> Machine {
+        let agent = || Agent {
+            standing: Standing::Idle,
+            halted: false,
+            inbox: Inbox::default(),
+            next_request: RequestId(0),
+            outcome: None,
+            results: Vec::new(),
+            read: 0,
+        };
+        let agents = (0..plan.agents()).map(|_| agent()).collect();
+        let requests = Requests::new(plan.agents());
+        Machine {
+            plan,
+            until,
+            tick: Tick::ZERO,
+            agents,
+            requests,
+            missing: 0,
+            reading: 0,
+            stop_asked: false,
+            checkpoint_asked: false,
+            verdicts: Vec::new(),
+            foretold: BTreeMap::new(),
+            end: None,
+        }
+    }
+
+    /// A machine as one was when it made [`Action::Checkpoint`]; [`Input::Begin`] opens the tick after that.
+    ///
+    /// # Errors
+    /// When the bytes are not those of a machine with this plan.
+    pub fn restore(plan: Plan, until: Option<Tick>, saved: &[u8]) -> Result<Machine, NotThisPlan> {
+        let saved = SavedMachine::decode(saved).ok_or(NotThisPlan)?;
+        if saved.agents.len() != plan.agents() {
+            return Err(NotThisPlan);
+        }
+        let mut machine = Machine::new(plan, until);
+        machine.tick = saved.tick;
+        for (agent, saved) in machine.agents.iter_mut().zip(saved.agents) {
+            (agent.halted, agent.next_request) = (saved.halted, saved.next_request);
+            agent.inbox = Inbox::holding(saved.inbox);
+        }
+        machine.requests = Requests::restore(&machine.plan, saved.requests).ok_or(NotThisPlan)?;
+        // One that had decided to end has made no checkpoint after that, but it may be asked to end earlier now.
+        machine.decide_end();
+        Ok(machine)
+    }
+
+    fn save(&self) -> Vec<u8> {
+        let agents = self.agents.iter().map(|agent| SavedAgent {
+            halted: agent.halted,
+            next_request: agent.next_request,
+            inbox: agent.inbox.events().to_vec(),
+        });
+        SavedMachine {
+            tick: self.tick,
+            agents: agents.collect(),
+            requests: self.requests.save(),
+        }
+        .encode()
+    }
+
+    /// Tells of what was decided about a tick before it is opened: a machine that follows a journal takes the same
+    /// turns, and never steps an agent that was given up in that very step.
+    pub fn foretell(&mut self, tick: Tick, verdicts: Vec<Verdict>) {
+        if !verdicts.is_empty() {
+            self.foretold.insert(tick, verdicts);
+        }
+    }
+
+    /// Tells what is known of requests that the engine was given up on, to a machine whose batches go to an engine.
+    pub fn foretell_unanswered(&mut self, foretold: Foretold) {
+        self.requests.foretell(foretold);
+    }
+
+    /// Ends the run after this tick, or only when somebody asks for it.
+    pub fn end_after(&mut self, until: Option<Tick>) {
+        self.until = until;
+    }
+
+    /// What was decided about the open tick.
+    #[must_use]
+    pub fn verdicts(&self) -> &[Verdict] {
+        &self.verdicts
+    }
+
+    /// What an agent's step in the open tick came to, if that is known.
+    #[must_use]
+    pub fn outcome(&self, agent: AgentId) -> Option<&Outcome> {
+        self.agents.get(agent.index())?.outcome.as_ref()
+    }
+
+    /// The host that steps an agent.
+    ///
+    /// # Panics
+    /// When the plan has no such agent.
+    #[must_use]
+    pub fn host_of(&self, agent: AgentId) -> HostId {
+        self.plan.agent(agent).host
+    }
+
+    /// Whether an agent takes no further steps.
+    #[must_use]
+    pub fn is_halted(&self, agent: AgentId) -> bool {
+        self.agents[agent.index()].halted
+    }
+
+    /// Whether the run is over, and why.
+    #[must_use]
+    pub fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// The batches that the engine has not answered, in the order of their numbers.
+    pub fn running(&self) -> impl Iterator<Item = &Batch> {
+        self.requests.running()
+    }
+
+    /// The open tick.
+    #[must_use]
+    pub fn tick(&self) -> Tick {
+        self.tick
+    }
+
+    /// Takes in what happened and appends what is to be done.
+    ///
+    /// # Errors
+    /// [`Violation`] when no sound host can have said it. The machine is then as it was before.
+    pub fn apply(&mut self, input: Input, actions: &mut Vec<Action>) -> Result<(), Violation> {
+        if self.end.is_some() {
+            return Ok(());
+        }
+        match input {
+            Input::Begin => self.open(self.tick.next(), actions),
+            Input::Proceed if self.missing == 0 => self.close_if_complete(actions),
+            Input::Proceed => {}
+            Input::Stop => self.stop_asked = true,
+            Input::Checkpoint => self.checkpoint_asked = true,
+            Input::Verdict(verdict) => {
+                let waiting = match &verdict {
+                    Verdict::Unanswered {
+                        model,
+                        asked,
+                        reason,
+                    } => self.requests.give_up(*model, *asked, reason),
+                    Verdict::Quarantined { .. } => Vec::new(),
+                };
+                self.judge(verdict);
+                self.ask_ready(&waiting, actions);
+                self.close_if_complete(actions);
+            }
+            Input::Outcomes {
+                host,
+                tick,
+                outcomes,
+            } => {
+                // A tick in which nobody is due is closed by `Proceed`, not by a host that says nothing.
+                let says_nothing = outcomes.is_empty();
+                self.take_outcomes(host, tick, outcomes)?;
+                if !says_nothing {
+                    self.close_if_complete(actions);
+                }
+            }
+            Input::Answer { batch, outputs } => {
+                let answered = self.requests.answer(&self.plan, batch, outputs)?;
+                self.ask_ready(&answered, actions);
+            }
+            Input::Journaled(results) => {
+                let agents: Vec<AgentId> = results.iter().map(|result| result.agent).collect();
+                for result in results {
+                    // What was given up earlier needs nobody to tell it.
+                    let held = self.agents.get(result.agent.index());
+                    if !held.is_some_and(|held| held.results.contains(&result)) {
+                        self.requests.journaled(self.tick, result)?;
+                    }
+                }
+                self.ask_ready(&agents, actions);
+            }
+        }
+        Ok(())
+    }
+
+    /// Agents of a host that were asked and have not answered.
+    pub fn unanswered(&self, host: HostId) -> impl Iterator<Item = AgentId> + '_ {
+        let open = move |agent: &AgentId| {
+            let held = &self.agents[agent.index()];
+            self.plan.agent(*agent).host == host
+                && held.standing == Standing::Asked
+                && held.outcome.is_none()
+        };
+        self.plan.order().iter().copied().filter(open)
+    }
+
+    fn take_outcomes(
+        &mut self,
+        host: HostId,
+        tick: Tick,
+        outcomes: Vec<Outcome>,
+    ) -> Result<(), Violation> {
+        if tick != self.tick {
+            return Err(Violation::WrongTick {
+                host,
+                answered: tick,
+                open: self.tick,
+            });
+        }
+        // All of them are checked before one of them is used: a host that breaks its word leaves no trace.
+        self.reading += 1;
+        for outcome in &outcomes {
+            self.check_outcome(host, outcome)?;
+            let agent = outcome.agent;
+            let read = &mut self.agents[agent.index()].read;
+            if *read == self.reading {
+                return Err(Violation::NotAsked { host, agent, tick });
+            }
+            *read = self.reading;
+        }
+        for outcome in outcomes {
+            let agent = outcome.agent;
+            self.agents[agent.index()].outcome = Some(outcome);
+            self.missing -= 1;
+        }
+        Ok(())
+    }
+
+    fn check_outcome(&self, host: HostId, outcome: &Outcome) -> Result<(), Violation> {
+        let (agent, tick) = (outcome.agent, self.tick);
+        let held =
+            self.agents
+                .get(agent.index())
+                .ok_or(Violation::NotAsked { host, agent, tick })?;
+        if self.plan.agent(agent).host != host
+            || held.standing != Standing::Asked
+            || held.outcome.is_some() && !planted(Bug::OutcomeTwice)
+        {
+            return Err(Violation::NotAsked { host, agent, tick });
+        }
+        check_effects(&self.plan, tick, outcome, held.next_request)
+    }
+
+    /// Lets a verdict take effect in the open tick.
+    fn judge(&mut self, verdict: Verdict) {
+        if let Verdict::Quarantined { agent, .. } = &verdict {
+            let held = &mut self.agents[agent.index()];
+            if held.standing != Standing::Idle && held.outcome.is_none() {
+                self.missing -= 1;
+            }
+            // Whatever the step came to, it is taken back: a replay never takes it.
+            held.standing = Standing::Idle;
+            held.outcome = None;
+            held.results.clear();
+            self.halt(*agent);
+        }
+        self.verdicts.push(verdict);
+    }
+
+    /// The agent takes no further step, and nothing waits for it any more.
+    fn halt(&mut self, agent: AgentId) {
+        let held = &mut self.agents[agent.index()];
+        held.halted = true;
+        held.inbox.take();
+        self.requests.forget(agent);
+    }
+
+    fn open(&mut self, tick: Tick, actions: &mut Vec<Action>) {
+        self.tick = tick;
+        for verdict in self.foretold.remove(&tick).unwrap_or_default() {
+            self.judge(verdict);
+        }
+        let mut due = Vec::with_capacity(self.agents.len());
+        for agent in self.plan.order() {
+            let held = &mut self.agents[agent.index()];
+            held.standing = Standing::Idle;
+            if !held.halted && is_due(self.plan.agent(*agent), tick) {
+                held.standing = Standing::Waiting;
+                due.push(*agent);
+            }
+        }
+        self.missing = due.len();
+        self.ask_ready(&due, actions);
+        if due.is_empty() {
+            actions.push(Action::Proceed);
+        }
+    }
+
+    /// Asks the hosts to step those of these agents that wait and whose results are there.
+    fn ask_ready(&mut self, agents: &[AgentId], actions: &mut Vec<Action>) {
+        let mut steps: BTreeMap<HostId, Vec<Step>> = BTreeMap::new();
+        for agent in agents {
+            let held = &mut self.agents[agent.index()];
+            if held.standing != Standing::Waiting || self.requests.waits(*agent, self.tick) {
+                continue;
+            }
+            held.standing = Standing::Asked;
+            held.results = self
+                .requests
+                .take(*agent, self.tick, self.plan.step_bytes());
+            let mut events = held.inbox.take();
+            events.extend(held.results.iter().map(|result| Event::Inference {
+                request: result.request,
+                model: result.model,
+                outcome: Arc::clone(&result.outcome),
+            }));
+            let host = self.plan.agent(*agent).host;
+            steps.entry(host).or_default().push(Step {
+                agent: *agent,
+                events,
+            });
+        }
+        let tick = self.tick;
+        actions.extend(
+            steps
+                .into_iter()
+                .map(|(host, steps)| Action::Step { host, tick, steps }),
+        );
+    }
+
+    fn close_if_complete(&mut self, actions: &mut Vec<Action>) {
+        if self.missing > 0 {
+            return;
+        }
+        let commit = self.close(actions);
+        if let Some(end) = self.end.clone() {
+            actions.extend([commit, Action::Finish(end)]);
+            return;
+        }
+        if std::mem::take(&mut self.checkpoint_asked) {
+            let (tick, machine) = (self.tick, self.save());
+            actions.push(Action::Checkpoint { tick, machine });
+        }
+        // The next tick is opened before this one is journaled: hosts work
+        // while the supervisor writes, and nothing they do is real before that.
+        self.open(self.tick.next(), actions);
+        actions.push(commit);
+    }
+
+    /// Makes the open tick real: orders its outcomes, routes what they say, and decides whether it was the last.
+    fn close(&mut self, actions: &mut Vec<Action>) -> Action {
+        let mut record = TickRecord {
+            verdicts: std::mem::take(&mut self.verdicts),
+            ..TickRecord::default()
+        };
+        for agent in self.plan.order() {
+            let held = &mut self.agents[agent.index()];
+            record.results.append(&mut held.results);
+            record.outcomes.extend(held.outcome.take());
+            held.standing = Standing::Idle;
+        }
+        // Of a verdict that was foretold, the journal has told what this tick had of it.
+        for verdict in &record.verdicts {
+            if let Verdict::Unanswered {
+                model,
+                asked,
+                reason,
+            } = verdict
+            {
+                self.requests.give_up(*model, *asked, reason);
+            }
+        }
+        self.settle_failures(&record);
+        record.dropped = self.route_messages(&record);
+        self.count_requests(&record);
+        let record = Arc::new(record);
+        actions.extend(
+            self.requests
+                .submit(&self.plan, self.tick, &record)
+                .into_iter()
+                .map(Action::Infer),
+        );
+        self.decide_end();
+        Action::Commit {
+            tick: self.tick,
+            record,
+        }
+    }
+
+    fn settle_failures(&mut self, record: &TickRecord) {
+        for outcome in &record.outcomes {
+            let agent = outcome.agent;
+            if let Status::Mismatch(text) = &outcome.status
+                && self.end.is_none()
+            {
+                self.end = Some(End::Mismatch {
+                    agent,
+                    tick: self.tick,
+                    text: text.clone(),
+                });
+            }
+            let halts = match outcome.status {
+                Status::Completed => false,
+                // The host has tried to restart it in vain and would say this for ever.
+                Status::Halted(_) => true,
+                _ => self.plan.agent(agent).on_failure == OnFailure::Halt,
+            };
+            if halts {
+                self.halt(agent);
+            }
+        }
+    }
+
+    fn route_messages(&mut self, record: &TickRecord) -> Vec<Dropped> {
+        let mut dropped: BTreeMap<AgentId, u64> = BTreeMap::new();
+        let most_bytes = self.plan.step_bytes();
+        for outcome in &record.outcomes {
+            for effect in &outcome.effects {
+                let Effect::Send { to, payload } = effect else {
+                    continue;
+                };
+                let receiver = &mut self.agents[to.index()];
+                if receiver.halted || !receiver.inbox.accept(outcome.agent, payload, most_bytes) {
+                    *dropped.entry(*to).or_default() += 1;
+                }
+            }
+        }
+        dropped
+            .into_iter()
+            .map(|(receiver, messages)| Dropped { receiver, messages })
+            .collect()
+    }
+
+    fn count_requests(&mut self, record: &TickRecord) {
+        for outcome in &record.outcomes {
+            let made = outcome
+                .effects
+                .iter()
+                .filter(|effect| matches!(effect, Effect::Submit { .. }))
+                .count();
+            self.agents[outcome.agent.index()].next_request.0 += made as u64;
+        }
+    }
+
+    fn decide_end(&mut self) {
+        if self.end.is_some() {
+            return;
+        }
+        if self.until.is_some_and(|until| self.tick >= until) {
+            self.end = Some(End::Finished);
+        } else if self.agents.iter().all(|agent| agent.halted) {
+            self.end = Some(End::AllHalted);
+        } else if self.stop_asked {
+            self.end = Some(End::Stopped);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What does not change during a run: who steps where and when, and what the
+//! models take and give.
+
+use super::order::schedule_order;
+use shm_protocol::id::{AgentId, HostId, ModelId};
+use shm_protocol::supervisor_to_agent::OnFailure;
+use shm_protocol::tensor::Signature;
+
+/// What the machine needs to know of an agent.
+#[derive(Clone, Debug)]
+pub struct PlannedAgent {
+    /// The host that steps it. No outcome depends on it.
+    pub host: HostId,
+    /// Higher goes earlier in the schedule order.
+    pub priority: i32,
+    /// It is due in every tick that this divides; at least 1.
+    pub every: u64,
+    /// What becomes of it when a step fails.
+    pub on_failure: OnFailure,
+}
+
+/// What the machine needs to know of a model.
+#[derive(Clone, Debug)]
+pub struct PlannedModel {
+    /// Its name, for messages.
+    pub name: String,
+    /// Its inputs and outputs.
+    pub signature: Signature,
+    /// Whether rows of several requests may be joined.
+    pub joined: bool,
+    /// Most rows of one batch.
+    pub max_batch: u64,
+    /// Ticks from request to result; at least 1.
+    pub latency_ticks: u64,
+}
+
+/// What does not change during a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    agents: Vec<PlannedAgent>,
+    models: Vec<PlannedModel>,
+    order: Vec<AgentId>,
+    hosts: usize,
+    step_bytes: usize,
+}
+
+impl Plan {
+    /// A plan over these agents and models, each at the position of its number.
+    ///
+    /// `step_bytes` bounds what reaches an agent in one step, messages and results each.
+    #[must_use]
+    pub fn new(agents: Vec<PlannedAgent>, models: Vec<PlannedModel>, step_bytes: usize) -> Plan {
+        let order = schedule_order(&agents);
+        let hosts = agents
+            .iter()
+            .map(|agent| agent.host.index() + 1)
+            .max()
+            .unwrap_or(0);
+        Plan {
+            agents,
+            models,
+            order,
+            hosts,
+            step_bytes,
+        }
+    }
+
+    /// The agents in schedule order.
+    #[must_use]
+    pub fn order(&self) -> &[AgentId] {
+        &self.order
+    }
+
+    /// How many agents there are.
+    #[must_use]
+    pub fn agents(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// How many agent hosts there are.
+    #[must_use]
+    pub fn hosts(&self) -> usize {
+        self.hosts
+    }
+
+    /// Most bytes that reach an agent in one step, messages and results each.
+    #[must_use]
+    pub fn step_bytes(&self) -> usize {
+        self.step_bytes
+    }
+
+    /// An agent of the fleet.
+    #[must_use]
+    pub fn agent(&self, agent: AgentId) -> &PlannedAgent {
+        &self.agents[agent.index()]
+    }
+
+    /// A model of the fleet, if the number is one.
+    #[must_use]
+    pub fn model(&self, model: ModelId) -> Option<&PlannedModel> {
+        self.models.get(model.index())
+    }
+}

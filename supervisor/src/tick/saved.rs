@@ -1,0 +1,56 @@
+//! What of a machine is kept with a checkpoint: everything that the journal's
+//! later ticks cannot tell again.
+
+use bincode::{Decode, Encode};
+use shm_protocol::agent_to_supervisor::Outcome;
+use shm_protocol::id::{RequestId, Tick};
+use shm_protocol::supervisor_to_agent::Event;
+use shm_protocol::{codec, limit};
+
+/// A machine between two ticks.
+#[derive(Debug, Encode, Decode)]
+pub(super) struct SavedMachine {
+    /// The last tick that is closed.
+    pub(super) tick: Tick,
+    pub(super) agents: Vec<SavedAgent>,
+    pub(super) requests: SavedRequests,
+}
+
+/// What the machine knows of an agent between two ticks.
+#[derive(Debug, Encode, Decode)]
+pub(super) struct SavedAgent {
+    pub(super) halted: bool,
+    pub(super) next_request: RequestId,
+    pub(super) inbox: Vec<Event>,
+}
+
+/// Requests whose results were not delivered. Answers of the engine are not kept: the same batch gives the
+/// same answer again.
+#[derive(Debug, Default, Encode, Decode)]
+pub(super) struct SavedRequests {
+    /// In the order of their ticks.
+    pub(super) sources: Vec<SavedSource>,
+}
+
+/// The requests of one tick.
+#[derive(Debug, Encode, Decode)]
+pub(super) struct SavedSource {
+    pub(super) tick: Tick,
+    /// The outcomes that made them, with nothing in them but requests.
+    pub(super) outcomes: Vec<Outcome>,
+    /// For each request in the tick's order, whether somebody waits for its result. The others are kept because they
+    /// are part of a batch.
+    pub(super) open: Vec<bool>,
+    /// Those that a verdict has answered, by their position, and with what.
+    pub(super) given_up: Vec<(u64, String)>,
+}
+
+impl SavedMachine {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<SavedMachine> {
+        codec::decode::<SavedMachine, { limit::TICK_RECORD_BYTES }>(bytes).ok()
+    }
+}

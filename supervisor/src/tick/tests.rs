@@ -1,0 +1,534 @@
+//! The promise: what is committed does not depend on the order in which
+//! outcomes and results arrive, nor on how agents are spread over hosts.
+//!
+//! A small world of agents, whose behaviour is a function of what reaches
+//! them, is run by the machine with every arrival shuffled by a seed. The
+//! committed ticks must be the same for every seed and every layout.
+
+use super::{Action, Batch, End, Input, Machine, Plan, PlannedAgent, PlannedModel, Violation};
+use crate::journal::record::{Dropped, TickRecord};
+use proptest::prelude::*;
+use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
+use shm_protocol::id::{AgentId, HostId, ModelId, RequestId, Tick};
+use shm_protocol::supervisor_to_agent::{Event, OnFailure, Step};
+use shm_protocol::tensor::{DType, Port, Shape, Signature, Tensor};
+use std::sync::Arc;
+
+mod recovery;
+
+const STEP_BYTES: usize = 1 << 20;
+
+fn agent(host: u32) -> PlannedAgent {
+    PlannedAgent {
+        host: HostId(host),
+        priority: 0,
+        every: 1,
+        on_failure: OnFailure::Halt,
+    }
+}
+
+fn model(joined: bool, max_batch: u64, latency_ticks: u64) -> PlannedModel {
+    let port = |name: &str| Port {
+        name: name.to_owned(),
+        dtype: DType::U8,
+        dims: vec![None, Some(2)],
+    };
+    let signature = Signature {
+        inputs: vec![port("x")],
+        outputs: vec![port("y")],
+    };
+    PlannedModel {
+        name: "double".to_owned(),
+        signature,
+        joined,
+        max_batch,
+        latency_ticks,
+    }
+}
+
+fn rows(data: Vec<u8>) -> Tensor {
+    let shape = Shape::new(&[data.len() as u64 / 2, 2]).expect("two dimensions");
+    Tensor {
+        dtype: DType::U8,
+        shape,
+        data,
+    }
+}
+
+fn outcome(agent: AgentId, effects: Vec<Effect>) -> Outcome {
+    Outcome {
+        agent,
+        status: Status::Completed,
+        fuel_used: 1,
+        effects,
+    }
+}
+
+/// The lowest byte of a number.
+fn low(number: u64) -> u8 {
+    number.to_le_bytes()[0]
+}
+
+/// What agents do: send what they heard to the next one, and ask the model about it.
+struct World {
+    requests: Vec<u64>,
+    agents: u32,
+}
+
+impl World {
+    fn step(&mut self, tick: Tick, step: &Step) -> Outcome {
+        let heard: u8 = step
+            .events
+            .iter()
+            .map(|event| match event {
+                Event::Message { sender, payload } => payload[0].wrapping_add(low(sender.0.into())),
+                Event::Inference { outcome, .. } => match outcome.as_ref() {
+                    Ok(outputs) => outputs[0].data.iter().fold(0, |sum, byte| sum ^ byte),
+                    Err(_) => 99,
+                },
+            })
+            .fold(low(tick.0), u8::wrapping_add);
+        let own = step.agent.index();
+        let request = RequestId(self.requests[own]);
+        self.requests[own] += 1;
+        let many = 1 + (own % 3);
+        let inputs = vec![rows(vec![heard; many * 2])];
+        let to = AgentId((step.agent.0 + 1) % self.agents);
+        outcome(
+            step.agent,
+            vec![
+                Effect::Send {
+                    to,
+                    payload: vec![heard],
+                },
+                Effect::Submit {
+                    request,
+                    model: ModelId(0),
+                    inputs,
+                },
+            ],
+        )
+    }
+
+    fn infer(batch: &Batch) -> Vec<Tensor> {
+        let doubled = batch
+            .input_parts(0)
+            .flatten()
+            .map(|byte| byte.wrapping_mul(2));
+        vec![rows(doubled.collect())]
+    }
+}
+
+/// Runs a plan to its end; `choose` says which waiting input arrives next.
+fn run(
+    agents: Vec<PlannedAgent>,
+    model: PlannedModel,
+    ticks: u64,
+    mut choose: impl FnMut(usize) -> usize,
+) -> (Vec<TickRecord>, End) {
+    let count = agents.len();
+    let mut world = World {
+        requests: vec![0; count],
+        agents: u32::try_from(count).expect("few"),
+    };
+    let plan = Plan::new(agents, vec![model], STEP_BYTES);
+    let mut machine = Machine::new(plan, Some(Tick(ticks)));
+    let (mut actions, mut arrivals, mut commits) = (Vec::new(), vec![Input::Begin], Vec::new());
+    loop {
+        let next = arrivals.swap_remove(choose(arrivals.len()));
+        machine.apply(next, &mut actions).expect("a sound world");
+        for action in actions.drain(..) {
+            match action {
+                Action::Step { host, tick, steps } => {
+                    // One answer for each step, so that they can be shuffled as well.
+                    arrivals.extend(steps.iter().map(|step| Input::Outcomes {
+                        host,
+                        tick,
+                        outcomes: vec![world.step(tick, step)],
+                    }));
+                }
+                Action::Infer(batch) => arrivals.push(Input::Answer {
+                    batch: batch.id,
+                    outputs: Ok(World::infer(&batch)),
+                }),
+                Action::Commit { tick, record } => {
+                    commits.push(Arc::unwrap_or_clone(record));
+                    assert_eq!(
+                        tick.0,
+                        commits.len() as u64,
+                        "ticks are committed one by one"
+                    );
+                }
+                Action::Proceed => arrivals.push(Input::Proceed),
+                Action::Checkpoint { .. } => unreachable!("nobody asked for one"),
+                Action::Finish(end) => return (commits, end),
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn neither_arrival_nor_layout_is_observable(
+        seed in any::<u64>(),
+        hosts in proptest::collection::vec(0_u32..4, 1..9),
+        joined in any::<bool>(),
+        latency in 1_u64..4,
+    ) {
+        let mut state = seed;
+        let shuffled = |among: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % among
+        };
+        let spread = hosts.iter().map(|host| agent(*host)).collect();
+        let together = hosts.iter().map(|_| agent(0)).collect();
+        let model = model(joined, 5, latency);
+        let (in_order, _) = run(together, model.clone(), 12, |_| 0);
+        let (any_order, end) = run(spread, model, 12, shuffled);
+        prop_assert_eq!(end, End::Finished);
+        prop_assert_eq!(in_order, any_order);
+    }
+}
+
+#[test]
+fn joining_requests_changes_no_result() {
+    let agents = || (0..7).map(|_| agent(0)).collect();
+    let (joined, _) = run(agents(), model(true, 4, 1), 10, |_| 0);
+    let (alone, _) = run(agents(), model(false, 4, 1), 10, |_| 0);
+    assert_eq!(joined, alone);
+}
+
+/// A machine with these agents that was begun, and what it asked for.
+fn begun(agents: Vec<PlannedAgent>) -> (Machine, Vec<Action>) {
+    let mut machine = Machine::new(Plan::new(agents, vec![model(true, 8, 2)], 64), None);
+    let mut actions = Vec::new();
+    machine
+        .apply(Input::Begin, &mut actions)
+        .expect("it begins");
+    (machine, actions)
+}
+
+fn answer(machine: &mut Machine, outcomes: Vec<Outcome>) -> Result<Vec<Action>, Violation> {
+    let mut actions = Vec::new();
+    let (host, tick) = (HostId(0), machine.tick());
+    machine.apply(
+        Input::Outcomes {
+            host,
+            tick,
+            outcomes,
+        },
+        &mut actions,
+    )?;
+    Ok(actions)
+}
+
+fn committed(actions: &[Action]) -> &TickRecord {
+    let commit = actions.iter().find_map(|action| match action {
+        Action::Commit { record, .. } => Some(record.as_ref()),
+        _ => None,
+    });
+    commit.expect("a tick was committed")
+}
+
+fn asked(actions: &[Action]) -> Vec<AgentId> {
+    let steps = actions.iter().filter_map(|action| match action {
+        Action::Step { steps, .. } => Some(steps.iter().map(|step| step.agent)),
+        _ => None,
+    });
+    steps.flatten().collect()
+}
+
+#[test]
+fn outcomes_are_committed_in_schedule_order() {
+    let mut agents = vec![agent(0), agent(0), agent(0)];
+    agents[2].priority = 9;
+    let (mut machine, _) = begun(agents);
+    let outcomes = [1, 0, 2]
+        .map(|id| outcome(AgentId(id), Vec::new()))
+        .to_vec();
+    let actions = answer(&mut machine, outcomes).expect("all were asked");
+    let order: Vec<u32> = committed(&actions)
+        .outcomes
+        .iter()
+        .map(|outcome| outcome.agent.0)
+        .collect();
+    assert_eq!(order, [2, 0, 1]);
+}
+
+#[test]
+fn an_agent_steps_in_the_ticks_that_its_period_divides() {
+    let mut agents = vec![agent(0), agent(0)];
+    agents[1].every = 3;
+    let (mut machine, mut actions) = begun(agents);
+    let mut stepped = Vec::new();
+    for _ in 0..6 {
+        let due = asked(&actions);
+        stepped.push(due.len());
+        let outcomes = due.into_iter().map(|id| outcome(id, Vec::new())).collect();
+        actions = answer(&mut machine, outcomes).expect("all were asked");
+    }
+    assert_eq!(stepped, [1, 1, 2, 1, 1, 2]);
+}
+
+#[test]
+fn a_gap_is_committed_tick_by_tick_and_can_be_stopped() {
+    let mut agents = vec![agent(0)];
+    agents[0].every = u64::MAX;
+    let (mut machine, mut actions) = begun(agents);
+    for tick in 1..=5 {
+        assert!(
+            matches!(actions.first(), Some(Action::Proceed)),
+            "one tick at a time"
+        );
+        assert!(actions.len() <= 2, "and not all of them at once");
+        assert_eq!(machine.tick(), Tick(tick));
+        actions.clear();
+        machine
+            .apply(Input::Proceed, &mut actions)
+            .expect("nobody is due");
+        assert_eq!(committed(&actions), &TickRecord::default());
+    }
+    actions.clear();
+    machine
+        .apply(Input::Stop, &mut actions)
+        .expect("anybody may ask");
+    machine
+        .apply(Input::Proceed, &mut actions)
+        .expect("nobody is due");
+    assert!(matches!(actions.last(), Some(Action::Finish(End::Stopped))));
+}
+
+#[test]
+fn a_halted_agent_takes_no_steps_and_no_messages() {
+    let (mut machine, _) = begun(vec![agent(0), agent(0)]);
+    let trapped = Outcome {
+        status: Status::Trapped("unreachable".to_owned()),
+        ..outcome(AgentId(1), Vec::new())
+    };
+    let send = Effect::Send {
+        to: AgentId(1),
+        payload: vec![1],
+    };
+    let actions =
+        answer(&mut machine, vec![outcome(AgentId(0), vec![send]), trapped]).expect("sound");
+    let dropped = Dropped {
+        receiver: AgentId(1),
+        messages: 1,
+    };
+    assert_eq!(committed(&actions).dropped, [dropped]);
+    assert_eq!(asked(&actions), [AgentId(0)]);
+}
+
+#[test]
+fn an_agent_that_cannot_be_restarted_takes_no_steps_and_one_that_can_does() {
+    let restarted = PlannedAgent {
+        on_failure: OnFailure::Restart,
+        ..agent(0)
+    };
+    let (mut machine, _) = begun(vec![restarted.clone(), restarted]);
+    let failed = |id, status| Outcome {
+        status,
+        ..outcome(AgentId(id), Vec::new())
+    };
+    let actions = answer(
+        &mut machine,
+        vec![
+            failed(0, Status::Halted("restart: init refuses".to_owned())),
+            failed(1, Status::Trapped("unreachable".to_owned())),
+        ],
+    )
+    .expect("sound");
+    assert_eq!(asked(&actions), [AgentId(1)]);
+    let last = failed(1, Status::Halted("restart: init refuses".to_owned()));
+    let actions = answer(&mut machine, vec![last]).expect("sound");
+    assert!(matches!(
+        actions.last(),
+        Some(Action::Finish(End::AllHalted))
+    ));
+}
+
+#[test]
+fn the_run_ends_when_all_have_halted_and_when_somebody_asks() {
+    let (mut machine, _) = begun(vec![agent(0)]);
+    let spent = Outcome {
+        status: Status::OutOfFuel,
+        ..outcome(AgentId(0), Vec::new())
+    };
+    let actions = answer(&mut machine, vec![spent]).expect("sound");
+    assert!(matches!(
+        actions.last(),
+        Some(Action::Finish(End::AllHalted))
+    ));
+
+    let (mut machine, mut actions) = begun(vec![agent(0)]);
+    machine
+        .apply(Input::Stop, &mut actions)
+        .expect("anybody may ask");
+    let actions = answer(&mut machine, vec![outcome(AgentId(0), Vec::new())]).expect("sound");
+    assert!(
+        matches!(actions.last(), Some(Action::Finish(End::Stopped))),
+        "the open tick is finished first"
+    );
+}
+
+#[test]
+fn what_is_over_an_inbox_is_dropped_and_counted() {
+    let (mut machine, _) = begun(vec![agent(0)]);
+    let send = || Effect::Send {
+        to: AgentId(0),
+        payload: vec![0; 40],
+    };
+    let actions = answer(
+        &mut machine,
+        vec![outcome(AgentId(0), vec![send(), send()])],
+    )
+    .expect("sound");
+    assert_eq!(
+        committed(&actions).dropped[0].messages,
+        1,
+        "64 bytes fit one message of 40"
+    );
+}
+
+#[test]
+fn what_no_sound_host_says_is_refused() {
+    let (agent_zero, tick) = (AgentId(0), Tick(1));
+    let refused = |outcomes: Vec<Outcome>| {
+        let (mut machine, _) = begun(vec![agent(0), agent(1)]);
+        answer(&mut machine, outcomes).expect_err("no sound host says so")
+    };
+    let twice = vec![
+        outcome(agent_zero, Vec::new()),
+        outcome(agent_zero, Vec::new()),
+    ];
+    assert!(matches!(refused(twice), Violation::NotAsked { .. }));
+    assert!(
+        matches!(
+            refused(vec![outcome(AgentId(1), Vec::new())]),
+            Violation::NotAsked { .. }
+        ),
+        "another host's agent"
+    );
+    assert!(matches!(
+        refused(vec![outcome(AgentId(7), Vec::new())]),
+        Violation::NotAsked { .. }
+    ));
+    let to_nobody = Effect::Send {
+        to: AgentId(2),
+        payload: Vec::new(),
+    };
+    assert!(matches!(
+        refused(vec![outcome(agent_zero, vec![to_nobody])]),
+        Violation::NoSuchReceiver { .. }
+    ));
+    let submit = |request, model, inputs| Effect::Submit {
+        request: RequestId(request),
+        model: ModelId(model),
+        inputs,
+    };
+    let good = || vec![rows(vec![1, 2])];
+    assert!(matches!(
+        refused(vec![outcome(agent_zero, vec![submit(1, 0, good())])]),
+        Violation::RequestOrder { .. }
+    ));
+    assert!(matches!(
+        refused(vec![outcome(agent_zero, vec![submit(0, 1, good())])]),
+        Violation::NoSuchModel { .. }
+    ));
+    assert!(matches!(
+        refused(vec![outcome(agent_zero, vec![submit(0, 0, Vec::new())])]),
+        Violation::BadRequest { .. }
+    ));
+    let lying = Tensor {
+        data: vec![1, 2, 3],
+        ..rows(vec![1, 2])
+    };
+    assert!(matches!(
+        refused(vec![outcome(agent_zero, vec![submit(0, 0, vec![lying])])]),
+        Violation::BadRequest { .. }
+    ));
+
+    let (mut machine, mut actions) = begun(vec![agent(0)]);
+    let late = Input::Outcomes {
+        host: HostId(0),
+        tick: Tick(9),
+        outcomes: Vec::new(),
+    };
+    let violation = machine
+        .apply(late, &mut actions)
+        .expect_err("tick 9 is not open");
+    assert_eq!(
+        violation,
+        Violation::WrongTick {
+            host: HostId(0),
+            answered: Tick(9),
+            open: tick
+        }
+    );
+    let unknown = Input::Answer {
+        batch: shm_protocol::id::BatchId(3),
+        outputs: Ok(Vec::new()),
+    };
+    assert!(matches!(
+        machine.apply(unknown, &mut actions),
+        Err(Violation::NoSuchBatch { .. })
+    ));
+}
+
+#[test]
+fn results_come_after_the_latency_and_never_earlier() {
+    let (mut machine, _) = begun(vec![agent(0)]);
+    let submit = Effect::Submit {
+        request: RequestId(0),
+        model: ModelId(0),
+        inputs: vec![rows(vec![4, 5])],
+    };
+    let mut actions = answer(&mut machine, vec![outcome(AgentId(0), vec![submit])]).expect("sound");
+    let batch = actions.iter().find_map(|action| match action {
+        Action::Infer(batch) => Some(batch.id),
+        _ => None,
+    });
+    // The answer is there at once, and tick 2 does not see it: the latency is 2.
+    let outputs = Ok(vec![rows(vec![8, 10])]);
+    let batch = batch.expect("a request makes a batch");
+    machine
+        .apply(Input::Answer { batch, outputs }, &mut actions)
+        .expect("it is running");
+    assert!(
+        committed(&answer(&mut machine, vec![outcome(AgentId(0), Vec::new())]).expect("sound"))
+            .results
+            .is_empty()
+    );
+    let third = answer(&mut machine, vec![outcome(AgentId(0), Vec::new())]).expect("sound");
+    assert_eq!(committed(&third).results.len(), 1);
+    assert_eq!(committed(&third).results[0].request, RequestId(0));
+}
+
+#[test]
+fn a_step_waits_for_its_results_and_for_nobody_elses() {
+    let mut plan = vec![model(true, 8, 1)];
+    plan[0].latency_ticks = 1;
+    let mut machine = Machine::new(Plan::new(vec![agent(0), agent(0)], plan, 64), None);
+    let mut actions = Vec::new();
+    machine
+        .apply(Input::Begin, &mut actions)
+        .expect("it begins");
+    let submit = Effect::Submit {
+        request: RequestId(0),
+        model: ModelId(0),
+        inputs: vec![rows(vec![4, 5])],
+    };
+    let outcomes = vec![
+        outcome(AgentId(0), vec![submit]),
+        outcome(AgentId(1), Vec::new()),
+    ];
+    let actions = answer(&mut machine, outcomes).expect("sound");
+    assert_eq!(asked(&actions), [AgentId(1)], "the other one goes ahead");
+    let mut late = Vec::new();
+    let outputs = Err("the engine is out of memory".to_owned());
+    let batch = shm_protocol::id::BatchId(0);
+    machine
+        .apply(Input::Answer { batch, outputs }, &mut late)
+        .expect("it is running");
+    assert_eq!(asked(&late), [AgentId(0)]);
+}

@@ -1,0 +1,103 @@
+//! Many seeds, one after the other, and what is said of one that fails.
+
+use super::case::{Case, Happened, Reference};
+use std::fmt::Write as _;
+
+/// Faults of a campaign within the tests.
+const FAULTS: u64 = 50_000;
+
+/// Faulty runs of one fleet, which share its fault-free run.
+const RUNS_PER_FLEET: u64 = 4;
+
+/// Of so many fleets, one may have an agent that ends its host in some tick, always.
+const POISON_ONE_IN: u64 = 6;
+
+/// What a campaign came to.
+#[derive(Debug, Default)]
+pub(super) struct Count {
+    pub(super) runs: u64,
+    pub(super) faults: u64,
+    all: Happened,
+}
+
+impl Count {
+    fn add(&mut self, happened: &Happened) {
+        self.runs += 1;
+        self.faults += happened.faults();
+        for (mischief, times) in &happened.mischief {
+            *self.all.mischief.entry(*mischief).or_default() += times;
+        }
+        for (trouble, times) in &happened.troubles {
+            *self.all.troubles.entry(*trouble).or_default() += times;
+        }
+        self.all.power_cuts += happened.power_cuts;
+        self.all.stops += happened.stops;
+        self.all.lives += happened.lives;
+        self.all.restored += happened.restored;
+        self.all.from_checkpoint += happened.from_checkpoint;
+        self.all.verdicts += happened.verdicts;
+        self.all.replayed += happened.replayed;
+        self.all.decided_alike += happened.decided_alike;
+        self.all.abandoned += happened.abandoned;
+    }
+}
+
+/// Runs seeds until so many faults have happened.
+///
+/// # Errors
+/// What does not hold of a seed, and how to repeat it.
+pub(super) fn run(first_seed: u64, faults: u64) -> Result<Count, String> {
+    let poison_one_in = number("LOCKSTEP_SIM_POISON").unwrap_or(POISON_ONE_IN);
+    let mut count = Count::default();
+    let mut seed = first_seed;
+    let mut reference = None::<(u64, Reference)>;
+    while count.faults < faults {
+        let of_fleet = seed / RUNS_PER_FLEET;
+        if reference.as_ref().is_none_or(|(held, _)| *held != of_fleet) {
+            reference = Some((
+                of_fleet,
+                Reference::of(of_fleet, of_fleet.is_multiple_of(poison_one_in)),
+            ));
+        }
+        let (_, reference) = reference.as_ref().expect("made just now");
+        let mut case = Case::new(reference, seed);
+        if let Err(reason) = case.run() {
+            return Err(failed(seed, &reason, &case.happened));
+        }
+        count.add(&case.happened);
+        seed += 1;
+    }
+    Ok(count)
+}
+
+fn failed(seed: u64, reason: &str, happened: &Happened) -> String {
+    let mut text = format!("seed {seed}: {reason}\n");
+    for line in &happened.story {
+        let _ = writeln!(text, "  {line}");
+    }
+    let _ = write!(
+        text,
+        "repeat it with: LOCKSTEP_SIM_SEED={seed} LOCKSTEP_SIM_FAULTS=1 cargo test -p supervisor simulation::campaign"
+    );
+    text
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+    )
+}
+
+#[test]
+fn whatever_happens_the_journal_is_that_of_the_fault_free_run() {
+    let seed = number("LOCKSTEP_SIM_SEED").unwrap_or(1);
+    let faults = number("LOCKSTEP_SIM_FAULTS").unwrap_or(FAULTS);
+    #[allow(clippy::disallowed_methods, reason = "only to say how fast it was")]
+    let began = std::time::Instant::now();
+    let count = run(seed, faults).unwrap_or_else(|failed| panic!("{failed}"));
+    let took = began.elapsed();
+    let rate = count.faults as f64 / took.as_secs_f64();
+    println!("{count:?} in {took:?}, {rate:.0} faults a second");
+}

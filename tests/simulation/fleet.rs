@@ -1,0 +1,278 @@
+//! A small fleet that follows from a seed.
+
+use super::random::{Random, mix};
+use crate::fleet::{Durability, RestartLimits};
+use crate::journal::record::{AgentPin, EnginePin, ModelPin, RunHeader};
+use crate::rundir::Launch;
+use crate::shell::layout::Layout;
+use crate::shell::orders::Orders;
+use crate::shell::run::ports;
+use shm_protocol::boot::Extent;
+use shm_protocol::id::{AgentId, ModelId, Tick};
+use shm_protocol::inference_to_supervisor::Batching;
+use shm_protocol::supervisor_to_agent::{self as agents, OnFailure, OnMismatch};
+use shm_protocol::supervisor_to_inference as inference;
+use shm_protocol::tensor::{DType, Port, Signature};
+
+/// What stands for a component, so that its digest is that of an object of the run.
+pub(super) const COMPONENT: &[u8] = b"a simulated component";
+/// What stands for a model.
+pub(super) const MODEL: &[u8] = b"a simulated model";
+/// Bytes of a row of a request and of its answer.
+pub(super) const ROW_BYTES: usize = 8;
+
+/// What an agent of the simulation is like.
+#[derive(Clone, Debug)]
+pub(super) struct Character {
+    pub(super) seed: u64,
+    /// Pages of its memory.
+    pub(super) pages: u32,
+    /// One of so many steps fails; none if zero.
+    pub(super) fails_one_in: u64,
+    /// Its state cannot be captured.
+    pub(super) opaque: bool,
+    /// It ends its host in this tick, always.
+    pub(super) poison: Option<Tick>,
+}
+
+/// A fleet and how it is run.
+#[derive(Clone, Debug)]
+pub(super) struct Fleet {
+    pub(super) seed: u64,
+    pub(super) header: RunHeader,
+    pub(super) characters: Vec<Character>,
+    pub(super) orders: Orders,
+    pub(super) launch: Launch,
+    /// The engine ends over what was asked in this tick, always.
+    pub(super) deadly: Option<Tick>,
+}
+
+impl Fleet {
+    /// The fleet of a seed. With `poison`, one of its agents may end its host in some tick, and what was asked in some
+    /// tick may end the engine.
+    pub(super) fn new(seed: u64, poison: bool) -> Fleet {
+        let mut random = Random::new(seed, 1);
+        let agents = random.within(2..=8);
+        let ticks = random.within(20..=60);
+        let models = random.pick(&[0, 1, 1, 2]);
+        let mut characters: Vec<Character> = (0..agents)
+            .map(|number| character(&mut random, mix(seed, number)))
+            .collect();
+        if poison && random.chance(3, 4) {
+            let chosen = random.position(characters.len());
+            characters[chosen].poison = Some(Tick(random.within(1..=ticks)));
+        }
+        let deadly = (poison && random.chance(1, 2)).then(|| Tick(random.within(1..=ticks)));
+        let header = header(seed, &mut random, characters.len(), models);
+        let shared = u32::try_from(random.within(1..=3)).expect("few");
+        let isolated: Vec<bool> = (0..agents).map(|_| random.chance(1, 8)).collect();
+        let layout = Layout::new(&isolated, shared);
+        let launch = launch(&mut random, &header, &isolated, &layout, ticks);
+        Fleet {
+            seed,
+            orders: orders(&header, layout),
+            header,
+            characters,
+            launch,
+            deadly,
+        }
+    }
+
+    /// Whether something in it ends a host, always.
+    pub(super) fn is_poisoned(&self) -> bool {
+        let is_poisonous = |character: &Character| character.poison.is_some();
+        self.deadly.is_some() || self.characters.iter().any(is_poisonous)
+    }
+
+    /// Three agents on two hosts and a model, which nothing stops before the last tick.
+    pub(super) fn steady(ticks: u64, checkpoint_ticks: u64, durability: Durability) -> Fleet {
+        let seed = (0..)
+            .find(|seed| Fleet::new(*seed, false).is_small())
+            .expect("one in some hundred is");
+        let mut fleet = Fleet::new(seed, false);
+        fleet
+            .characters
+            .iter_mut()
+            .for_each(|character| character.fails_one_in = 0);
+        fleet.launch = Launch {
+            ticks: Some(ticks),
+            checkpoint_ticks,
+            durability,
+            ..fleet.launch
+        };
+        fleet
+    }
+
+    fn is_small(&self) -> bool {
+        let is_restorable = self.characters.iter().all(|character| !character.opaque);
+        is_restorable
+            && self.characters.len() == 3
+            && self.orders.layout.hosts == 2
+            && self.header.models.len() == 1
+    }
+
+    pub(super) fn ticks(&self) -> Tick {
+        Tick(self.launch.ticks.expect("a simulated run has an end"))
+    }
+
+    pub(super) fn character(&self, agent: AgentId) -> &Character {
+        &self.characters[agent.index()]
+    }
+
+    pub(super) fn has_models(&self) -> bool {
+        !self.header.models.is_empty()
+    }
+
+    pub(super) fn agent_names(&self) -> Vec<String> {
+        self.header
+            .agents
+            .iter()
+            .map(|pin| pin.name.clone())
+            .collect()
+    }
+}
+
+fn character(random: &mut Random, seed: u64) -> Character {
+    Character {
+        seed,
+        pages: u32::try_from(random.within(1..=3)).expect("few"),
+        fails_one_in: if random.chance(1, 3) { 20 } else { 0 },
+        opaque: random.chance(1, 8),
+        poison: None,
+    }
+}
+
+fn header(seed: u64, random: &mut Random, agents: usize, models: u64) -> RunHeader {
+    let digest = |bytes| *blake3::hash(bytes).as_bytes();
+    let agent = |number| AgentPin {
+        name: format!("agent-{number}"),
+        component: digest(COMPONENT),
+        settings: Vec::new(),
+        fuel: 1_000_000,
+        memory_bytes: 1 << 20,
+        priority: i32::try_from(random.below(3)).expect("few") - 1,
+        every: random.pick(&[1, 1, 1, 2, 3]),
+        on_failure: random.pick(&[OnFailure::Halt, OnFailure::Restart, OnFailure::Restart]),
+    };
+    let agents = (0..agents).map(agent).collect();
+    let port = |name: String| Port {
+        name,
+        dtype: DType::U8,
+        dims: vec![None, Some(ROW_BYTES as u64)],
+    };
+    let model = |number| ModelPin {
+        name: format!("model-{number}"),
+        file: digest(MODEL),
+        providers: vec!["cpu".to_owned()],
+        provider: "cpu".to_owned(),
+        refused: Vec::new(),
+        signature: Signature {
+            inputs: vec![port("rows".to_owned())],
+            outputs: (0..=number)
+                .map(|output| port(format!("out-{output}")))
+                .collect(),
+        },
+        batching: match random.chance(2, 3) {
+            true => Batching::Joined,
+            false => Batching::Alone("its rows are not independent".to_owned()),
+        },
+        max_batch: random.within(2..=8),
+        latency_ticks: random.within(1..=3),
+        on_mismatch: OnMismatch::Refuse,
+    };
+    let models: Vec<ModelPin> = (0..models).map(model).collect();
+    RunHeader {
+        lockstep: "0.1.0".to_owned(),
+        wasmtime: "48.0.8".to_owned(),
+        fleet: "simulated".to_owned(),
+        seed,
+        canonical_nan: true,
+        agents,
+        engine: (!models.is_empty()).then(|| EnginePin {
+            name: "a simulated engine".to_owned(),
+            library: [7; 32],
+            intra_threads: 1,
+        }),
+        models,
+    }
+}
+
+fn launch(
+    random: &mut Random,
+    header: &RunHeader,
+    isolated: &[bool],
+    layout: &Layout,
+    ticks: u64,
+) -> Launch {
+    let alone = header
+        .agents
+        .iter()
+        .zip(isolated)
+        .filter(|(_, alone)| **alone);
+    Launch {
+        fleet: "simulated".to_owned(),
+        hosts: u32::try_from(layout.hosts).expect("few"),
+        isolated: alone.map(|(pin, _)| pin.name.clone()).collect(),
+        durability: random.pick(&[Durability::Process, Durability::Batch, Durability::Sync]),
+        ticks: Some(ticks),
+        strict_providers: false,
+        deadline_ms: 250,
+        agent_ready_ms: 2_000,
+        inference_ready_ms: 30_000,
+        load_ms: 60_000,
+        checkpoint_ticks: random.within(2..=16),
+        checkpoint_ms: 0,
+        keep: 3,
+        // Faults are far more frequent here than anywhere: what is to be transparent is not given up.
+        restarts: RestartLimits {
+            host: 40,
+            host_seconds: 30,
+            run: 200,
+            run_seconds: 60,
+            poison: u32::try_from(random.within(3..=5)).expect("few"),
+        },
+        spare: random.chance(1, 3),
+    }
+}
+
+fn orders(header: &RunHeader, layout: Layout) -> Orders {
+    let nothing = Extent {
+        offset: 0,
+        bytes: 0,
+    };
+    let load = |(number, pin): (usize, &AgentPin)| agents::Load {
+        agent: AgentId::from_index(number),
+        artifact: nothing,
+        settings: pin.settings.clone(),
+        fuel: pin.fuel,
+        memory_bytes: pin.memory_bytes,
+        on_failure: pin.on_failure,
+        restored: false,
+    };
+    let model = |(number, pin): (usize, &ModelPin)| inference::Load {
+        model: ModelId::from_index(number),
+        name: pin.name.clone(),
+        artifact: nothing,
+        providers: pin.providers.clone(),
+        strict_providers: false,
+        may_batch: true,
+    };
+    Orders {
+        layout,
+        setup: agents::Setup {
+            random_key: [3; 32],
+            canonical_nan: true,
+            agents: header.agents.iter().map(|pin| pin.name.clone()).collect(),
+            models: header.models.iter().map(|pin| pin.name.clone()).collect(),
+        },
+        loads: header.agents.iter().enumerate().map(load).collect(),
+        start: agents::Start {
+            models: ports(header),
+        },
+        engine: inference::Setup {
+            library: None,
+            intra_threads: 1,
+        },
+        models: header.models.iter().enumerate().map(model).collect(),
+    }
+}
