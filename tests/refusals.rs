@@ -310,7 +310,7 @@ fn a_fleet_file_that_says_nonsense_is_refused_at_its_place() {
         ),
         (
             fed("", sound_model("providers = [\"cudda\"]")),
-            &["fleet.toml", "`providers`", "cudda", "`cuda`"],
+            &["fleet.toml", "`providers`", "cudda", "\"cuda\"?"],
         ),
     ];
     for (text, words) in cases {
