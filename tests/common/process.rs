@@ -155,11 +155,20 @@ impl Running {
             AFTERMATH,
             || roles_under(number).is_empty(),
         );
-        let mut temporary = names_in(&self.folder.join("tmp"));
-        temporary.retain(|name| !(is_killed && name.starts_with("lockstep-sockets-")));
+        let temporary = || {
+            let mut names = names_in(&self.folder.join("tmp"));
+            names.retain(|name| !(is_killed && name.starts_with("lockstep-sockets-")));
+            names
+        };
+        // Another run of the same place may be starting a host just now.
+        let began = Instant::now();
+        while !temporary().is_empty() && began.elapsed() < AFTERMATH {
+            thread::sleep(PAUSE);
+        }
+        let left = temporary();
         assert!(
-            temporary.is_empty(),
-            "{} leaves temporary files: {temporary:?}",
+            left.is_empty(),
+            "{} leaves temporary files: {left:?}",
             self.arguments
         );
         let named: Vec<String> = names_in(Path::new("/dev/shm"))
