@@ -19,6 +19,7 @@ pub mod agent_to_supervisor;
 pub mod boot;
 pub mod codec;
 pub mod fault;
+pub mod generation;
 pub mod host_process;
 pub mod id;
 pub mod inference_to_supervisor;

@@ -5,6 +5,7 @@
 //! input of the model, whose payload the engine reads in place.
 
 use crate::boot::Extent;
+use crate::generation::Generator;
 use crate::id::{BatchId, ModelId};
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -47,7 +48,7 @@ pub struct Load {
     pub model: ModelId,
     /// Its name in the fleet file, for messages.
     pub name: String,
-    /// The ONNX file in the artifact memory.
+    /// The ONNX file in the artifact memory, or a [`crate::pack`] of it and the files it needs.
     pub artifact: Extent,
     /// Providers to try, in order, as in `["cuda", "cpu"]`.
     pub providers: Vec<String>,
@@ -55,6 +56,8 @@ pub struct Load {
     pub strict_providers: bool,
     /// Whether several requests may go as one batch, if the probe finds that no bit depends on it.
     pub may_batch: bool,
+    /// How to run it, if it is a folder with a language model, whose files are one [`crate::pack`] in the artifact memory.
+    pub generator: Option<Generator>,
 }
 
 /// The head of a batch.
