@@ -71,6 +71,7 @@ impl EngineHost {
             },
             providers: vec!["cpu".to_owned()],
             strict_providers: false,
+            generator: None,
             may_batch: true,
         }))?;
         let (host, header) = crew.record(LOAD_PATIENCE)?;

@@ -273,6 +273,7 @@ fn load_command(
         },
         providers: providers.iter().map(|name| (*name).to_owned()).collect(),
         strict_providers: false,
+        generator: None,
         may_batch: true,
     })
 }

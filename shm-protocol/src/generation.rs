@@ -13,10 +13,10 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// Sequences that one language model may decode at once; each has keys and values of its own.
-pub const MOST_SEQUENCES: u32 = 256;
+pub const MOST_SEQUENCES: u32 = 64;
 
 /// Most tokens of one sequence, those of the prompt included. Bounds what an order carries.
-pub const MOST_TOKENS: u32 = 1 << 20;
+pub const MOST_TOKENS: u32 = 1 << 17;
 
 /// How a folder with a language model is to be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]

@@ -23,6 +23,8 @@ const STRIDE: usize = PAGE_BYTES / PLACES;
 pub(super) struct Surroundings {
     pub(super) agents: usize,
     pub(super) models: usize,
+    /// The language model, if there is one.
+    pub(super) writer: Option<ModelId>,
     pub(super) on_failure: OnFailure,
 }
 
@@ -125,7 +127,11 @@ impl Agent {
         }
         if around.models > 0 {
             for _ in 0..random.pick(&[0, 0, 0, 1, 1, 2]) {
-                effects.push(self.request(random, around.models));
+                let model = ModelId::from_index(random.position(around.models));
+                effects.push(match around.writer == Some(model) {
+                    true => self.text(random, model),
+                    false => self.request(random, model),
+                });
             }
         }
         if random.chance(1, 3) {
@@ -140,16 +146,48 @@ impl Agent {
         effects
     }
 
-    fn request(&mut self, random: &mut Random, models: usize) -> Effect {
+    fn next_request(&mut self) -> RequestId {
         let request = self.next_request;
         self.next_request = RequestId(request.0 + 1);
+        request
+    }
+
+    /// Asks for a text, or that one of the last ends.
+    fn text(&mut self, random: &mut Random, model: ModelId) -> Effect {
+        let request = self.next_request();
+        let data = match random.below(6) {
+            0 => format!(
+                "{{\"cancel\": {}}}",
+                request.0.saturating_sub(random.below(4))
+            ),
+            1 => format!(
+                "{{\"prompt\": \"{:x}\", \"deadline_ticks\": {}}}",
+                random.next(),
+                random.within(1..=5)
+            ),
+            2 => "this is no request".to_owned(),
+            _ => format!("{{\"prompt\": \"{:x}\"}}", random.next()),
+        };
+        Effect::Submit {
+            request,
+            model,
+            inputs: vec![Tensor {
+                dtype: DType::U8,
+                shape: Shape::new(&[data.len() as u64]).expect("one dimension"),
+                data: data.into_bytes(),
+            }],
+        }
+    }
+
+    fn request(&mut self, random: &mut Random, model: ModelId) -> Effect {
+        let request = self.next_request();
         let rows = random.within(1..=2);
         let data = (0..rows)
             .flat_map(|_| random.next().to_le_bytes())
             .collect();
         Effect::Submit {
             request,
-            model: ModelId::from_index(random.position(models)),
+            model,
             inputs: vec![Tensor {
                 dtype: DType::U8,
                 shape: Shape::new(&[rows, ROW_BYTES as u64]).expect("two dimensions"),

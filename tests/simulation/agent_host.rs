@@ -150,6 +150,7 @@ impl AgentHost {
                 break;
             }
             let around = Surroundings {
+                writer: fleet.writer(),
                 agents: fleet.characters.len(),
                 models: fleet.header.models.len(),
                 on_failure: pin.on_failure,

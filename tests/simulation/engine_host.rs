@@ -5,6 +5,7 @@
 use super::fleet::{Fleet, ROW_BYTES};
 use super::random::{mix, mix_bytes};
 use super::reply::{Done, Reply};
+use shm_protocol::generation::{Finish, Order, Piece, Pieces, Sequence};
 use shm_protocol::id::{BatchId, Tick};
 use shm_protocol::inference_to_supervisor::{
     BATCH_FAILED, BatchFailed, ENGINE_READY, EngineReady, MODEL_LOADED, ModelFacts, ModelLoaded,
@@ -134,11 +135,64 @@ impl EngineHost {
                         dies: true,
                     };
                 }
-                Done::of(answer(fleet, header, &run, payload))
+                Done::of(match fleet.header.models[run.model.index()].generator {
+                    None => answer(fleet, header, &run, payload),
+                    Some(_) => vec![write(fleet, header, &run, payload)],
+                })
             }
             kind => panic!("a record of kind {kind} goes down to the inference host"),
         }
     }
+}
+
+/// Writes what an order asks for. A text depends on its request, its agent and the tokens before, and on no neighbour.
+fn write(fleet: &Fleet, header: &Header, run: &Run, payload: &[u8]) -> Reply {
+    let order: Order = codec::decode::<_, { limit::RECORD_BYTES }>(payload)
+        .expect("the supervisor speaks the protocol");
+    let sequences = order.sequences.iter();
+    let pieces = Pieces(
+        sequences
+            .map(|sequence| piece(sequence, order.steps))
+            .collect(),
+    );
+    let payload = codec::encode(&pieces);
+    let mut header = Header::new(OUTPUT, header.tick);
+    header.correlation = run.batch.0;
+    let shape = Shape::new(&[payload.len() as u64]).expect("one dimension");
+    header.tensor = Some((DType::U8, shape));
+    assert!(
+        order
+            .sequences
+            .iter()
+            .all(|sequence| sequence.seed == fleet.seed),
+        "texts are of this run"
+    );
+    Reply { header, payload }
+}
+
+fn piece(sequence: &Sequence, steps: u32) -> Result<Piece, String> {
+    let mut mixed = mix_bytes(mix(sequence.seed, sequence.agent.0.into()), &sequence.asked);
+    mixed = mix(mixed, sequence.request.0);
+    for token in &sequence.tokens {
+        mixed = mix(mixed, u64::from(*token));
+    }
+    if mixed.is_multiple_of(FAILS_ONE_IN) {
+        return Err(format!("the simulated engine cannot write {mixed:x}"));
+    }
+    let mut tokens = Vec::new();
+    let mut finish = None;
+    while finish.is_none() && tokens.len() < steps as usize {
+        let token = u32::try_from(mixed % 50_000).expect("below");
+        tokens.push(token);
+        mixed = mix(mixed, u64::from(token));
+        finish = token.is_multiple_of(9).then_some(Finish::EndOfText);
+    }
+    Ok(Piece {
+        text: format!("{tokens:?}"),
+        tokens,
+        embedding: Vec::new(),
+        finish,
+    })
 }
 
 fn answer(fleet: &Fleet, header: &Header, run: &Run, payload: &[u8]) -> Vec<Reply> {

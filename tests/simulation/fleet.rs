@@ -8,6 +8,7 @@ use crate::shell::layout::Layout;
 use crate::shell::orders::Orders;
 use crate::shell::run::ports;
 use shm_protocol::boot::Extent;
+use shm_protocol::generation::{self, Generator};
 use shm_protocol::id::{AgentId, ModelId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::supervisor_to_agent::{self as agents, OnFailure, OnMismatch};
@@ -123,6 +124,13 @@ impl Fleet {
         !self.header.models.is_empty()
     }
 
+    /// Its language model, if it has one: always the last.
+    pub(super) fn writer(&self) -> Option<ModelId> {
+        let models = &self.header.models;
+        let last = models.len().checked_sub(1)?;
+        models[last].generator.map(|_| ModelId::from_index(last))
+    }
+
     pub(super) fn agent_names(&self) -> Vec<String> {
         self.header
             .agents
@@ -179,8 +187,22 @@ fn header(seed: u64, random: &mut Random, agents: usize, models: u64) -> RunHead
         max_batch: random.within(2..=8),
         latency_ticks: random.within(1..=3),
         on_mismatch: OnMismatch::Refuse,
+        generator: None,
     };
-    let models: Vec<ModelPin> = (0..models).map(model).collect();
+    let mut models: Vec<ModelPin> = (0..models).map(model).collect();
+    // Drawn from a stream of its own, so that the rest of a fleet stays what its seed has always made it.
+    let mut random = Random::new(seed, 5);
+    if let Some(last) = models.last_mut()
+        && random.chance(1, 2)
+    {
+        last.generator = Some(Generator {
+            sequences: u32::try_from(random.within(1..=4)).expect("few"),
+            tokens_per_tick: u32::try_from(random.within(1..=3)).expect("few"),
+            context: None,
+            cache_bytes: 1 << 20,
+        });
+        (last.signature, last.latency_ticks) = (generation::signature(), 1);
+    }
     RunHeader {
         lockstep: "0.1.0".to_owned(),
         wasmtime: "48.0.8".to_owned(),
@@ -256,6 +278,7 @@ fn orders(header: &RunHeader, layout: Layout) -> Orders {
         providers: pin.providers.clone(),
         strict_providers: false,
         may_batch: true,
+        generator: pin.generator,
     };
     Orders {
         layout,

@@ -1,7 +1,7 @@
 //! Bounds of what a fleet file may ask for, each with the reason for its value.
 //! Bounds that other crates share are in [`shm_protocol::limit`].
 
-use shm_protocol::limit;
+use shm_protocol::{generation, limit};
 use std::ops::RangeInclusive;
 
 /// Bytes of a fleet file. The most agents that a fleet may have fit with a kilobyte for each.
@@ -66,6 +66,18 @@ pub(super) const PRIORITY: RangeInclusive<i128> = i32::MIN as i128..=i32::MAX as
 
 /// Every tick of latency holds the requests of one more tick in memory.
 pub(super) const LATENCY_TICKS: RangeInclusive<i128> = 1..=1_024;
+
+/// Texts that a language model writes at once.
+pub(super) const SEQUENCES: RangeInclusive<i128> = 1..=generation::MOST_SEQUENCES as i128;
+
+/// Tokens by which a text grows in a tick: more than anybody reads in one.
+pub(super) const TOKENS_PER_TICK: RangeInclusive<i128> = 1..=1_024;
+
+/// Tokens of a text: a question and an answer of one token, to what an order can carry.
+pub(super) const CONTEXT: RangeInclusive<i128> = 2..=generation::MOST_TOKENS as i128;
+
+/// Mebibytes of keys and values, up to a tebibyte.
+pub(super) const CACHE_MIB: RangeInclusive<i128> = 1..=1 << 20;
 
 /// Rows of one batch.
 pub(super) const MAX_BATCH: RangeInclusive<i128> = 1..=1 << 20;

@@ -4,12 +4,13 @@
 use super::bounds::SETTINGS_BYTES;
 use super::nearest::{list, nearest};
 use super::section::{Located, Section, integer};
-use super::source::look;
+use super::source::{look, look_at_folder};
 use super::spec::Source;
 use super::value::{self, Unfit};
 use shm_protocol::limit;
 use shm_protocol::tensor::Port;
 use std::ops::Range;
+use std::path::Path;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -40,6 +41,23 @@ impl<'s, 't> Section<'s, 't> {
     /// A source, which must be there, and whose file must be there where files are looked at.
     pub(super) fn source(&mut self, key: &'static str, example: &str) -> Option<Source> {
         let text = self.required_text(key, example)?;
+        self.source_at(key, text, look)
+    }
+
+    /// The folder of a language model, if the key is there.
+    pub(super) fn folder(&mut self, key: &'static str) -> Option<Located<Option<Source>>> {
+        let text = self.text(key)?;
+        let span = text.span.clone();
+        let value = self.source_at(key, text, look_at_folder);
+        Some(Located { value, span })
+    }
+
+    fn source_at(
+        &mut self,
+        key: &'static str,
+        text: Located<&'s str>,
+        look: fn(&Path) -> Result<(), Unfit>,
+    ) -> Option<Source> {
         let source = match value::source(text.value, self.reading.folder) {
             Ok(source) => source,
             Err(unfit) => {

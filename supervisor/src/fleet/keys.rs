@@ -67,6 +67,11 @@ pub(super) const MODELS: Table = Table {
     keys: &[
         "name",
         "file",
+        "folder",
+        "sequences",
+        "tokens_per_tick",
+        "context",
+        "cache_mib",
         "providers",
         "latency_ticks",
         "batch",

@@ -5,12 +5,22 @@ use super::keys::MODELS;
 use super::read::{Names, Reading, TableAt};
 use super::section::{Section, unknown_word_help};
 use super::spec::{ModelSpec, Source};
+use shm_protocol::generation::Generator;
 use shm_protocol::limit;
 use shm_protocol::provider::Provider;
 use shm_protocol::supervisor_to_agent::OnMismatch;
 
 /// Rows of one batch, unless the fleet says otherwise: as many as the inference host tries.
 const MAX_BATCH: u64 = 256;
+
+/// Texts that a language model writes at once, unless the fleet says otherwise.
+const SEQUENCES: u32 = 8;
+
+/// Tokens by which a text grows in a tick.
+const TOKENS: u32 = 4;
+
+/// Mebibytes of keys and values that are kept between ticks.
+const CACHE_MIB: u64 = 256;
 
 /// The models of all tables, in the order of the file.
 pub(super) fn read(tables: &[TableAt<'_, '_>], reading: &Reading<'_>) -> Vec<ModelSpec> {
@@ -36,13 +46,29 @@ pub(super) fn read(tables: &[TableAt<'_, '_>], reading: &Reading<'_>) -> Vec<Mod
 /// The model of one table, if it has a name.
 fn read_table(section: &mut Section<'_, '_>, names: &mut Names) -> Option<ModelSpec> {
     let name = section.name("\"my-model\"");
+    let folder = section.folder("folder");
+    let generator = generator(section, folder.is_some());
+    let file = match folder {
+        None => section.source("file", "\"my-model.onnx\""),
+        Some(folder) => {
+            if let Some(file) = section.text("file") {
+                let message = format!("both `file` and `folder` in {}", section.title());
+                section.reading.problems.add(
+                    file.span,
+                    message,
+                    "one too many",
+                    "a language model has a `folder`, any other model a `file`",
+                );
+            }
+            folder.value
+        }
+    };
     let model = ModelSpec {
         name: name
             .as_ref()
             .map_or_else(String::new, |name| name.value.to_owned()),
-        file: section
-            .source("file", "\"my-model.onnx\"")
-            .unwrap_or_else(|| Source::Builtin(String::new())),
+        file: file.unwrap_or_else(|| Source::Builtin(String::new())),
+        generator,
         providers: providers(section),
         latency_ticks: section.number("latency_ticks", &bounds::LATENCY_TICKS, 1),
         batch: section.boolean("batch", true),
@@ -54,9 +80,40 @@ fn read_table(section: &mut Section<'_, '_>, names: &mut Names) -> Option<ModelS
         inputs: section.ports("inputs"),
         outputs: section.ports("outputs"),
     };
+    if model.generator.is_some() && model.latency_ticks != 1 {
+        let message = format!(
+            "{} is not 1 for a language model",
+            section.called("latency_ticks")
+        );
+        section.reading.problems.add(
+            section.header.clone(),
+            message,
+            "in this table",
+            "leave `latency_ticks` out; `tokens_per_tick` says how fast texts grow",
+        );
+    }
     let name = name?;
     names.take(&[name.value.to_owned()], &name.span, section.reading);
     Some(model)
+}
+
+/// How a language model writes. The keys of one belong to no other model.
+fn generator(section: &mut Section<'_, '_>, is_one: bool) -> Option<Generator> {
+    for key in ["sequences", "tokens_per_tick", "context", "cache_mib"] {
+        if let (Some(found), false) = (section.value(key), is_one) {
+            let message = format!("{} is for language models", section.called(key));
+            let help = "leave it out, or name the `folder` of a language model";
+            let problems = &section.reading.problems;
+            problems.add(found.span(), message, "for nothing", help);
+        }
+    }
+    let generator = Generator {
+        sequences: section.number("sequences", &bounds::SEQUENCES, SEQUENCES),
+        tokens_per_tick: section.number("tokens_per_tick", &bounds::TOKENS_PER_TICK, TOKENS),
+        context: section.optional_number("context", &bounds::CONTEXT),
+        cache_bytes: section.number::<u64>("cache_mib", &bounds::CACHE_MIB, CACHE_MIB) << 20,
+    };
+    is_one.then_some(generator)
 }
 
 /// Providers to try, in order; each at most once.

@@ -122,6 +122,24 @@ pub(super) fn look(path: &Path) -> Result<(), Unfit> {
     })
 }
 
+/// Checks that a source of a fleet file is a folder.
+pub(super) fn look_at_folder(path: &Path) -> Result<(), Unfit> {
+    let shown = path.display();
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(Unfit {
+            label: "not a folder".into(),
+            help: format!(
+                "{shown} is a file; name the folder that has the model, its tokenizer and its config, or write `file` for a single ONNX file"
+            ),
+        }),
+        Err(error) => Err(Unfit {
+            label: error.to_string(),
+            help: format!("check {shown}; paths start at the folder of the fleet file"),
+        }),
+    }
+}
+
 /// The file in the same folder whose name is nearest.
 fn neighbour(path: &Path) -> Option<String> {
     let folder = path

@@ -3,6 +3,7 @@
 
 use crate::faults::Plan;
 use serde::{Deserialize, Serialize};
+use shm_protocol::generation::Generator;
 use shm_protocol::supervisor_to_agent::{OnFailure, OnMismatch};
 use shm_protocol::tensor::Port;
 use std::path::PathBuf;
@@ -105,8 +106,10 @@ pub struct AgentSpec {
 pub struct ModelSpec {
     /// Its name, unique in the fleet.
     pub name: String,
-    /// Its ONNX file.
+    /// Its ONNX file, or the folder of a language model.
     pub file: Source,
+    /// How it writes, if it is a language model.
+    pub generator: Option<Generator>,
     /// Providers to try, in order.
     pub providers: Vec<String>,
     /// A request of tick `t` is answered in tick `t + latency_ticks`; at least 1.

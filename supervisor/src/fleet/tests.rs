@@ -59,6 +59,7 @@ fn a_small_fleet_gets_the_documented_defaults() {
     let model = ModelSpec {
         name: "m".into(),
         file: Source::Builtin("m".into()),
+        generator: None,
         providers: vec!["cpu".into()],
         latency_ticks: 1,
         batch: true,

@@ -7,6 +7,7 @@
 
 use bincode::{Decode, Encode};
 use shm_protocol::agent_to_supervisor::Outcome;
+use shm_protocol::generation::Generator;
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::supervisor_to_agent::{Answer, OnFailure, OnMismatch};
@@ -81,6 +82,8 @@ pub struct ModelPin {
     pub latency_ticks: u64,
     /// What becomes of a request that does not fit.
     pub on_mismatch: OnMismatch,
+    /// How it writes, if it is a language model.
+    pub generator: Option<Generator>,
 }
 
 /// What the inference engine is.

@@ -49,6 +49,7 @@ pub(crate) fn header(seed: u64) -> RunHeader {
             max_batch: 256,
             latency_ticks: 1,
             on_mismatch: OnMismatch::Stop,
+            generator: None,
         }],
         engine: Some(EnginePin {
             name: "onnxruntime 1.31.1".to_owned(),

@@ -5,7 +5,7 @@ use super::layout::Layout;
 use super::load::Facts;
 use super::manifest::{Manifest, ModelAsked};
 use crate::journal::record::{EnginePin, ModelPin, RunHeader};
-use crate::tick::{Plan, PlannedAgent, PlannedModel};
+use crate::tick::{Plan, PlannedAgent, PlannedGenerator, PlannedModel};
 use shm_protocol::inference_to_supervisor::{Batching, ModelFacts};
 use shm_protocol::limit;
 use shm_protocol::tensor::Port;
@@ -28,6 +28,7 @@ pub(super) fn run_header(
         max_batch: asked.max_batch,
         latency_ticks: asked.latency_ticks,
         on_mismatch: asked.on_mismatch,
+        generator: asked.generator,
     };
     RunHeader {
         lockstep: lockstep.to_owned(),
@@ -105,6 +106,10 @@ pub(super) fn plan(header: &RunHeader, layout: &Layout) -> Plan {
         joined: model.batching == Batching::Joined,
         max_batch: model.max_batch,
         latency_ticks: model.latency_ticks,
+        generator: model.generator.map(|how| PlannedGenerator {
+            how,
+            seed: header.seed,
+        }),
     });
     Plan::new(agents.collect(), models.collect(), limit::STEP_BYTES)
 }

@@ -107,6 +107,7 @@ impl Lone {
             strict_providers: request.strict_providers,
             // Nobody else asks.
             may_batch: false,
+            generator: None,
         }))?;
         let (host, header) = crew
             .record(request.patience)

@@ -5,6 +5,7 @@ use super::error::RunError;
 use crate::fleet::{Fleet, Nan, Source};
 use crate::journal::record::{AgentPin, Digest, RunHeader};
 use crate::rundir::RunDir;
+use shm_protocol::generation::Generator;
 use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::supervisor_to_agent::OnMismatch;
 use shm_protocol::tensor::Port;
@@ -56,6 +57,8 @@ pub struct ModelAsked {
     pub inputs: Vec<Port>,
     /// Outputs that the model must have, if the fleet says so.
     pub outputs: Vec<Port>,
+    /// How it writes, if it is a language model.
+    pub generator: Option<Generator>,
 }
 
 impl Manifest {
@@ -94,6 +97,7 @@ impl Manifest {
                 on_mismatch: model.on_mismatch,
                 inputs: model.inputs.clone(),
                 outputs: model.outputs.clone(),
+                generator: model.generator,
             });
         }
         Ok(Manifest {
@@ -145,6 +149,7 @@ impl Manifest {
             on_mismatch: model.on_mismatch,
             inputs: Vec::new(),
             outputs: Vec::new(),
+            generator: model.generator,
         });
         Ok(Manifest {
             fleet: header.fleet.clone(),

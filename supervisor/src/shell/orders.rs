@@ -53,6 +53,7 @@ impl Orders {
                 providers: model.providers.clone(),
                 strict_providers,
                 may_batch: model.may_batch,
+                generator: model.generator,
             })
         };
         Orders {

@@ -23,14 +23,22 @@ pub struct Batch {
     pub model: ModelId,
     /// The tick in which the requests were made.
     pub tick: Tick,
-    /// The requests in commit order.
+    /// The requests in commit order; none for an order to a language model, whose texts are kept elsewhere.
     pub members: Vec<Member>,
     /// Element type and joined shape of each input, in the model's order.
     pub inputs: Vec<(DType, Shape)>,
     /// Rows along the first dimension of all members; 0 for a request that runs alone.
     pub(super) rows: u64,
-    /// Where the bytes of the requests are.
-    record: Arc<TickRecord>,
+    source: Source,
+}
+
+/// Where the bytes of a batch are.
+#[derive(Clone, Debug)]
+enum Source {
+    /// With the requests.
+    Record(Arc<TickRecord>),
+    /// They were made for it.
+    Order(Arc<[u8]>),
 }
 
 /// One request of a batch.
@@ -58,12 +66,43 @@ pub(super) struct Request<'a> {
 impl Batch {
     /// The parts of an input, in the order in which they are joined.
     pub fn input_parts(&self, input: usize) -> impl Iterator<Item = &[u8]> {
-        self.members.iter().map(move |member| {
-            match &self.record.outcomes[member.outcome].effects[member.effect] {
-                Effect::Submit { inputs, .. } => inputs[input].data.as_slice(),
-                effect => unreachable!("a member of a batch is a request, not {effect:?}"),
-            }
-        })
+        let (record, order) = match &self.source {
+            Source::Record(record) => (Some(record), None),
+            Source::Order(order) => (None, Some(&**order)),
+        };
+        let of_requests = record.into_iter().flat_map(move |record| {
+            self.members
+                .iter()
+                .map(move |member| input_of(record, member, input))
+        });
+        of_requests.chain(order)
+    }
+
+    /// An order to a language model.
+    pub(super) fn of_order(id: BatchId, model: ModelId, tick: Tick, order: Arc<[u8]>) -> Batch {
+        let shape = Shape::new(&[order.len() as u64]).expect("one dimension");
+        Batch {
+            id,
+            model,
+            tick,
+            members: Vec::new(),
+            inputs: vec![(DType::U8, shape)],
+            rows: 0,
+            source: Source::Order(order),
+        }
+    }
+
+    /// Whether this is an order to a language model.
+    pub(super) fn is_order(&self) -> bool {
+        matches!(self.source, Source::Order(_))
+    }
+}
+
+/// The bytes of an input of a request.
+fn input_of<'a>(record: &'a TickRecord, member: &Member, input: usize) -> &'a [u8] {
+    match &record.outcomes[member.outcome].effects[member.effect] {
+        Effect::Submit { inputs, .. } => inputs[input].data.as_slice(),
+        effect => unreachable!("a member of a batch is a request, not {effect:?}"),
     }
 }
 
@@ -131,7 +170,7 @@ impl Former {
             members: vec![member],
             inputs,
             rows,
-            record,
+            source: Source::Record(record),
         });
         self.next = BatchId(self.next.0 + 1);
     }

@@ -75,6 +75,18 @@ impl Foretold {
         (!is_answered).then(|| Arc::clone(given_up))
     }
 
+    /// What an order to a language model is answered, if the engine was given up on it: one text of it at least was told so.
+    pub(super) fn of_order(
+        &self,
+        model: ModelId,
+        asked: Tick,
+        members: &[(AgentId, RequestId)],
+    ) -> Option<Arc<Answer>> {
+        let given_up = self.given_up.get(&(model, asked))?;
+        let is_told = members.iter().any(|member| self.said.contains_key(member));
+        is_told.then(|| Arc::clone(given_up))
+    }
+
     /// What a request is answered, whatever the engine says.
     pub(super) fn of_request(&self, agent: AgentId, request: RequestId) -> Option<Arc<Answer>> {
         self.said.get(&(agent, request)).cloned()

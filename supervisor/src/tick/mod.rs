@@ -10,6 +10,7 @@
 //! * `inbox`: what waits for agents, within bounds;
 //! * `requests`: inference requests between their tick and their delivery;
 //! * `batch`: which requests go to the engine together;
+//! * `texts`: what language models write, piece by piece;
 //! * `foretold`: what is known of requests that were given up;
 //! * `saved`: what a checkpoint keeps of the machine;
 //! * `check`: what no sound host says.
@@ -30,11 +31,12 @@ mod requests;
 mod saved;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod violation;
 
 pub use action::{Action, Input};
 pub use batch::{Batch, Member};
 pub use foretold::Foretold;
 pub use machine::{End, Machine, NotThisPlan};
-pub use plan::{Plan, PlannedAgent, PlannedModel};
+pub use plan::{Plan, PlannedAgent, PlannedGenerator, PlannedModel};
 pub use violation::Violation;

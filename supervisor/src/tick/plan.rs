@@ -2,6 +2,7 @@
 //! models take and give.
 
 use super::order::schedule_order;
+use shm_protocol::generation::Generator;
 use shm_protocol::id::{AgentId, HostId, ModelId};
 use shm_protocol::supervisor_to_agent::OnFailure;
 use shm_protocol::tensor::Signature;
@@ -32,6 +33,17 @@ pub struct PlannedModel {
     pub max_batch: u64,
     /// Ticks from request to result; at least 1.
     pub latency_ticks: u64,
+    /// How it writes, if it is a language model.
+    pub generator: Option<PlannedGenerator>,
+}
+
+/// How a language model writes.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedGenerator {
+    /// What its host is told too.
+    pub how: Generator,
+    /// Where the random numbers of its texts come from: the seed of the run.
+    pub seed: u64,
 }
 
 /// What does not change during a run.
@@ -93,6 +105,21 @@ impl Plan {
     #[must_use]
     pub fn agent(&self, agent: AgentId) -> &PlannedAgent {
         &self.agents[agent.index()]
+    }
+
+    /// The language models, in the order of their numbers.
+    pub fn generators(&self) -> impl Iterator<Item = (ModelId, &PlannedGenerator)> {
+        let models = self.models.iter().enumerate();
+        models.filter_map(|(number, model)| {
+            Some((ModelId::from_index(number), model.generator.as_ref()?))
+        })
+    }
+
+    /// Whether a number is that of a language model.
+    #[must_use]
+    pub fn is_generator(&self, model: ModelId) -> bool {
+        self.model(model)
+            .is_some_and(|model| model.generator.is_some())
     }
 
     /// A model of the fleet, if the number is one.

@@ -8,6 +8,7 @@ use super::batch::{Batch, Former, Member, Request, with_rows};
 use super::foretold::Foretold;
 use super::plan::{Plan, PlannedModel};
 use super::saved::{SavedRequests, SavedSource};
+use super::texts::Texts;
 use super::violation::Violation;
 use crate::journal::record::{ResultRecord, TickRecord};
 use crate::planted::{Bug, planted};
@@ -57,6 +58,8 @@ pub(super) struct Requests {
     sources: BTreeMap<Tick, Source>,
     /// What is known of batches that were given up. They never go to the engine.
     foretold: Foretold,
+    /// Those to language models.
+    texts: Texts,
 }
 
 /// A tick with requests that are not settled.
@@ -83,6 +86,46 @@ impl Requests {
         tick: Tick,
         record: &Arc<TickRecord>,
     ) -> Vec<Batch> {
+        let mut batches = self.submit_plain(plan, tick, record);
+        batches.extend(self.submit_texts(plan, tick, record));
+        batches
+    }
+
+    /// Takes in the requests to language models, and orders what every text grows by next.
+    fn submit_texts(&mut self, plan: &Plan, tick: Tick, record: &TickRecord) -> Vec<Batch> {
+        for outcome in &record.outcomes {
+            for effect in &outcome.effects {
+                if let Effect::Submit {
+                    request,
+                    model,
+                    inputs,
+                } = effect
+                    && plan.is_generator(*model)
+                {
+                    self.texts
+                        .ask(tick, (outcome.agent, *request, *model), inputs);
+                }
+            }
+        }
+        let mut batches = self.texts.order(plan, tick, &mut self.next_batch);
+        batches.retain(|batch| {
+            let members = self.texts.members(batch.id).unwrap_or_default();
+            let Some(answer) = self.foretold.of_order(batch.model, tick, members) else {
+                return true;
+            };
+            self.texts.give_up(batch.model, tick, &answer);
+            false
+        });
+        for batch in &batches {
+            let left = self.texts.members(batch.id).unwrap_or_default().len();
+            let batch = batch.clone();
+            self.running.insert(batch.id, Running { batch, left });
+        }
+        batches
+    }
+
+    /// Takes in the requests to all other models and forms their batches.
+    fn submit_plain(&mut self, plan: &Plan, tick: Tick, record: &Arc<TickRecord>) -> Vec<Batch> {
         let mut former = Former::new(tick, Arc::clone(record), self.next_batch);
         let mut slots = Vec::new();
         for (outcome, agent_outcome) in record.outcomes.iter().enumerate() {
@@ -98,6 +141,9 @@ impl Requests {
                 let planned = plan
                     .model(*model)
                     .expect("checked when the outcome came in");
+                if planned.generator.is_some() {
+                    continue;
+                }
                 let due = tick.plus(planned.latency_ticks);
                 let slot = self.take_slot(Slot {
                     agent: agent_outcome.agent,
@@ -168,6 +214,7 @@ impl Requests {
                 agents.push(held.agent);
             }
         }
+        agents.extend(self.texts.give_up(model, asked, &answer));
         let (slots, free) = (&mut self.slots, &mut self.free);
         self.running.retain(|_, running| {
             let is_other = running.batch.model != model || running.batch.tick != asked;
@@ -207,7 +254,7 @@ impl Requests {
     pub(super) fn waits(&self, agent: AgentId, tick: Tick) -> bool {
         let late =
             |slot: &usize| self.slots[*slot].due <= tick && self.slots[*slot].answer.is_none();
-        self.queues[agent.index()].iter().any(late)
+        self.queues[agent.index()].iter().any(late) || self.texts.waits(agent, tick)
     }
 
     /// Takes the results that are due for an agent, in the order of its requests.
@@ -247,6 +294,16 @@ impl Requests {
             self.settle(asked);
             self.deliver(batch);
         }
+        let fits = |answer| within(answer, &mut bytes, most_bytes);
+        for piece in self.texts.take(agent, tick, fits) {
+            self.deliver(piece.batch);
+            results.push(ResultRecord {
+                agent,
+                request: piece.request,
+                model: piece.model,
+                outcome: piece.answer,
+            });
+        }
         results
     }
 
@@ -261,6 +318,11 @@ impl Requests {
             .running
             .get(&batch)
             .ok_or(Violation::NoSuchBatch { batch })?;
+        if running.batch.is_order() {
+            let agents = self.texts.answer(plan, batch, outputs)?;
+            self.running.remove(&batch);
+            return Ok(agents);
+        }
         let model = plan
             .model(running.batch.model)
             .expect("a running batch has a model");
@@ -298,6 +360,12 @@ impl Requests {
             model,
             outcome,
         } = result;
+        if self
+            .texts
+            .journaled(tick, (agent, request, model), &outcome)
+        {
+            return Ok(());
+        }
         let queue = self
             .queues
             .get(agent.index())
@@ -321,6 +389,7 @@ impl Requests {
 
     /// Forgets the requests of an agent that takes no further steps.
     pub(super) fn forget(&mut self, agent: AgentId) {
+        self.texts.forget(agent);
         for slot in std::mem::take(&mut self.queues[agent.index()]) {
             self.settle(self.slots[slot].asked);
             if self.slots[slot].answer.take().is_some() {
@@ -347,6 +416,7 @@ impl Requests {
         };
         SavedRequests {
             sources: self.sources.iter().map(source).collect(),
+            texts: self.texts.save(),
         }
     }
 
@@ -375,7 +445,7 @@ impl Requests {
             if !fits(plan, &record) {
                 return None;
             }
-            requests.submit(plan, source.tick, &record);
+            requests.submit_plain(plan, source.tick, &record);
             let slots = requests.sources.get(&source.tick)?.slots.clone();
             if slots.len() != source.open.len() {
                 return None;
@@ -398,14 +468,23 @@ impl Requests {
                 requests.settle(requests.slots[slot].asked);
             }
         }
+        let (texts, orders) = Texts::restore(plan, saved.texts, &mut requests.next_batch)?;
+        requests.texts = texts;
+        for (batch, left) in orders {
+            requests.running.insert(batch.id, Running { batch, left });
+        }
         // Nobody waits for what a batch without open members would give.
         let Requests {
             running,
             slots,
             free,
+            texts,
             ..
         } = &mut requests;
-        running.retain(|_, running| {
+        running.retain(|id, running| {
+            if running.batch.is_order() {
+                return texts.wants(*id);
+            }
             let mut members = running.batch.members.iter();
             let is_open = members.any(|member| {
                 let held = &slots[member.slot];

@@ -1,6 +1,7 @@
 //! What of a machine is kept with a checkpoint: everything that the journal's
 //! later ticks cannot tell again.
 
+use super::texts::SavedTexts;
 use bincode::{Decode, Encode};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{RequestId, Tick};
@@ -30,6 +31,7 @@ pub(super) struct SavedAgent {
 pub(super) struct SavedRequests {
     /// In the order of their ticks.
     pub(super) sources: Vec<SavedSource>,
+    pub(super) texts: SavedTexts,
 }
 
 /// The requests of one tick.

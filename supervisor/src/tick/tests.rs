@@ -43,6 +43,7 @@ fn model(joined: bool, max_batch: u64, latency_ticks: u64) -> PlannedModel {
         joined,
         max_batch,
         latency_ticks,
+        generator: None,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::shell::batch_records;
 use crate::shell::error::RunError;
 use crate::tick::{Batch, Input};
 use shm_protocol::fault::Phase;
+use shm_protocol::generation;
 use shm_protocol::id::{BatchId, HostId};
 use shm_protocol::inference_to_supervisor::{BATCH_FAILED, BatchFailed, OUTPUT};
 use shm_protocol::ring::Header;
@@ -62,10 +63,11 @@ impl Drive<'_> {
     }
 
     fn push_batch(&mut self, host: HostId, batch: &Batch) -> Result<(), Trouble> {
-        let outputs = self.header.models[batch.model.index()]
-            .signature
-            .outputs
-            .len();
+        let model = &self.header.models[batch.model.index()];
+        let outputs = match model.generator {
+            None => model.signature.outputs.len(),
+            Some(_) => generation::wire_signature().outputs.len(),
+        };
         self.answering.running.insert(batch.id, outputs);
         let inputs = u32::try_from(batch.inputs.len()).expect("at most limit::TENSORS");
         let (header, run) = batch_records::head(batch.id, batch.tick, batch.model, inputs);
