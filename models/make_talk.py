@@ -50,7 +50,7 @@ def make_tokenizer():
 
 def write(tokenizer, shape, weights):
     FOLDER.mkdir(exist_ok=True)
-    vocabulary.write_tokenizer(FOLDER, tokenizer, shape.context)
+    vocabulary.write_for_chat(FOLDER, tokenizer, shape.context)
     export.write_configs(FOLDER, shape)
     onnx.save(export.build(shape, weights), FOLDER / "model.onnx")
     size = (FOLDER / "model.onnx").stat().st_size

@@ -1,73 +1,17 @@
 """The decoder as an ONNX graph with a key and value cache, in the layout of Optimum.
 
-Opset 17, standard operators only.  Every product with weights is a MatMul with a
-constant on the right, already lying as it is used.  Positions come from
-`position_ids` alone and the mask from `attention_mask` alone (and from the order
-of the new tokens), so that a past padded with masked slots gives the right result.
+Every product with weights is a MatMul with a constant on the right, already lying
+as it is used.  Positions come from `position_ids` alone and the mask from
+`attention_mask` alone (and from the order of the new tokens), so that a past padded
+with masked slots gives the right result.
 """
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from .decoder import rotary_tables
+from .graph import MASKED, REAL, WHOLE, Graph, value_info
 from .vocabulary import write_json
-
-OPSET, IR_VERSION = 17, 8
-MASKED = -1e9
-
-
-class Graph:
-    """Collects nodes and constants; each method returns the name of its output."""
-
-    def __init__(self):
-        self.nodes, self.constants, self.names = [], {}, 0
-
-    def constant(self, value, name=None):
-        value = np.asarray(value)
-        if name is None:
-            parts = [value.dtype, f"rank{value.ndim}", *value.ravel()]
-            name = "_".join(["constant", *map(str, parts)])
-        if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
-        return name
-
-    def node(self, kind, *inputs, output=None, outputs=1, **attributes):
-        self.names += 1
-        names = [output] if output else [f"{kind}_{self.names}_{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(kind, list(inputs), names, name=f"{kind}_{self.names}",
-                                           **attributes))
-        return names[0] if len(names) == 1 else names
-
-    def whole(self, *values):
-        return self.constant(np.array(values, np.int64))
-
-    def real(self, value):
-        return self.constant(np.array(value, np.float32))
-
-    def size(self, tensor, axis):
-        """One dimension of a tensor, i64[1]."""
-        return self.node("Slice", self.node("Shape", tensor), self.whole(axis),
-                         self.whole(axis + 1))
-
-    def matmul(self, x, weight, name, output=None):
-        weight = self.constant(np.asarray(weight, np.float32), name)
-        return self.node("MatMul", x, weight, output=output)
-
-    def rms_norm(self, x, weight, epsilon, name):
-        mean = self.node("ReduceMean", self.node("Mul", x, x), axes=[-1], keepdims=1)
-        root = self.node("Sqrt", self.node("Add", mean, self.real(epsilon)))
-        weight = self.constant(np.asarray(weight, np.float32), name)
-        return self.node("Mul", self.node("Div", x, root), weight)
-
-    def rotate(self, x, half, cosine, sine):
-        first, second = self.node("Split", x, self.whole(half, half), outputs=2, axis=-1)
-        return self.node(
-            "Concat",
-            self.node("Sub", self.node("Mul", first, cosine), self.node("Mul", second, sine)),
-            self.node("Add", self.node("Mul", second, cosine), self.node("Mul", first, sine)),
-            axis=-1,
-        )
 
 
 def allowed_slots(graph, past):
@@ -142,15 +86,13 @@ def build(shape, weights):
 
 
 def model(graph, shape):
-    whole, real = TensorProto.INT64, TensorProto.FLOAT
     total = "past_sequence_length + sequence_length"
     inputs = [
-        helper.make_tensor_value_info("input_ids", whole, ["batch_size", "sequence_length"]),
-        helper.make_tensor_value_info("attention_mask", whole, ["batch_size", total]),
-        helper.make_tensor_value_info("position_ids", whole, ["batch_size", "sequence_length"]),
+        value_info("input_ids", WHOLE, ["batch_size", "sequence_length"]),
+        value_info("attention_mask", WHOLE, ["batch_size", total]),
+        value_info("position_ids", WHOLE, ["batch_size", "sequence_length"]),
     ]
-    outputs = [helper.make_tensor_value_info(
-        "logits", real, ["batch_size", "sequence_length", shape.vocabulary])]
+    outputs = [value_info("logits", REAL, ["batch_size", "sequence_length", shape.vocabulary])]
     for index in range(shape.layers):
         for part in ("key", "value"):
             for list_, name, length in (
@@ -158,15 +100,8 @@ def model(graph, shape):
                 (outputs, f"present.{index}.{part}", total),
             ):
                 dims = ["batch_size", shape.kv_heads, length, shape.head_width]
-                list_.append(helper.make_tensor_value_info(name, real, dims))
-    made = helper.make_model(
-        helper.make_graph(graph.nodes, "talk", inputs, outputs, list(graph.constants.values())),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="make_talk.py",
-    )
-    onnx.checker.check_model(made, full_check=True)
-    return made
+                list_.append(value_info(name, REAL, dims))
+    return graph.model("talk", inputs, outputs, "make_talk.py")
 
 
 def write_configs(folder, shape):

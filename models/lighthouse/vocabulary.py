@@ -18,7 +18,8 @@ CHAT_TEMPLATE = (
 )
 
 
-def train(texts, size):
+def train(texts, size, marks=MARKS, frame="<|bos|> $A"):
+    """A tokenizer of `size` tokens, the marks first; `frame` is put around plain text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -29,13 +30,14 @@ def train(texts, size):
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        special_tokens=MARKS,
+        special_tokens=marks,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    framed = [(mark, index) for index, mark in enumerate(marks) if mark in frame]
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<|bos|> $A", pair="<|bos|> $A $B", special_tokens=[("<|bos|>", 1)]
+        single=frame, pair=frame.replace("$A", "$A $B"), special_tokens=framed
     )
     return tokenizer
 
@@ -44,28 +46,33 @@ def write_json(path, value):
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="ascii")
 
 
-def write_tokenizer(folder, tokenizer, context):
+def write(folder, tokenizer, marks, names, context, **more):
+    """`names` says which mark is, for example, the `eos_token`; `more` are further settings."""
     tokenizer.save(str(folder / "tokenizer.json"))
-    names = {"pad_token": MARKS[0], "bos_token": MARKS[1], "eos_token": MARKS[4]}
+    added = {
+        str(index): {
+            "content": mark, "lstrip": False, "normalized": False, "rstrip": False,
+            "single_word": False, "special": True,
+        }
+        for index, mark in enumerate(marks)
+    }
     write_json(
         folder / "tokenizer_config.json",
         {
-            "added_tokens_decoder": {
-                str(index): {
-                    "content": mark, "lstrip": False, "normalized": False, "rstrip": False,
-                    "single_word": False, "special": True,
-                }
-                for index, mark in enumerate(MARKS)
-            },
+            "added_tokens_decoder": added,
             **names,
-            "additional_special_tokens": [MARKS[2], MARKS[3]],
-            "chat_template": CHAT_TEMPLATE,
+            **more,
             "clean_up_tokenization_spaces": False,
             "model_max_length": context,
             "tokenizer_class": "PreTrainedTokenizerFast",
         },
     )
-    write_json(
-        folder / "special_tokens_map.json",
-        {**names, "additional_special_tokens": [MARKS[2], MARKS[3]]},
-    )
+    write_json(folder / "special_tokens_map.json", names)
+
+
+def write_for_chat(folder, tokenizer, context):
+    names = {
+        "pad_token": MARKS[0], "bos_token": MARKS[1], "eos_token": MARKS[4],
+        "additional_special_tokens": [MARKS[2], MARKS[3]],
+    }
+    write(folder, tokenizer, MARKS, names, context, chat_template=CHAT_TEMPLATE)
