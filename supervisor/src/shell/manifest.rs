@@ -2,6 +2,7 @@
 //! journal of an earlier run.
 
 use super::error::RunError;
+use super::folder::read_folder;
 use crate::fleet::{Fleet, Nan, Source};
 use crate::journal::record::{AgentPin, Digest, RunHeader};
 use crate::rundir::RunDir;
@@ -89,7 +90,10 @@ impl Manifest {
         for model in &fleet.models {
             models.push(ModelAsked {
                 name: model.name.clone(),
-                file: reader.read(&model.file)?,
+                file: match model.generator {
+                    None => reader.read(&model.file)?,
+                    Some(_) => reader.read_folder(&model.file)?,
+                },
                 providers: model.providers.clone(),
                 may_batch: model.batch,
                 max_batch: model.max_batch,
@@ -188,14 +192,29 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// A file.
     fn read(&mut self, source: &Source) -> Result<Digest, RunError> {
-        if let Some(digest) = self.known.get(source) {
-            return Ok(*digest);
+        match self.known.get(source) {
+            Some(digest) => Ok(*digest),
+            None => Ok(self.keep(source, source.read(self.builtin)?)),
         }
-        let bytes = source.read(self.builtin)?;
+    }
+
+    /// A folder with a language model, as one pack.
+    fn read_folder(&mut self, source: &Source) -> Result<Digest, RunError> {
+        let Source::Path(path) = source else {
+            return self.read(source);
+        };
+        match self.known.get(source) {
+            Some(digest) => Ok(*digest),
+            None => Ok(self.keep(source, read_folder(path)?)),
+        }
+    }
+
+    fn keep(&mut self, source: &Source, bytes: Vec<u8>) -> Digest {
         let digest = *blake3::hash(&bytes).as_bytes();
         self.known.insert(source.clone(), digest);
         self.objects.insert(digest, bytes);
-        Ok(digest)
+        digest
     }
 }
