@@ -48,7 +48,9 @@ impl Conversation {
                 self.turns += 1;
                 saying.clear();
             }
-            FAILED => self.said.push(format!("{name} cannot speak: {}", plain(&text))),
+            FAILED => self
+                .said
+                .push(format!("{name} cannot speak: {}", plain(&text))),
             _ => {}
         }
     }
@@ -106,6 +108,9 @@ mod tests {
         conversation.take(AgentId(0), FAILED, b"no model");
         conversation.take(AgentId(7), DONE, b"nobody");
         assert_eq!(conversation.lines(), ["Nell cannot speak: no model"]);
-        assert_eq!(conversation.closing_line().as_deref(), Some("said        1 turn"));
+        assert_eq!(
+            conversation.closing_line().as_deref(),
+            Some("said        1 turn")
+        );
     }
 }

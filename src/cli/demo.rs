@@ -54,7 +54,12 @@ pub(super) fn demo(command: &Demo) -> Result<Done, Trouble> {
         let fleet = talk()?;
         let names = fleet.agents.iter().map(|agent| agent.name.clone());
         let view = Conversation::new(names.collect());
-        return launch(fleet, "demo --llm", &command.launching, Some(Box::new(view)));
+        return launch(
+            fleet,
+            "demo --llm",
+            &command.launching,
+            Some(Box::new(view)),
+        );
     }
     launch(
         fleet(command.agents)?,

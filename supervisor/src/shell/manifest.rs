@@ -58,6 +58,8 @@ pub struct ModelAsked {
     pub inputs: Vec<Port>,
     /// Outputs that the model must have, if the fleet says so.
     pub outputs: Vec<Port>,
+    /// Whether numbers that are not finite are refused, on the way there and back.
+    pub rejects_nonfinite: bool,
     /// How it writes, if it is a language model.
     pub generator: Option<Generator>,
 }
@@ -101,6 +103,7 @@ impl Manifest {
                 on_mismatch: model.on_mismatch,
                 inputs: model.inputs.clone(),
                 outputs: model.outputs.clone(),
+                rejects_nonfinite: model.rejects_nonfinite,
                 generator: model.generator,
             });
         }
@@ -153,6 +156,7 @@ impl Manifest {
             on_mismatch: model.on_mismatch,
             inputs: Vec::new(),
             outputs: Vec::new(),
+            rejects_nonfinite: model.rejects_nonfinite,
             generator: model.generator,
         });
         Ok(Manifest {

@@ -15,6 +15,7 @@ mod batch_records;
 mod check;
 mod drive;
 mod error;
+mod folder;
 mod gone;
 mod header;
 mod hosts;
