@@ -245,6 +245,14 @@ pub(super) struct Replay {
     /// Run the models again instead of taking their results from the journal.
     #[arg(long)]
     pub(super) reinfer: bool,
+    /// Run the models on these providers instead, in order, and say how far the results are from the journal's.
+    #[arg(
+        long = "provider",
+        value_name = "P",
+        value_delimiter = ',',
+        requires = "reinfer"
+    )]
+    pub(super) providers: Vec<String>,
     /// End standard output with one JSON object.
     #[arg(long)]
     pub(super) json: bool,
