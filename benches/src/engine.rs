@@ -73,7 +73,6 @@ impl EngineHost {
             strict_providers: false,
             generator: None,
             may_batch: true,
-            generator: None,
         }))?;
         let (host, header) = crew.record(LOAD_PATIENCE)?;
         crew.expect::<EngineReady>(host, &header, ENGINE_READY)?;

@@ -25,6 +25,7 @@ pub mod id;
 pub mod inference_to_supervisor;
 pub mod limit;
 pub mod link;
+pub mod pack;
 #[doc(hidden)]
 pub mod planted;
 pub mod provider;

@@ -100,8 +100,7 @@ impl<'bytes> Pack<'bytes> {
     pub fn open(bytes: &'bytes [u8]) -> Result<Pack<'bytes>, PackError> {
         let rest = bytes.strip_prefix(&MAGIC).ok_or(PackError::Short)?;
         let (length, rest) = rest.split_first_chunk::<8>().ok_or(PackError::Short)?;
-        let length =
-            usize::try_from(u64::from_le_bytes(*length)).map_err(|_| PackError::Short)?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| PackError::Short)?;
         let table = rest.get(..length).ok_or(PackError::Short)?;
         let table: Vec<Entry> = codec::decode::<_, { limit::CONTROL_BYTES }>(table)?;
         if table.is_empty() || table.len() > FILES {
@@ -193,8 +192,13 @@ mod tests {
     fn a_file_twice_is_refused() {
         let mut files = some();
         files.push(files[0].clone());
-        let said = Pack::open(&pack(&files)).err().map(|error| error.to_string());
-        assert_eq!(said.as_deref(), Some("the pack of model files has a file twice"));
+        let said = Pack::open(&pack(&files))
+            .err()
+            .map(|error| error.to_string());
+        assert_eq!(
+            said.as_deref(),
+            Some("the pack of model files has a file twice")
+        );
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //! gives such templates. There is no clock in it, and one that loops ends.
 
 use super::folder::Folder;
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, context};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
+use serde_json::{Map, Value as Json};
 
 /// Steps that a template may take. One for a chat takes some dozen for each message.
 const FUEL: u64 = 2_000_000;
@@ -13,7 +13,7 @@ const FUEL: u64 = 2_000_000;
 const NAME: &str = "chat_template";
 
 /// One message of a chat.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Message {
     pub(super) role: String,
     pub(super) content: String,
@@ -41,8 +41,11 @@ impl Template {
             },
         };
         let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build();
+        environment.set_syntax(syntax.map_err(|error| error.to_string())?);
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment.set_fuel(Some(FUEL));
         environment
@@ -68,6 +71,11 @@ impl Template {
     /// # Errors
     /// What the template says against it.
     pub(super) fn render(&self, messages: &[Message]) -> Result<String, String> {
+        let message = |message: &Message| {
+            let pairs = [("role", &message.role), ("content", &message.content)];
+            Value::from_pairs(pairs.map(|(key, text)| (key, text.as_str())))
+        };
+        let messages: Vec<Value> = messages.iter().map(message).collect();
         let values = context! {
             messages => messages,
             add_generation_prompt => true,
@@ -89,17 +97,17 @@ impl Template {
 }
 
 /// The template in a tokenizer's settings: one, or several by name.
-fn source_of(config: &Map<String, Value>) -> Result<Option<String>, String> {
+fn source_of(config: &Map<String, Json>) -> Result<Option<String>, String> {
     match config.get("chat_template") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(source)) => Ok(Some(source.clone())),
-        Some(Value::Array(several)) => {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::String(source)) => Ok(Some(source.clone())),
+        Some(Json::Array(several)) => {
             let is_default =
-                |entry: &&Value| entry.get("name").and_then(Value::as_str) == Some("default");
+                |entry: &&Json| entry.get("name").and_then(Json::as_str) == Some("default");
             let chosen = several.iter().find(is_default).or(several.first());
             Ok(chosen
                 .and_then(|entry| entry.get("template"))
-                .and_then(Value::as_str)
+                .and_then(Json::as_str)
                 .map(str::to_owned))
         }
         Some(_) => Err(
@@ -110,7 +118,7 @@ fn source_of(config: &Map<String, Value>) -> Result<Option<String>, String> {
 }
 
 /// A token as these files write it: as text, or as an object around its text.
-fn text_of(config: &Map<String, Value>, key: &str) -> Option<String> {
+fn text_of(config: &Map<String, Json>, key: &str) -> Option<String> {
     let value = config.get(key)?;
     let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
     Some(text.to_owned())
@@ -175,7 +183,7 @@ mod tests {
         assert_eq!(
             rendered("{% if strftime_now is defined %}clock{% endif %}-{{ tools is none }}")
                 .as_deref(),
-            Ok("-false")
+            Ok("-False")
         );
     }
 

@@ -35,3 +35,15 @@ pub(super) fn writer_words() -> Words {
     let bytes = packed("model.onnx", &[]);
     Words::read(&Folder::open(&bytes).expect("a pack"), Some(300)).expect("a tokenizer")
 }
+
+/// A pack of the model in `models/talk`, which has been trained.
+pub(super) fn talk() -> Vec<u8> {
+    let names = [
+        "model.onnx",
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ];
+    pack(&names.map(|name| (name.to_owned(), model_file(&format!("talk/{name}")))))
+}
