@@ -131,6 +131,7 @@ impl Captured {
             joined: model.batching == Batching::Joined,
             max_batch: model.max_batch,
             latency_ticks: model.latency_ticks,
+            rejects_nonfinite: false,
             generator: None,
         });
         Plan::new(agents.collect(), models.collect(), limit::STEP_BYTES)

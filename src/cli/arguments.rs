@@ -222,6 +222,9 @@ pub(super) struct Demo {
     /// Cart-poles to balance. The referee's report of more would be over the size of an output.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_000), allow_negative_numbers = true)]
     pub(super) agents: u32,
+    /// Let two agents talk with each other instead, in the words of a small language model.
+    #[arg(long, conflicts_with = "agents")]
+    pub(super) llm: bool,
     #[command(flatten)]
     pub(super) launching: Launching,
 }
@@ -303,6 +306,14 @@ pub(super) struct Replay {
     /// Run the models again instead of taking their results from the journal.
     #[arg(long)]
     pub(super) reinfer: bool,
+    /// Run the models on these providers instead, in order, and say how far the results are from the journal's.
+    #[arg(
+        long = "provider",
+        value_name = "P",
+        value_delimiter = ',',
+        requires = "reinfer"
+    )]
+    pub(super) providers: Vec<String>,
     /// End standard output with one JSON object.
     #[arg(long)]
     pub(super) json: bool,

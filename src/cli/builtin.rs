@@ -1,18 +1,55 @@
 //! The parts of this binary that fleets can name as `builtin:NAME`.
 
-/// Name and bytes of each part.
-const PARTS: [(&str, &[u8]); 4] = [
+use shm_protocol::pack::pack;
+use std::sync::OnceLock;
+
+/// Name and bytes of each part that is one file.
+const PARTS: [(&str, &[u8]); 5] = [
     (
         "cartpole",
         include_bytes!("../../agents/built/cartpole.wasm"),
     ),
     ("counter", include_bytes!("../../agents/built/counter.wasm")),
     ("referee", include_bytes!("../../agents/built/referee.wasm")),
+    ("talker", include_bytes!("../../agents/built/talker.wasm")),
     ("policy", include_bytes!("../../models/policy.onnx")),
+];
+
+/// The folder with a language model.
+const TALK: &str = "talk";
+
+/// Its files; the first is the graph.
+const TALK_FILES: [(&str, &[u8]); 6] = [
+    ("model.onnx", include_bytes!("../../models/talk/model.onnx")),
+    (
+        "config.json",
+        include_bytes!("../../models/talk/config.json"),
+    ),
+    (
+        "generation_config.json",
+        include_bytes!("../../models/talk/generation_config.json"),
+    ),
+    (
+        "special_tokens_map.json",
+        include_bytes!("../../models/talk/special_tokens_map.json"),
+    ),
+    (
+        "tokenizer.json",
+        include_bytes!("../../models/talk/tokenizer.json"),
+    ),
+    (
+        "tokenizer_config.json",
+        include_bytes!("../../models/talk/tokenizer_config.json"),
+    ),
 ];
 
 /// The bytes of a part.
 pub(super) fn find(name: &str) -> Option<&'static [u8]> {
+    static PACKED: OnceLock<Vec<u8>> = OnceLock::new();
+    if name == TALK {
+        let files = TALK_FILES.map(|(name, bytes)| (name.to_owned(), bytes.to_vec()));
+        return Some(PACKED.get_or_init(|| pack(&files)));
+    }
     PARTS
         .iter()
         .find(|(known, _)| *known == name)
@@ -20,6 +57,23 @@ pub(super) fn find(name: &str) -> Option<&'static [u8]> {
 }
 
 /// The names of all parts.
-pub(super) fn names() -> [&'static str; PARTS.len()] {
-    PARTS.map(|(name, _)| name)
+pub(super) fn names() -> [&'static str; PARTS.len() + 1] {
+    let mut names = [TALK; PARTS.len() + 1];
+    for (name, (part, _)) in names.iter_mut().zip(PARTS) {
+        *name = part;
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_has_its_part() {
+        for name in names() {
+            assert!(find(name).is_some_and(|bytes| !bytes.is_empty()), "{name}");
+        }
+        assert_eq!(find("tlak"), None);
+    }
 }

@@ -1,6 +1,7 @@
-//! `lockstep demo`: an embedded fleet of cart-poles.
+//! `lockstep demo`: an embedded fleet of cart-poles, or of two agents that talk.
 
 use super::arguments::Demo;
+use super::conversation::Conversation;
 use super::edge::{Done, Trouble};
 use super::picture::Poles;
 use super::run::launch;
@@ -39,8 +40,27 @@ pub(super) fn fleet(poles: u32) -> Result<Fleet, Trouble> {
     Ok(Fleet::parse(&fleet_of(poles), Path::new("demo"))?)
 }
 
-/// Runs the embedded fleet.
+/// The fleet in which two agents talk.
+const TALK: &str = include_str!("talk.toml");
+
+/// The embedded fleet in which two agents talk.
+pub(super) fn talk() -> Result<Fleet, Trouble> {
+    Ok(Fleet::parse(TALK, Path::new("demo --llm"))?)
+}
+
+/// Runs one of the embedded fleets.
 pub(super) fn demo(command: &Demo) -> Result<Done, Trouble> {
+    if command.llm {
+        let fleet = talk()?;
+        let names = fleet.agents.iter().map(|agent| agent.name.clone());
+        let view = Conversation::new(names.collect());
+        return launch(
+            fleet,
+            "demo --llm",
+            &command.launching,
+            Some(Box::new(view)),
+        );
+    }
     launch(
         fleet(command.agents)?,
         "demo",

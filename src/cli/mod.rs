@@ -7,6 +7,7 @@ mod arguments;
 mod builtin;
 mod chaos;
 mod check;
+mod conversation;
 mod demo;
 mod diff;
 mod doctor;

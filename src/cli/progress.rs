@@ -5,6 +5,7 @@ use super::warnings::{Warnings, Wrong};
 use indicatif::{ProgressBar, ProgressStyle};
 use shm_protocol::agent_to_supervisor::{LogLine, Outcome, Ready, Status};
 use shm_protocol::id::{AgentId, Tick};
+use std::io::Write;
 use std::time::{Duration, Instant};
 use supervisor::journal::record::{RunHeader, TickRecord};
 use supervisor::rundir::Event;
@@ -29,6 +30,10 @@ pub(super) trait View {
     fn note(&mut self, record: &TickRecord);
     /// What to show, in a few lines.
     fn picture(&self) -> String;
+    /// What has been said since the last time, to stay above the picture.
+    fn lines(&mut self) -> Vec<String> {
+        Vec::new()
+    }
     /// What to say at the end.
     fn closing_line(&self) -> Option<String>;
 }
@@ -169,6 +174,11 @@ impl Observer for Progress {
     fn committed(&mut self, tick: Tick, record: &TickRecord) {
         if let Some(view) = &mut self.view {
             view.note(record);
+            for line in view.lines() {
+                // Nobody who listens to standard error is a reason to end a run.
+                let written = || writeln!(std::io::stderr(), "{line}");
+                self.bar.suspend(|| drop(written()));
+            }
         }
         if !record.dropped.is_empty() || has_failures(record) || self.warnings.wait() {
             self.warn_of(tick, record);

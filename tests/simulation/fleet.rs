@@ -187,6 +187,7 @@ fn header(seed: u64, random: &mut Random, agents: usize, models: u64) -> RunHead
         max_batch: random.within(2..=8),
         latency_ticks: random.within(1..=3),
         on_mismatch: OnMismatch::Refuse,
+        rejects_nonfinite: false,
         generator: None,
     };
     let mut models: Vec<ModelPin> = (0..models).map(model).collect();

@@ -80,7 +80,7 @@ impl CartPole {
     /// Now and then a kick. Draws one random number, and a second one for the
     /// strength if there is a gust.
     fn gust(&mut self, mut random: impl FnMut() -> u64) {
-        if random().is_multiple_of(GUST_ONE_IN) {
+        if random() % GUST_ONE_IN == 0 {
             self.theta_dot += GUST_LIMIT * plus_minus_one(random());
         }
     }

@@ -59,7 +59,7 @@ impl Agent for Feeder {
             self.checksum.add_with_length(text.as_bytes());
             host::log(LogLevel::Warn, &text);
         }
-        if self.emit_every != 0 && tick.is_multiple_of(self.emit_every) {
+        if self.emit_every != 0 && tick % self.emit_every == 0 {
             host::emit("checksum", self.checksum.to_string().as_bytes())
                 .expect("one checksum is within every limit");
         }

@@ -48,7 +48,7 @@ impl Agent for Referee {
             }
         }
         let tick = host::tick();
-        if tick.is_multiple_of(self.every) {
+        if tick % self.every == 0 {
             let summary = report::summary(tick, self.latest.values());
             // A summary too large for the outbox is no reason to stop watching.
             if let Err(refusal) = host::emit("poles", summary.as_bytes()) {

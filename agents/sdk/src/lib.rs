@@ -28,6 +28,7 @@ mod entry;
 mod names;
 pub mod settings;
 pub mod tensors;
+pub mod texts;
 
 /// The generated bindings. Agents use the re-exports below instead.
 #[doc(hidden)]

@@ -28,16 +28,15 @@ pub fn to_f32(tensor: &Tensor) -> Result<Vec<f32>, String> {
     if tensor.dtype != Dtype::Float32 {
         return Err(format!("expected float32, got {:?}", tensor.dtype));
     }
-    let (elements, rest) = tensor.data.as_chunks::<4>();
-    if !rest.is_empty() {
+    let elements = tensor.data.chunks_exact(4);
+    if !elements.remainder().is_empty() {
         return Err(format!(
             "{} bytes are no whole number of float32 elements",
             tensor.data.len()
         ));
     }
     Ok(elements
-        .iter()
-        .map(|element| f32::from_le_bytes(*element))
+        .map(|element| f32::from_le_bytes(element.try_into().expect("four bytes each")))
         .collect())
 }
 

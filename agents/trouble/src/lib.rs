@@ -49,7 +49,7 @@ impl Agent for Trouble {
         if let Some(what) = self.what.filter(|_| tick == self.at) {
             self.misbehave(what);
         }
-        if self.emit_every != 0 && tick.is_multiple_of(self.emit_every) {
+        if self.emit_every != 0 && tick % self.emit_every == 0 {
             emit("count", &self.count.to_string());
         }
     }

@@ -77,6 +77,7 @@ pub(super) const MODELS: Table = Table {
         "batch",
         "max_batch",
         "on_mismatch",
+        "nonfinite",
         "inputs",
         "outputs",
     ],

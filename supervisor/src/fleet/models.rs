@@ -77,6 +77,7 @@ fn read_table(section: &mut Section<'_, '_>, names: &mut Names) -> Option<ModelS
             "on_mismatch",
             &[("stop", OnMismatch::Stop), ("refuse", OnMismatch::Refuse)],
         ),
+        rejects_nonfinite: section.choice("nonfinite", &[("pass", false), ("reject", true)]),
         inputs: section.ports("inputs"),
         outputs: section.ports("outputs"),
     };

@@ -120,6 +120,8 @@ pub struct ModelSpec {
     pub max_batch: u64,
     /// What becomes of a request that does not fit.
     pub on_mismatch: OnMismatch,
+    /// Whether numbers that are not finite are refused, on the way there and back.
+    pub rejects_nonfinite: bool,
     /// Inputs that the model must have, if the fleet says so.
     pub inputs: Vec<Port>,
     /// Outputs that the model must have, if the fleet says so.

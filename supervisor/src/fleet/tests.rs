@@ -65,6 +65,7 @@ fn a_small_fleet_gets_the_documented_defaults() {
         batch: true,
         max_batch: 256,
         on_mismatch: OnMismatch::Stop,
+        rejects_nonfinite: false,
         inputs: Vec::new(),
         outputs: Vec::new(),
     };
@@ -329,6 +330,21 @@ fn every_refusal_names_the_place_the_key_and_the_next_step() {
         ("batch", model("batch = 8")),
         ("max_batch", model("max_batch = 0")),
         ("on_mismatch", model("on_mismatch = \"ignore\"")),
+        ("nonfinite", model("nonfinite = \"rejects\"")),
+        ("sequences_without_folder", model("sequences = 3")),
+        ("folder_and_file", model("folder = \"builtin:talk\"")),
+        (
+            "folder_latency",
+            format!(
+                "{RIGHT}\n[[models]]\nname = \"m\"\nfolder = \"builtin:talk\"\nlatency_ticks = 2\n"
+            ),
+        ),
+        (
+            "tokens_per_tick",
+            format!(
+                "{RIGHT}\n[[models]]\nname = \"m\"\nfolder = \"builtin:talk\"\ntokens_per_tick = 0\n"
+            ),
+        ),
         ("inputs_dtype", model("inputs = { x = \"f23[?,4]\" }")),
         ("inputs_no_brackets", model("inputs = { x = \"f32\" }")),
         (

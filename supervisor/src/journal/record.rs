@@ -82,6 +82,8 @@ pub struct ModelPin {
     pub latency_ticks: u64,
     /// What becomes of a request that does not fit.
     pub on_mismatch: OnMismatch,
+    /// Whether numbers that are not finite are refused, on the way there and back.
+    pub rejects_nonfinite: bool,
     /// How it writes, if it is a language model.
     pub generator: Option<Generator>,
 }

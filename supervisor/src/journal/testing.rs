@@ -49,6 +49,7 @@ pub(crate) fn header(seed: u64) -> RunHeader {
             max_batch: 256,
             latency_ticks: 1,
             on_mismatch: OnMismatch::Stop,
+            rejects_nonfinite: false,
             generator: None,
         }],
         engine: Some(EnginePin {

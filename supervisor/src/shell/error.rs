@@ -3,6 +3,7 @@
 
 use crate::artifact::ArtifactError;
 use crate::checkpoint::CheckpointError;
+use super::folder::FolderError;
 use crate::fleet::{FleetError, SourceError};
 use crate::host::CrewError;
 use crate::journal::JournalError;
@@ -39,6 +40,8 @@ pub enum RunError {
     Fleet(#[from] FleetError),
     #[error(transparent)]
     Source(#[from] SourceError),
+    #[error("model {0}")]
+    Folder(#[from] FolderError),
     #[error(transparent)]
     RunDir(#[from] RunDirError),
     #[error(transparent)]
@@ -136,6 +139,7 @@ impl RunError {
             RunError::Ended { source, .. } => source.kind(),
             RunError::Fleet(_)
             | RunError::Source(_)
+            | RunError::Folder(_)
             | RunError::AgentRefused(_)
             | RunError::LostWithModel { .. }
             | RunError::Signature { .. }

@@ -28,6 +28,7 @@ pub(super) fn run_header(
         max_batch: asked.max_batch,
         latency_ticks: asked.latency_ticks,
         on_mismatch: asked.on_mismatch,
+        rejects_nonfinite: asked.rejects_nonfinite,
         generator: asked.generator,
     };
     RunHeader {
@@ -106,6 +107,7 @@ pub(super) fn plan(header: &RunHeader, layout: &Layout) -> Plan {
         joined: model.batching == Batching::Joined,
         max_batch: model.max_batch,
         latency_ticks: model.latency_ticks,
+        rejects_nonfinite: model.rejects_nonfinite,
         generator: model.generator.map(|how| PlannedGenerator {
             how,
             seed: header.seed,

@@ -2,6 +2,8 @@
 //! journal of an earlier run.
 
 use super::error::RunError;
+use super::external;
+use super::folder::{read_folder, read_model};
 use crate::fleet::{Fleet, Nan, Source};
 use crate::journal::record::{AgentPin, Digest, RunHeader};
 use crate::rundir::RunDir;
@@ -57,6 +59,8 @@ pub struct ModelAsked {
     pub inputs: Vec<Port>,
     /// Outputs that the model must have, if the fleet says so.
     pub outputs: Vec<Port>,
+    /// Whether numbers that are not finite are refused, on the way there and back.
+    pub rejects_nonfinite: bool,
     /// How it writes, if it is a language model.
     pub generator: Option<Generator>,
 }
@@ -89,7 +93,10 @@ impl Manifest {
         for model in &fleet.models {
             models.push(ModelAsked {
                 name: model.name.clone(),
-                file: reader.read(&model.file)?,
+                file: match model.generator {
+                    None => reader.read_model(&model.file)?,
+                    Some(_) => reader.read_folder(&model.file)?,
+                },
                 providers: model.providers.clone(),
                 may_batch: model.batch,
                 max_batch: model.max_batch,
@@ -97,6 +104,7 @@ impl Manifest {
                 on_mismatch: model.on_mismatch,
                 inputs: model.inputs.clone(),
                 outputs: model.outputs.clone(),
+                rejects_nonfinite: model.rejects_nonfinite,
                 generator: model.generator,
             });
         }
@@ -149,6 +157,7 @@ impl Manifest {
             on_mismatch: model.on_mismatch,
             inputs: Vec::new(),
             outputs: Vec::new(),
+            rejects_nonfinite: model.rejects_nonfinite,
             generator: model.generator,
         });
         Ok(Manifest {
@@ -188,14 +197,42 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// A file.
     fn read(&mut self, source: &Source) -> Result<Digest, RunError> {
+        match self.known.get(source) {
+            Some(digest) => Ok(*digest),
+            None => Ok(self.keep(source, source.read(self.builtin)?)),
+        }
+    }
+
+    /// An ONNX file, with the weights beside it if it has some there.
+    fn read_model(&mut self, source: &Source) -> Result<Digest, RunError> {
         if let Some(digest) = self.known.get(source) {
             return Ok(*digest);
         }
-        let bytes = source.read(self.builtin)?;
+        let file = source.read(self.builtin)?;
+        let bytes = match source {
+            Source::Path(path) if !external::locations(&file).is_empty() => read_model(path)?,
+            _ => file,
+        };
+        Ok(self.keep(source, bytes))
+    }
+
+    /// A folder with a language model, as one pack.
+    fn read_folder(&mut self, source: &Source) -> Result<Digest, RunError> {
+        let Source::Path(path) = source else {
+            return self.read(source);
+        };
+        match self.known.get(source) {
+            Some(digest) => Ok(*digest),
+            None => Ok(self.keep(source, read_folder(path)?)),
+        }
+    }
+
+    fn keep(&mut self, source: &Source, bytes: Vec<u8>) -> Digest {
         let digest = *blake3::hash(&bytes).as_bytes();
         self.known.insert(source.clone(), digest);
         self.objects.insert(digest, bytes);
-        Ok(digest)
+        digest
     }
 }

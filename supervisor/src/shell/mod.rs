@@ -10,6 +10,7 @@
 //!
 //! Data flows one way: files → manifest → crew → machine → ledger.
 
+mod apart;
 mod assemble;
 mod batch_records;
 mod check;
@@ -40,6 +41,7 @@ mod simulation;
 mod tally;
 mod writing;
 
+pub use apart::{Apart, NOT_COMPARABLE, Place};
 pub use assemble::{Assembled, Demands, Engines, assemble};
 pub use check::{Checkup, Tried, check, checkup};
 pub use drive::{Base, Drive, Ledger, Patience};

@@ -4,6 +4,7 @@
 //! Without `reinfer` the inference results come from the journal; with it the
 //! models are run again, and their results are compared as part of the tick.
 
+use super::apart::{Apart, Measure};
 use super::assemble::{Demands, Engines, assemble};
 use super::drive::{Drive, Ledger, Patience};
 use super::error::RunError;
@@ -36,6 +37,9 @@ pub struct ReplayRequest<'a> {
     pub engines: &'a Engines,
     /// Whether the models are run again.
     pub reinfer: bool,
+    /// Providers to run them on instead, in order; nothing but the first will do. Results may then differ, and how far is
+    /// measured.
+    pub providers: Vec<String>,
     /// What ends the replay early.
     pub stop: StopSignals,
 }
@@ -61,6 +65,8 @@ pub struct Replay {
     pub wall: Duration,
     /// The first difference, if there is one; left is the journal, right the replay.
     pub divergence: Option<Difference>,
+    /// How far the results are from the journal's, when other providers were asked for.
+    pub apart: Vec<Apart>,
     /// Whether somebody stopped it before the end of the journal.
     pub stopped: bool,
 }
@@ -83,12 +89,18 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
     check_build(&header, request.engines)?;
     let launch = run_dir.launch()?;
     let with_models = request.reinfer && !header.models.is_empty();
-    let manifest = Manifest::from_run(&header, &run_dir, &launch.isolated, with_models)?;
+    let mut manifest = Manifest::from_run(&header, &run_dir, &launch.isolated, with_models)?;
+    let is_elsewhere = !request.providers.is_empty();
+    if is_elsewhere {
+        for model in &mut manifest.models {
+            model.providers.clone_from(&request.providers);
+        }
+    }
     let layout = Layout::new(&manifest.isolated, shared_hosts(&launch));
     let demands = Demands {
         inference: with_models,
         agents: true,
-        strict_providers: false,
+        strict_providers: is_elsewhere,
         faults: Faults::none(),
         spare: false,
         load_patience: Duration::from_millis(launch.load_ms),
@@ -111,15 +123,19 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
         chain,
         wall: Duration::ZERO,
         divergence: None,
+        apart: Vec::new(),
         stopped: false,
     };
     if with_models {
-        let present = run_header(
+        let mut present = run_header(
             &manifest,
             &assembled.facts,
             &replay.header.lockstep,
             &replay.header.wasmtime,
         );
+        if is_elsewhere {
+            excuse_providers(&mut present, &replay.header);
+        }
         replay.divergence = diff::run_headers(&replay.header, &present);
     }
     if replay.divergence.is_none() && until > Tick::ZERO {
@@ -134,6 +150,7 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
             machine.foretell_unanswered(unanswered);
         }
         let mut ledger = Comparing::new(&run_dir, &replay.header, journal, !with_models, observer);
+        ledger.measure = is_elsewhere.then(Measure::default);
         let mut hosts = Real::new(&mut assembled.crew);
         let end = Drive::new(
             &mut hosts,
@@ -145,8 +162,12 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
         )
         .run()?;
         let Comparing {
-            divergence, tally, ..
+            divergence,
+            tally,
+            measure,
+            ..
         } = ledger;
+        replay.apart = measure.map(Measure::finish).unwrap_or_default();
         (replay.ticks, replay.steps, replay.inferences) =
             (tally.ticks, tally.steps, tally.inferences);
         replay.restarts = tally.restarts;
@@ -159,6 +180,17 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
     }
     assembled.crew.drain()?;
     Ok(replay)
+}
+
+/// What follows from running models elsewhere is no difference.
+fn excuse_providers(present: &mut RunHeader, recorded: &RunHeader) {
+    present.engine.clone_from(&recorded.engine);
+    for (present, recorded) in present.models.iter_mut().zip(&recorded.models) {
+        present.providers.clone_from(&recorded.providers);
+        present.provider.clone_from(&recorded.provider);
+        present.refused.clone_from(&recorded.refused);
+        present.batching.clone_from(&recorded.batching);
+    }
 }
 
 /// What reading a whole journal tells.
@@ -214,6 +246,8 @@ pub(super) struct Comparing<'a> {
     /// The tick of the journal that the open tick is compared with.
     expected: Option<Entry>,
     from_journal: bool,
+    /// Results may differ from the journal's, and this says how far.
+    measure: Option<Measure>,
     pub(super) divergence: Option<Difference>,
     pub(super) tally: Tally,
     observer: &'a mut dyn Observer,
@@ -233,6 +267,7 @@ impl<'a> Comparing<'a> {
             journal,
             expected: None,
             from_journal,
+            measure: None,
             divergence: None,
             tally: Tally::begin(),
             observer,
@@ -242,7 +277,14 @@ impl<'a> Comparing<'a> {
 
 impl Ledger for Comparing<'_> {
     fn commit(&mut self, tick: Tick, record: &TickRecord) -> Result<ControlFlow<()>, RunError> {
-        let expected = self.expected.take().expect("the run ends with its journal");
+        let mut expected = self.expected.take().expect("the run ends with its journal");
+        if let Some(measure) = &mut self.measure {
+            let results = &mut expected.record.results;
+            if measure.take(self.header, tick, results, &record.results) {
+                // What is left to compare is what agents made of them.
+                results.clone_from(&record.results);
+            }
+        }
         self.divergence = diff::ticks(self.header, tick, &expected.record, record);
         if self.divergence.is_some() {
             return Ok(ControlFlow::Break(()));

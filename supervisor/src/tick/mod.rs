@@ -10,6 +10,7 @@
 //! * `inbox`: what waits for agents, within bounds;
 //! * `requests`: inference requests between their tick and their delivery;
 //! * `batch`: which requests go to the engine together;
+//! * `finite`: whether tensors hold only finite numbers;
 //! * `texts`: what language models write, piece by piece;
 //! * `foretold`: what is known of requests that were given up;
 //! * `saved`: what a checkpoint keeps of the machine;
@@ -22,6 +23,7 @@
 mod action;
 mod batch;
 mod check;
+mod finite;
 mod foretold;
 mod inbox;
 mod machine;

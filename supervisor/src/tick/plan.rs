@@ -33,6 +33,8 @@ pub struct PlannedModel {
     pub max_batch: u64,
     /// Ticks from request to result; at least 1.
     pub latency_ticks: u64,
+    /// Whether numbers that are not finite are refused, on the way there and back.
+    pub rejects_nonfinite: bool,
     /// How it writes, if it is a language model.
     pub generator: Option<PlannedGenerator>,
 }

@@ -5,6 +5,7 @@
 //! needs it waits for it. So when a result arrives is not observable.
 
 use super::batch::{Batch, Former, Member, Request, with_rows};
+use super::finite;
 use super::foretold::Foretold;
 use super::plan::{Plan, PlannedModel};
 use super::saved::{SavedRequests, SavedSource};
@@ -158,6 +159,11 @@ impl Requests {
                 });
                 self.queues[agent_outcome.agent.index()].push(slot);
                 slots.push(Some(slot));
+                if let Err(reason) = admissible(planned, inputs) {
+                    let said = self.foretold.of_request(agent_outcome.agent, *request);
+                    self.fill(slot, said.unwrap_or_else(|| Arc::new(Err(reason))));
+                    continue;
+                }
                 former.add(
                     planned,
                     &Request {
@@ -334,7 +340,13 @@ impl Requests {
             let (batch, left) = (running.batch.clone(), running.left);
             self.running.insert(batch.id, Running { batch, left });
         }
-        let answers = split(&running.batch, outputs);
+        let mut answers = split(&running.batch, outputs);
+        if model.rejects_nonfinite {
+            for answer in &mut answers {
+                let outputs = answer.as_ref().clone();
+                *answer = Arc::new(finite::checked(&model.signature.outputs, outputs));
+            }
+        }
         let mut agents = Vec::with_capacity(running.batch.members.len());
         for (member, answer) in running.batch.members.iter().zip(answers) {
             let Slot {
@@ -593,6 +605,14 @@ fn within(answer: Arc<Answer>, bytes: &mut usize, most_bytes: usize) -> Arc<Answ
     }
     *bytes += size;
     answer
+}
+
+/// Whether inputs may go to the model.
+fn admissible(model: &PlannedModel, inputs: &[Tensor]) -> Result<(), String> {
+    match model.rejects_nonfinite {
+        true => finite::check("input", &model.signature.inputs, inputs),
+        false => Ok(()),
+    }
 }
 
 /// What no sound engine host sends, whatever the model.

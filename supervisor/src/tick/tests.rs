@@ -15,6 +15,7 @@ use shm_protocol::tensor::{DType, Port, Shape, Signature, Tensor};
 use std::sync::Arc;
 
 mod recovery;
+mod texts;
 
 const STEP_BYTES: usize = 1 << 20;
 
@@ -43,6 +44,7 @@ fn model(joined: bool, max_batch: u64, latency_ticks: u64) -> PlannedModel {
         joined,
         max_batch,
         latency_ticks,
+        rejects_nonfinite: false,
         generator: None,
     }
 }
@@ -201,7 +203,12 @@ fn joining_requests_changes_no_result() {
 
 /// A machine with these agents that was begun, and what it asked for.
 fn begun(agents: Vec<PlannedAgent>) -> (Machine, Vec<Action>) {
-    let mut machine = Machine::new(Plan::new(agents, vec![model(true, 8, 2)], 64), None);
+    begun_with(Plan::new(agents, vec![model(true, 8, 2)], 64))
+}
+
+/// A machine with this plan that was begun, and what it asked for.
+fn begun_with(plan: Plan) -> (Machine, Vec<Action>) {
+    let mut machine = Machine::new(plan, None);
     let mut actions = Vec::new();
     machine
         .apply(Input::Begin, &mut actions)
