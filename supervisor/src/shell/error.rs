@@ -1,9 +1,9 @@
 //! Why a run could not begin or go on, and whose fault it is. The kinds decide
 //! the exit code; the messages name the thing, the place and the next step.
 
+use super::folder::FolderError;
 use crate::artifact::ArtifactError;
 use crate::checkpoint::CheckpointError;
-use super::folder::FolderError;
 use crate::fleet::{FleetError, SourceError};
 use crate::host::CrewError;
 use crate::journal::JournalError;
