@@ -27,6 +27,10 @@ pub struct Wanted<'a> {
     pub providers: &'a [String],
     /// Whether anything but the first provider is a refusal.
     pub strict_providers: bool,
+    /// Files with the model's weights, by the names that the model has for them.
+    pub beside: &'a [(&'a str, &'a [u8])],
+    /// Most inputs, and most outputs, that the model may have.
+    pub ports: usize,
 }
 
 /// A model that is ready to run.

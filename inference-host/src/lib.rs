@@ -7,6 +7,7 @@
 //! * [`error`]: why it cannot go on, and whose fault that is;
 //! * [`backend`]: what is asked of an engine, and [`onnx`], the one there is;
 //! * [`library`]: where the engine's code comes from, and that it is the right one;
+//! * [`generator`]: language models, from a folder to tokens;
 //! * [`probe`]: whether a model's requests may be joined to batches.
 //!
 //! The invariant: a result depends on the model and its inputs alone, never on
@@ -16,6 +17,7 @@ pub mod backend;
 pub mod boot;
 pub mod confine;
 pub mod error;
+mod generator;
 pub mod library;
 pub mod obey;
 pub mod onnx;

@@ -1,8 +1,9 @@
 //! Obeys the supervisor's commands, up to the end.
 
-use crate::backend::{InferenceBackend, Wanted};
+use crate::backend::{InferenceBackend, Model, Wanted};
 use crate::confine;
 use crate::error::HostError;
+use crate::generator::{self, Loaded};
 use crate::library::CheckedLibrary;
 use crate::onnx::OnnxRuntime;
 use crate::probe;
@@ -10,13 +11,16 @@ use crate::serve::{Models, serve};
 use shm_protocol::agent_to_supervisor::{Blame, Layer};
 use shm_protocol::codec;
 use shm_protocol::fault::{self, Kind, Phase};
+use shm_protocol::generation::{Generator, signature};
 use shm_protocol::host_process::{Commands, Control};
 use shm_protocol::id::Tick;
 use shm_protocol::inference_to_supervisor::{
     ENGINE_READY, LoadRefused, MODEL_LOADED, ModelFacts, ModelLoaded, PROVIDER_PROVED,
     ProviderProved,
 };
+use shm_protocol::limit;
 use shm_protocol::link::HostLink;
+use shm_protocol::pack::{self, Pack};
 use shm_protocol::provider::Provider;
 use shm_protocol::ring::Header;
 use shm_protocol::supervisor_to_inference::{Command, Load, Setup};
@@ -149,18 +153,69 @@ fn load_model(
         name: &load.name,
         providers: &load.providers,
         strict_providers: load.strict_providers,
+        beside: &[],
+        ports: limit::TENSORS,
     };
-    let mut prepared = engine.load(file, &wanted)?;
-    let batching = probe::batching(prepared.model.as_mut(), load.may_batch);
-    let signature = prepared.model.signature().clone();
+    let (prepared, facts) = match &load.generator {
+        Some(generator) => load_generator(engine, file, &wanted, generator, load.may_batch)?,
+        None => load_plain(engine, file, &wanted, load.may_batch)?,
+    };
+    models.insert(load.model, &load.name, &facts.provider, prepared);
+    Ok(facts)
+}
+
+/// Loads a folder with a language model.
+fn load_generator(
+    engine: &dyn InferenceBackend,
+    file: &[u8],
+    wanted: &Wanted<'_>,
+    generator: &Generator,
+    may_batch: bool,
+) -> Result<(Box<dyn Model>, ModelFacts), LoadRefused> {
+    let Loaded { prepared, batching } =
+        generator::load(engine, file, wanted, generator, may_batch)?;
     let facts = ModelFacts {
-        signature,
+        // What agents see; what the ring carries is the host's and the supervisor's own affair.
+        signature: signature(),
         provider: prepared.provider,
         refused: prepared.refused,
         batching,
     };
-    models.insert(load.model, &load.name, &facts.provider, prepared.model);
-    Ok(facts)
+    Ok((prepared.model, facts))
+}
+
+/// Loads an ONNX file, or a pack of one and the files with its weights.
+fn load_plain(
+    engine: &dyn InferenceBackend,
+    file: &[u8],
+    wanted: &Wanted<'_>,
+    may_batch: bool,
+) -> Result<(Box<dyn Model>, ModelFacts), LoadRefused> {
+    let mut prepared = if pack::is_pack(file) {
+        let pack = Pack::open(file).map_err(|error| LoadRefused {
+            blame: Blame::Input,
+            message: format!("model `{}`: {error}", wanted.name),
+        })?;
+        let graph = pack.files().next().map_or("", |(name, _)| name);
+        let beside = generator::beside(&pack, graph);
+        engine.load(
+            pack.main(),
+            &Wanted {
+                beside: &beside,
+                ..*wanted
+            },
+        )?
+    } else {
+        engine.load(file, wanted)?
+    };
+    let batching = probe::batching(prepared.model.as_mut(), may_batch);
+    let facts = ModelFacts {
+        signature: prepared.model.signature().clone(),
+        provider: prepared.provider,
+        refused: prepared.refused,
+        batching,
+    };
+    Ok((prepared.model, facts))
 }
 
 fn confine() {

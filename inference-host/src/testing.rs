@@ -30,6 +30,8 @@ pub(crate) fn load(file: &[u8]) -> Prepared {
         name: "tested",
         providers: &[],
         strict_providers: false,
+        beside: &[],
+        ports: shm_protocol::limit::TENSORS,
     };
     engine().load(file, &wanted).expect("the model loads")
 }

@@ -71,6 +71,8 @@ pub struct Piece {
     pub embedding: Vec<f32>,
     /// Why nothing more will come, if nothing will.
     pub finish: Option<Finish>,
+    /// Tokens of the prompt, or of the text of an embedding.
+    pub prompt_tokens: u32,
 }
 
 /// Why a text is complete.

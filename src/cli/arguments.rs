@@ -51,6 +51,8 @@ pub(super) enum Command {
     Chaos(Chaos),
     /// Run a model once on arrays from files.
     Infer(Infer),
+    /// Write text with a language model from a folder.
+    Generate(Generate),
     /// Say what is wrong with a fleet.
     Check(Check),
     /// Say what this machine offers.
@@ -82,6 +84,65 @@ pub(super) struct Infer {
     pub(super) tensor_mib: u32,
     /// How long the model may take to load, and to run.
     #[arg(long, value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
+    pub(super) deadline_ms: u64,
+    /// End with one JSON object on standard output.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("task").required(true).args(["prompt", "chat"])))]
+pub(super) struct Generate {
+    /// The folder of the model, or the .onnx file in it.
+    #[arg(value_name = "MODEL_DIR")]
+    pub(super) model: PathBuf,
+    /// Go on with this text.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) prompt: Option<String>,
+    /// Answer this message, by the model's chat template.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) chat: Option<String>,
+    /// What the model is told before the message.
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub(super) system: Option<String>,
+    /// Most tokens to write.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(super) max_tokens: u64,
+    /// 0 for the most likely token each time; the model's own default without it.
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub(super) temperature: Option<f64>,
+    /// Draw among the K most likely tokens.
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    pub(super) top_k: Option<u64>,
+    /// Draw among the most likely tokens with this share of the probability.
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(super) top_p: Option<f64>,
+    /// Draw among the tokens with this share of the most likely one's probability.
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(super) min_p: Option<f64>,
+    /// Seed of the random numbers. The same seed gives the same text.
+    #[arg(long, value_name = "S", default_value_t = 0, value_parser = seed, allow_negative_numbers = true)]
+    pub(super) seed: u64,
+    /// End the text before this string; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) stop: Vec<String>,
+    /// Write JSON that this JSON schema admits.
+    #[arg(long, value_name = "FILE")]
+    pub(super) schema: Option<PathBuf>,
+    /// Most tokens of prompt and text together, if that is less than the model's own limit.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(shm_protocol::generation::MOST_TOKENS)))]
+    pub(super) context: Option<u32>,
+    /// Providers to try, in order, as in cuda,cpu; `lockstep doctor` shows which there are.
+    #[arg(long = "provider", value_name = "P", value_delimiter = ',')]
+    pub(super) providers: Vec<String>,
+    /// Refuse anything but the first provider.
+    #[arg(long)]
+    pub(super) strict_providers: bool,
+    /// Threads inside one operator. A number of its own may give bits of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(super) intra_threads: u32,
+    /// How long the model may take to load, and for a few tokens.
+    #[arg(long, value_name = "MS", default_value_t = 120_000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub(super) deadline_ms: u64,
     /// End with one JSON object on standard output.
     #[arg(long)]

@@ -13,6 +13,7 @@ mod diff;
 mod doctor;
 mod edge;
 mod engines;
+mod generate;
 mod infer;
 mod inspect;
 mod output;
@@ -49,6 +50,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Diff(command) => diff::diff(command),
         Command::Chaos(command) => chaos::chaos(command),
         Command::Infer(command) => infer::infer(command),
+        Command::Generate(command) => generate::generate(command),
         Command::Check(command) => check::check(command),
         Command::Doctor(command) => doctor::doctor(command),
     };

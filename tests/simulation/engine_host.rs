@@ -192,6 +192,7 @@ fn piece(sequence: &Sequence, steps: u32) -> Result<Piece, String> {
         tokens,
         embedding: Vec::new(),
         finish,
+        prompt_tokens: 1,
     })
 }
 

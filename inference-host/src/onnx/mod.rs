@@ -104,10 +104,11 @@ impl InferenceBackend for OnnxRuntime {
 
     fn load(&self, file: &[u8], wanted: &Wanted<'_>) -> Result<Prepared, LoadRefused> {
         let placed = provider::place(self, file, wanted)?;
-        let model = OnnxModel::new(placed.session).map_err(|message| LoadRefused {
-            blame: Blame::Input,
-            message: format!("model `{}`: {message}", wanted.name),
-        })?;
+        let model =
+            OnnxModel::new(placed.session, wanted.ports).map_err(|message| LoadRefused {
+                blame: Blame::Input,
+                message: format!("model `{}`: {message}", wanted.name),
+            })?;
         Ok(Prepared {
             model: Box::new(model),
             provider: placed.provider,

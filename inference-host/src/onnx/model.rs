@@ -17,9 +17,9 @@ pub(super) struct OnnxModel {
 impl OnnxModel {
     /// # Errors
     /// Names the input or output that is not supported.
-    pub(super) fn new(session: RawSession) -> Result<OnnxModel, String> {
+    pub(super) fn new(session: RawSession, ports: usize) -> Result<OnnxModel, String> {
         let (inputs, outputs) = (session.session().inputs(), session.session().outputs());
-        let signature = signature(inputs, outputs)?;
+        let signature = signature(inputs, outputs, ports)?;
         let rules = outputs
             .iter()
             .map(|output| ShapeRule::of(output, inputs))

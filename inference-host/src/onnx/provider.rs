@@ -5,6 +5,7 @@
 
 use super::OnnxRuntime;
 use crate::backend::Wanted;
+use crate::sys::external;
 use crate::sys::session::RawSession;
 use ort::ErrorCode;
 use ort::ep::{
@@ -69,7 +70,7 @@ pub(super) fn place(
     };
     let mut refused = Vec::new();
     for (position, provider) in considered.iter().enumerate() {
-        match attempt(engine, file, &considered[position..]) {
+        match attempt(engine, file, wanted.beside, &considered[position..]) {
             Ok((session, provider)) => {
                 return Ok(Placed {
                     session,
@@ -118,6 +119,7 @@ enum Refusal {
 fn attempt(
     engine: &OnnxRuntime,
     file: &[u8],
+    beside: &[(&str, &[u8])],
     providers: &[Provider],
 ) -> Result<(RawSession, String), Refusal> {
     let first = providers[0];
@@ -134,14 +136,12 @@ fn attempt(
             .with_disable_cpu_fallback()
             .map_err(|error| Refusal::Provider(error.to_string()))?;
     }
-    let session = builder
-        .commit_from_memory(file)
-        .map_err(|error| match error.code() {
-            ErrorCode::InvalidProtobuf | ErrorCode::InvalidGraph | ErrorCode::NoModel => {
-                Refusal::Model(error.to_string())
-            }
-            _ => Refusal::Provider(error.to_string()),
-        })?;
+    let session = external::commit(builder, file, beside).map_err(|error| match error.code() {
+        ErrorCode::InvalidProtobuf | ErrorCode::InvalidGraph | ErrorCode::NoModel => {
+            Refusal::Model(error.to_string())
+        }
+        _ => Refusal::Provider(error.to_string()),
+    })?;
     let session = RawSession::new(session).map_err(refused)?;
     let placement = session.placement().map_err(refused)?;
     provider_of(&placement, first)

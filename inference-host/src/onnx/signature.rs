@@ -5,17 +5,21 @@ use ort::value::{Outlet, ValueType};
 use shm_protocol::limit;
 use shm_protocol::tensor::{DType, Port, Shape, Signature};
 
-/// Inputs and outputs of a session.
+/// Inputs and outputs of a session, at most `most` of each.
 ///
 /// # Errors
 /// Names the input or output that is not a tensor of ours.
-pub(super) fn signature(inputs: &[Outlet], outputs: &[Outlet]) -> Result<Signature, String> {
+pub(super) fn signature(
+    inputs: &[Outlet],
+    outputs: &[Outlet],
+    most: usize,
+) -> Result<Signature, String> {
     let ports = |direction, outlets: &[Outlet]| -> Result<Vec<Port>, String> {
-        if outlets.len() > limit::TENSORS {
+        if outlets.len() > most {
             return Err(format!(
                 "it has {} {direction}s, and the limit is {}",
                 outlets.len(),
-                limit::TENSORS
+                most
             ));
         }
         outlets
@@ -210,17 +214,17 @@ mod tests {
                 dimension_symbols: SymbolicDimensions::empty(1),
             },
         );
-        let error = signature(&[strings], &[]).expect_err("strings are not supported");
+        let error = signature(&[strings], &[], 8).expect_err("strings are not supported");
         assert!(error.contains("input `words`"), "{error}");
         let sequence = Outlet::new(
             "list",
             ValueType::Sequence(Box::new(outlet("e", &[]).dtype().clone())),
         );
-        let error = signature(&[], &[sequence]).expect_err("sequences are not supported");
+        let error = signature(&[], &[sequence], 8).expect_err("sequences are not supported");
         assert!(error.contains("output `list`"), "{error}");
         let deep = outlet("deep", &[(1, ""); 9]);
         assert!(
-            signature(&[deep], &[])
+            signature(&[deep], &[], 8)
                 .expect_err("nine dimensions")
                 .contains("9 dimensions")
         );

@@ -52,6 +52,8 @@ pub fn try_load(
             name: "tested",
             providers: &providers,
             strict_providers,
+            beside: &[],
+            ports: limit::TENSORS,
         },
     )
 }
@@ -69,6 +71,8 @@ pub fn load_bytes(file: &[u8]) -> Box<dyn Model> {
         name: "tested",
         providers: &[],
         strict_providers: false,
+        beside: &[],
+        ports: limit::TENSORS,
     };
     engine()
         .load(file, &wanted)

@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use supervisor::host::StopSignals;
 use supervisor::journal::inspect::Numbers;
-use supervisor::shell::{Lone, LoneRequest};
+use supervisor::shell::{Lone, LoneRequest, read_model};
 
 /// Runs a model once, in an inference host and through the rings.
 pub(super) fn infer(command: &Infer) -> Result<Done, Trouble> {
     let name = command.model.display().to_string();
-    let file = fs::read(&command.model)
-        .map_err(|error| Trouble::input(format!("model {name} cannot be read: {error}")))?;
+    let file =
+        read_model(&command.model).map_err(|error| Trouble::input(format!("model {error}")))?;
     let arrays = read_inputs(command)?;
     if let Some(out) = &command.out {
         fs::create_dir_all(out).map_err(|error| cannot_write(out, &error))?;
@@ -34,6 +34,7 @@ pub(super) fn infer(command: &Infer) -> Result<Done, Trouble> {
     let request = LoneRequest {
         name: &name,
         file: &file,
+        generator: None,
         providers: command.providers.clone(),
         strict_providers: command.strict_providers,
         intra_threads: command.intra_threads,

@@ -1,6 +1,7 @@
 //! Why a run could not begin or go on, and whose fault it is. The kinds decide
 //! the exit code; the messages name the thing, the place and the next step.
 
+use super::folder::FolderError;
 use crate::artifact::ArtifactError;
 use crate::checkpoint::CheckpointError;
 use crate::fleet::{FleetError, SourceError};
@@ -39,6 +40,8 @@ pub enum RunError {
     Fleet(#[from] FleetError),
     #[error(transparent)]
     Source(#[from] SourceError),
+    #[error("model {0}")]
+    Folder(#[from] FolderError),
     #[error(transparent)]
     RunDir(#[from] RunDirError),
     #[error(transparent)]
@@ -136,6 +139,7 @@ impl RunError {
             RunError::Ended { source, .. } => source.kind(),
             RunError::Fleet(_)
             | RunError::Source(_)
+            | RunError::Folder(_)
             | RunError::AgentRefused(_)
             | RunError::LostWithModel { .. }
             | RunError::Signature { .. }

@@ -9,6 +9,7 @@ use crate::faults::Faults;
 use crate::host::{Crew, CrewError, Muster, StopSignals};
 use crate::sys::clock::now;
 use shm_protocol::agent_to_supervisor::Blame;
+use shm_protocol::generation::{Generator, wire_signature};
 use shm_protocol::id::{BatchId, HostId, ModelId, Tick};
 use shm_protocol::inference_to_supervisor::{
     BATCH_FAILED, BatchFailed, ENGINE_READY, EngineReady, LoadRefused, MODEL_LOADED, ModelFacts,
@@ -30,8 +31,10 @@ const RECORDS_OF_A_RING: usize = 4;
 pub struct LoneRequest<'a> {
     /// Name of the model, for messages.
     pub name: &'a str,
-    /// The ONNX file.
+    /// The ONNX file, or a pack.
     pub file: &'a [u8],
+    /// How to run it, if it is a language model.
+    pub generator: Option<Generator>,
     /// Providers to try, in order.
     pub providers: Vec<String>,
     /// Whether anything but the first provider is a refusal.
@@ -51,6 +54,8 @@ pub struct Lone {
     name: String,
     patience: Duration,
     batches: u64,
+    /// Records that make an answer.
+    outputs: usize,
     /// The engine.
     pub engine: EngineReady,
     /// What was found out about the model.
@@ -105,9 +110,9 @@ impl Lone {
             artifact: extents[&digest],
             providers: request.providers.clone(),
             strict_providers: request.strict_providers,
-            // Nobody else asks.
-            may_batch: false,
-            generator: None,
+            // Nobody else asks; a language model sees to its texts itself.
+            may_batch: request.generator.is_some(),
+            generator: request.generator,
         }))?;
         let (host, header) = crew
             .record(request.patience)
@@ -118,12 +123,18 @@ impl Lone {
             .map_err(|LoadRefused { blame, message }| RunError::ModelRefused { blame, message })?;
         crew.command_inference(Command::Start)?;
         crew.started(host)?;
+        // What agents see of a language model is not what passes through the ring.
+        let outputs = match request.generator {
+            Some(_) => wire_signature().outputs.len(),
+            None => facts.signature.outputs.len(),
+        };
         Ok(Lone {
             crew,
             host,
             name: request.name.to_owned(),
             patience: request.patience,
             batches: 0,
+            outputs,
             engine,
             facts,
         })
@@ -145,8 +156,8 @@ impl Lone {
             let header = batch_records::input(batch, Tick::ZERO, position, dtype, shape);
             self.push(&header, &input.data)?;
         }
-        let mut outputs = Vec::with_capacity(self.facts.signature.outputs.len());
-        while outputs.len() < self.facts.signature.outputs.len() {
+        let mut outputs = Vec::with_capacity(self.outputs);
+        while outputs.len() < self.outputs {
             outputs.push(self.output(batch, outputs.len())?);
         }
         Ok((outputs, began.elapsed()))

@@ -2,7 +2,8 @@
 //! journal of an earlier run.
 
 use super::error::RunError;
-use super::folder::read_folder;
+use super::external;
+use super::folder::{read_folder, read_model};
 use crate::fleet::{Fleet, Nan, Source};
 use crate::journal::record::{AgentPin, Digest, RunHeader};
 use crate::rundir::RunDir;
@@ -93,7 +94,7 @@ impl Manifest {
             models.push(ModelAsked {
                 name: model.name.clone(),
                 file: match model.generator {
-                    None => reader.read(&model.file)?,
+                    None => reader.read_model(&model.file)?,
                     Some(_) => reader.read_folder(&model.file)?,
                 },
                 providers: model.providers.clone(),
@@ -202,6 +203,19 @@ impl Reader<'_> {
             Some(digest) => Ok(*digest),
             None => Ok(self.keep(source, source.read(self.builtin)?)),
         }
+    }
+
+    /// An ONNX file, with the weights beside it if it has some there.
+    fn read_model(&mut self, source: &Source) -> Result<Digest, RunError> {
+        if let Some(digest) = self.known.get(source) {
+            return Ok(*digest);
+        }
+        let file = source.read(self.builtin)?;
+        let bytes = match source {
+            Source::Path(path) if !external::locations(&file).is_empty() => read_model(path)?,
+            _ => file,
+        };
+        Ok(self.keep(source, bytes))
     }
 
     /// A folder with a language model, as one pack.

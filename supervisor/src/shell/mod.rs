@@ -5,7 +5,7 @@
 //! * [`assemble`]: compile, start hosts, load agents and models;
 //! * [`Hosts`]: what the loop needs of processes; [`Orders`]: what they are told when they start;
 //! * [`Drive`]: the loop between machine, hosts and a [`Ledger`], which also brings back hosts that are lost;
-//! * [`Lone`]: one model alone, without a fleet;
+//! * [`Lone`]: one model alone, without a fleet; [`read_folder`], [`read_model`]: models of several files;
 //! * [`run`] and [`replay`]: the two ledgers, a journal to write and a journal to compare with.
 //!
 //! Data flows one way: files → manifest → crew → machine → ledger.
@@ -16,6 +16,7 @@ mod batch_records;
 mod check;
 mod drive;
 mod error;
+mod external;
 mod folder;
 mod gone;
 mod header;
@@ -45,6 +46,7 @@ pub use assemble::{Assembled, Demands, Engines, assemble};
 pub use check::{Checkup, Tried, check, checkup};
 pub use drive::{Base, Drive, Ledger, Patience};
 pub use error::{Kind, RunError};
+pub use folder::{FolderError, read_folder, read_model};
 pub use hosts::{Hosts, Real, Strike};
 pub use launched::Summary;
 pub use layout::{Layout, default_hosts};

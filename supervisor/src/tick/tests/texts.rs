@@ -123,6 +123,7 @@ impl Stage {
                 tokens,
                 embedding: Vec::new(),
                 finish: is_last.then_some(Finish::EndOfText),
+                prompt_tokens: 1,
             })
         });
         let outputs = Ok(vec![bytes(&codec::encode(&Pieces(pieces.collect())))]);

@@ -111,6 +111,7 @@ mod tests {
             text: "words".to_owned(),
             embedding: Vec::new(),
             finish,
+            prompt_tokens: 1,
         }
     }
 

@@ -1,0 +1,266 @@
+//! Language models: a folder of files becomes a model whose input is an order
+//! and whose output are pieces (`shm_protocol::generation`).
+//!
+//! * [`folder`], [`settings`], [`layout`]: what lies in the folder, what it says, and what the graph takes;
+//! * [`words`], [`stream`], [`template`]: text to tokens, tokens to text, chats to prompts;
+//! * [`request`], [`grammar`]: what is asked, and the form that an answer must have;
+//! * [`chance`], [`sample`]: the next token;
+//! * [`decoder`], [`slab`], [`store`]: one run of the graph, and keys and values between runs;
+//! * [`probe`]: what may share a run;
+//! * [`writing`], [`writer`]: one text on its way, and all of them;
+//! * [`encoder`]: texts to embeddings.
+//!
+//! The invariant: what comes of a sequence is a function of the model's files,
+//! the engine and the sequence in the order, and of nothing else. What is kept
+//! between orders only spares the way there.
+
+mod chance;
+mod decoder;
+mod encoder;
+mod folder;
+mod grammar;
+mod layout;
+mod probe;
+mod request;
+mod sample;
+mod settings;
+mod slab;
+mod store;
+mod stream;
+mod template;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod words;
+mod writer;
+mod writing;
+
+pub(crate) use folder::beside;
+
+use crate::backend::{InferenceBackend, Model, Prepared, RunError, Wanted, Written};
+use crate::sys::tensor::{TensorPlace, TensorView};
+use decoder::Decoder;
+use encoder::Encoder;
+use folder::Folder;
+use layout::Layout;
+use settings::Settings;
+use shm_protocol::agent_to_supervisor::Blame;
+use shm_protocol::codec;
+use shm_protocol::generation::{self, Generator, MOST_SEQUENCES, MOST_TOKENS, Order, Pieces};
+use shm_protocol::inference_to_supervisor::{Batching, LoadRefused};
+use shm_protocol::limit;
+use shm_protocol::tensor::{DType, Shape, Signature};
+use template::Template;
+use words::Words;
+use writer::Writer;
+
+/// Most inputs and outputs of a decoder's graph: those of 500 layers.
+const MOST_PORTS: usize = 1_024;
+
+/// Tokens that an encoder holds, if its files do not say: what BERT has.
+const ENCODER_CONTEXT: u32 = 512;
+
+/// A language model that is ready, and whether its texts share runs.
+pub(crate) struct Loaded {
+    pub(crate) prepared: Prepared,
+    pub(crate) batching: Batching,
+}
+
+/// Makes a language model ready.
+///
+/// # Errors
+/// Names the file and what is wrong with it or missing.
+pub(crate) fn load(
+    engine: &dyn InferenceBackend,
+    file: &[u8],
+    wanted: &Wanted<'_>,
+    generator: &Generator,
+    may_batch: bool,
+) -> Result<Loaded, LoadRefused> {
+    tokenizers::utils::parallelism::set_parallelism(false);
+    let refused = |reason: String| LoadRefused {
+        blame: Blame::Input,
+        message: format!("model `{}`: {reason}", wanted.name),
+    };
+    let folder = Folder::open(file).map_err(refused)?;
+    let settings = Settings::read(&folder).map_err(refused)?;
+    let template = Template::read(&folder).map_err(refused)?;
+    // Before the graph, which may take long, is loaded for nothing.
+    Words::read(&folder, settings.vocabulary).map_err(refused)?;
+    let beside = folder.beside_graph();
+    let prepared = engine.load(
+        folder.graph(),
+        &Wanted {
+            beside: &beside,
+            ports: MOST_PORTS,
+            ..*wanted
+        },
+    )?;
+    let Prepared {
+        model,
+        provider,
+        refused: refusals,
+    } = prepared;
+    let parts = Parts {
+        folder: &folder,
+        settings,
+        template,
+        generator,
+        may_batch,
+    };
+    let (model, batching) = parts.put_together(model).map_err(refused)?;
+    let prepared = Prepared {
+        model: Box::new(model),
+        provider,
+        refused: refusals,
+    };
+    Ok(Loaded { prepared, batching })
+}
+
+/// What a language model is made of, beside its graph.
+struct Parts<'a> {
+    folder: &'a Folder<'a>,
+    settings: Settings,
+    template: Option<Template>,
+    generator: &'a Generator,
+    may_batch: bool,
+}
+
+impl Parts<'_> {
+    fn put_together(self, model: Box<dyn Model>) -> Result<(LanguageModel, Batching), String> {
+        let signature = model.signature();
+        let has = |name: &str| signature.outputs.iter().any(|port| port.name == name);
+        let is_past = |name: &str| layout::present_of(name, &self.settings.names).is_some();
+        let has_past = signature.inputs.iter().any(|port| is_past(&port.name));
+        if !has_past && has(&self.settings.names.logits) {
+            return Err(
+                "its graph gives logits but takes no past_key_values, so every token would cost as much as the whole \
+                 text; export it with a cache (optimum: --task text-generation-with-past)"
+                    .to_owned(),
+            );
+        }
+        if has_past {
+            self.writer(model)
+        } else {
+            self.encoder(model)
+        }
+    }
+
+    fn writer(self, model: Box<dyn Model>) -> Result<(LanguageModel, Batching), String> {
+        let layout = Layout::of(model.signature(), &self.settings)?;
+        let vocabulary = layout.vocabulary.or(self.settings.vocabulary);
+        let words = Words::read(self.folder, vocabulary)?;
+        let vocabulary = vocabulary.unwrap_or(u64::from(words.count()));
+        let narrow =
+            u32::try_from(vocabulary).map_err(|_| format!("its graph has {vocabulary} words"))?;
+        let context = self.settings.context.or(self.generator.context).ok_or(
+            "neither its config.json (max_position_embeddings) nor its genai_config.json (context_length) says how many \
+             tokens it holds; say it with context",
+        )?;
+        let context = context
+            .min(self.generator.context.unwrap_or(context))
+            .min(MOST_TOKENS) as usize;
+        let sequences = self.generator.sequences.clamp(1, MOST_SEQUENCES) as usize;
+        let mut decoder = Decoder::new(model, layout);
+        let found = probe::probe(&mut decoder, narrow, context, sequences, self.may_batch)
+            .map_err(|error| format!("its graph does not run: {error}"))?;
+        let batching = found.batching.clone();
+        let writer = Writer {
+            decoder,
+            words,
+            template: self.template,
+            settings: self.settings,
+            vocabulary: narrow as usize,
+            context,
+            found,
+            cache_bytes: usize::try_from(self.generator.cache_bytes).unwrap_or(usize::MAX),
+            grammars: None,
+            store: store::Store::default(),
+            kept: std::collections::BTreeMap::new(),
+            orders: 0,
+            scratch: writer::Scratch::default(),
+        };
+        Ok((LanguageModel::new(Kind::Writer(Box::new(writer))), batching))
+    }
+
+    fn encoder(self, model: Box<dyn Model>) -> Result<(LanguageModel, Batching), String> {
+        let words = Words::read(self.folder, self.settings.vocabulary)?;
+        let context = self.settings.context.unwrap_or(ENCODER_CONTEXT);
+        let context = context.min(self.generator.context.unwrap_or(context)) as usize;
+        let encoder = Encoder::new(model, self.folder, words, self.settings, context)?;
+        let batching = Batching::Alone("each text of an embedding runs alone".to_owned());
+        Ok((
+            LanguageModel::new(Kind::Encoder(Box::new(encoder))),
+            batching,
+        ))
+    }
+}
+
+/// A language model as the host runs any model.
+struct LanguageModel {
+    kind: Kind,
+    signature: Signature,
+    answer: Vec<u8>,
+}
+
+enum Kind {
+    Writer(Box<Writer>),
+    Encoder(Box<Encoder>),
+}
+
+impl LanguageModel {
+    fn new(kind: Kind) -> LanguageModel {
+        LanguageModel {
+            kind,
+            signature: generation::wire_signature(),
+            answer: Vec::new(),
+        }
+    }
+}
+
+impl Model for LanguageModel {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// How much will be written is not known before.
+    fn predict(&self, _output: usize, _inputs: &[Shape]) -> Option<Shape> {
+        None
+    }
+
+    fn run(
+        &mut self,
+        inputs: &[TensorView<'_>],
+        _places: &mut [Option<TensorPlace<'_>>],
+    ) -> Result<Written, RunError> {
+        let mut order = Vec::new();
+        if let Some(input) = inputs.first() {
+            input.copy_to(&mut order);
+        }
+        let order: Order =
+            codec::decode::<_, { limit::TENSOR_BYTES }>(&order).map_err(|error| {
+                RunError(format!(
+                    "the order to a language model cannot be read: {error}"
+                ))
+            })?;
+        let pieces: Pieces = match &mut self.kind {
+            Kind::Writer(writer) => writer.answer(&order),
+            Kind::Encoder(encoder) => encoder.answer(&order),
+        };
+        self.answer.clear();
+        codec::encode_into(&pieces, &mut self.answer);
+        Ok(Written::Given)
+    }
+
+    fn given(&self, output: usize) -> Result<TensorView<'_>, RunError> {
+        if output != 0 {
+            return Err(RunError(format!(
+                "a language model gives no output {output}"
+            )));
+        }
+        let refused = |error: shm_protocol::tensor::TensorError| RunError(error.to_string());
+        let shape = Shape::new(&[self.answer.len() as u64]).map_err(refused)?;
+        TensorView::of_slice(DType::U8, shape, &self.answer).map_err(refused)
+    }
+}
