@@ -448,7 +448,7 @@ fn every_example_is_a_fleet_whose_files_are_there() {
 
 /// Runs of both have the same chain. Only where the model comes from may differ, and what is declared of it.
 #[test]
-fn the_example_of_cart_poles_is_the_demo() {
+fn the_examples_of_the_demo_are_the_demo() {
     let read = |path: &str| {
         let mut fleet = Fleet::read(&root().join(path)).unwrap_or_else(|error| panic!("{error}"));
         for model in &mut fleet.models {
@@ -458,6 +458,7 @@ fn the_example_of_cart_poles_is_the_demo() {
         fleet
     };
     assert_eq!(read("examples/cartpole.toml"), read("src/cli/demo.toml"));
+    assert_eq!(read("examples/talk.toml"), read("src/cli/talk.toml"));
 }
 
 /// The blocks of TOML in a document.
