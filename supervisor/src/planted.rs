@@ -44,6 +44,8 @@ shm_protocol::planted_bugs! {
     ForgetGlobals: "forget-globals", CAMPAIGN;
     /// Messages that wait for an agent change their order when the run is restored.
     SwapMessages: "swap-messages", CAMPAIGN;
+    /// A text goes on after a restore as if nothing of it had been written.
+    ForgetTokens: "forget-tokens", "tick::tests::texts::what_is_open_is_the_same_after_a_restore";
     /// One tick too few is executed again.
     RedoOneLess: "redo-one-less", CAMPAIGN;
     /// One tick too many is executed again.

@@ -1,6 +1,7 @@
 //! What of open texts is kept with a checkpoint.
 
 use super::{OnItsWay, Text, Texts, Writing};
+use crate::planted::{Bug, planted};
 use crate::tick::batch::Batch;
 use crate::tick::plan::Plan;
 use bincode::{Decode, Encode};
@@ -135,7 +136,10 @@ impl Texts {
                 agent: held.agent,
                 request: held.request,
                 asked: held.asked.into(),
-                tokens: held.tokens,
+                tokens: match planted(Bug::ForgetTokens) {
+                    true => Vec::new(),
+                    false => held.tokens,
+                },
                 until: held.until,
                 runs: held.runs,
                 told: held.told.map(usize::try_from).transpose().ok()?,
