@@ -97,8 +97,9 @@ class Person:
     def work(self):
         return "keeper of the lighthouse" if self.role == "keeper" else "pilot of the ferry"
 
-    def system(self, other, draw):
-        where = draw.one(("", f" You talk with {other.name}, {other.work()}."))
+    def system(self, other, draw, named=False):
+        where = f" You talk with {other.name}, {other.work()}."
+        where = where if named else draw.one(("", where))
         first = f"You are {self.name}, {self.work()}.{where} "
         return first + " ".join(fact.told() for fact in self.first_facts)
 
