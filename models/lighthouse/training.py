@@ -17,7 +17,7 @@ from . import corpus, decoder, drills, optimiser
 
 RATE = 0.02
 WARM_UP_STEPS = 30
-DECAY_SHARE = 0.3
+DECAY_SHARE = 0.14
 STEPS_BETWEEN_STATES = 50
 
 
@@ -32,8 +32,8 @@ class Phase:
 
 PHASES = (
     Phase(drills.drill, steps=450, rows=16, length=128, seed=101),
-    Phase(corpus.mixed, steps=1550, rows=8, length=320, seed=102),
-    Phase(corpus.long, steps=100, rows=3, length=1024, seed=103),
+    Phase(corpus.mixed, steps=1690, rows=8, length=320, seed=102),
+    Phase(corpus.long, steps=60, rows=3, length=1024, seed=103),
 )
 
 
