@@ -76,7 +76,7 @@ def converse(encoder, runner, number, turns=9, greedy=False):
         if greedy:
             said = runner.greedy(prompt, stops)
         else:
-            said = runner.sample(prompt, stops, draw.random, temperature=0.7)
+            said = runner.sample(prompt, stops, draw.random, temperature=0.5)
         lines.append(encoder.tokenizer.decode(said))
         if turn and all(any(word in line for word in FAREWELLS) for line in lines[-2:]):
             break
