@@ -199,7 +199,7 @@ class Conversation:
 
     def go_on(self, me, brief, can_plan=True):
         """What the speaker adds: a fact, a remark, a question, a plan."""
-        draw, mine, other = self.draw, self.people[me], self.people[1 - me]
+        draw, mine = self.draw, self.people[me]
         parts = []
         untold = [fact for fact in mine.facts if fact not in mine.told]
         if not brief and draw.chance(0.2):
