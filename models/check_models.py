@@ -18,6 +18,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from lighthouse.runner import Runner
+
 FOLDER = Path(__file__).resolve().parent
 POOL_ROWS = 256
 BATCH_SIZES = [*range(2, 34), 48, 64, 100, 128, 255, 256]
@@ -162,12 +164,47 @@ def check_policy():
     expect(standing >= 0.995, "the policy keeps the poles up")
 
 
+def check_talk():
+    """The decoder gives the same logits whole, token by token and with masked slots."""
+    runner = Runner(FOLDER / "talk/model.onnx")
+    tokens = np.random.default_rng(12).integers(5, 1024, 48)
+    whole, _ = runner.step(tokens[None], runner.empty_past(1))
+    past, logits = runner.empty_past(1), []
+    for token in tokens[:32]:
+        (row,), past = runner.step([[token]], past)
+        logits.append(row)
+    room = [np.full((1, part.shape[1], 9, part.shape[3]), 7, np.float32) for part in past]
+    past = [np.concatenate(parts, axis=2) for parts in zip(past, room)]
+    mask = np.ones((1, 32 + 9 + 16), np.int64)
+    mask[0, 32:41] = 0
+    (rest,), _ = runner.step(tokens[None, 32:], past, mask, np.arange(32, 48)[None])
+    difference = np.max(np.abs(np.concatenate([*logits, rest]) - whole[0]))
+    print(f"talk: largest difference of logits, whole and in parts: {difference:.1e}")
+    expect(difference < 2e-3, "talk agrees with itself, whole and in parts")
+
+
+def check_encoder():
+    """A row of the encoder does not depend on what it is padded with."""
+    session = open_session("encoder/model.onnx")
+    random = np.random.default_rng(13)
+    tokens = random.integers(3, 1024, (2, 24))
+    mask = np.ones((2, 24), np.int64)
+    mask[1, 10:] = 0
+    (both,) = session.run(None, {"input_ids": tokens, "attention_mask": mask})
+    alone = {"input_ids": tokens[1:, :10], "attention_mask": mask[1:, :10]}
+    difference = np.max(np.abs(session.run(None, alone)[0][0] - both[1, :10]))
+    print(f"encoder: largest difference, a row alone and padded: {difference:.1e}")
+    expect(difference < 1e-4, "the encoder does not see its padding")
+
+
 def main():
     print(f"onnxruntime {onnxruntime.__version__}")
     check_results()
     for name in BATCHABLE:
         measure_batching(name)
     check_policy()
+    check_talk()
+    check_encoder()
 
 
 if __name__ == "__main__":

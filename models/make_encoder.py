@@ -30,7 +30,7 @@ from lighthouse.world import Draw
 FOLDER = Path(__file__).resolve().parent / "encoder"
 SEED, TOKENIZER_SEED, JUDGE_SEED = 21, 22, 990018
 MARKS = ["<|pad|>", "<|cls|>", "<|sep|>"]
-STEPS, PAIRS, RATE, WARM_UP_STEPS = 240, 96, 0.01, 40
+STEPS, PAIRS, RATE, WARM_UP_STEPS = 120, 96, 0.01, 40
 # Longer than every sentence of the grammar, so that one shape is compiled.
 LENGTH = 40
 CANDIDATES, ROUNDS = 200, 5

@@ -29,8 +29,7 @@ from lighthouse.world import Draw
 FOLDER = Path(__file__).resolve().parent / "talk"
 SEED = 5
 TOKENIZER_SEED, TOKENIZER_DOCUMENTS = 7, 6000
-STEPS = 2000
-QUESTIONS = 500
+QUESTIONS = 300
 LARGEST_FILE_BYTES = 9_000_000
 STORY_PROMPTS = (
     "Once upon a time", "There was once a quiet weaver in", "One evening a boat",
@@ -72,7 +71,6 @@ def check_prompts(encoder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=STEPS, help="training steps")
     parser.add_argument("--state", type=Path, help="file that keeps the training state")
     parser.add_argument("--judge", action="store_true", help="judge what lies in talk/")
     arguments = parser.parse_args()
@@ -83,7 +81,7 @@ def main():
     else:
         shape, tokenizer = decoder.Shape(), make_tokenizer()
         encoder = corpus.Encoder(tokenizer)
-        weights = training.train(shape, encoder, SEED, arguments.steps, arguments.state, say)
+        weights = training.train(shape, encoder, SEED, arguments.state, report=say)
         say(f"{decoder.count(weights)} parameters, {time.perf_counter() - started:.0f} s")
         write(tokenizer, shape, weights)
         agreement.check(shape, weights, Runner(FOLDER / "model.onnx"), check_prompts(encoder), say)

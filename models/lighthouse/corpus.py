@@ -8,7 +8,7 @@ cannot be foreseen, and a model of this size has better things to learn.
 
 import numpy as np
 
-from . import ledger, smalltalk, stories, talk
+from . import drills, ledger, smalltalk, stories, talk
 from .world import Draw
 
 SYSTEM_IMPORTANCE, USER_IMPORTANCE = 0.03, 0.1
@@ -32,6 +32,15 @@ def document(draw, long=False):
     if choice < 0.90:
         return stories.asked_story(draw)
     return story_document(draw)
+
+
+def mixed(draw):
+    """One document in four is a drill."""
+    return drills.drill(draw) if draw.chance(0.25) else document(draw)
+
+
+def long(draw):
+    return document(draw, long=True)
 
 
 def plain_text(messages):
@@ -75,17 +84,17 @@ class Rows:
 
     OPEN = 12
 
-    def __init__(self, encoder, seed, length, long=False):
+    def __init__(self, encoder, make, seed, length):
         self.encoder = encoder
+        self.make = make
         self.draw = Draw(np.random.default_rng(seed))
         self.length = length
-        self.long = long
         self.open = []
 
     def row(self):
         """The fullest row once a document fits into none of the open ones."""
         while True:
-            tokens, importance = self.encoder.document(document(self.draw, self.long))
+            tokens, importance = self.encoder.document(self.make(self.draw))
             tokens, importance = tokens[: self.length + 1], importance[: self.length + 1]
             if self.draw.chance(0.1) and len(tokens) > 2:
                 # Prompts without the mark of the beginning are common; meet some.

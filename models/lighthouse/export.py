@@ -134,6 +134,6 @@ def write_configs(folder, shape):
     )
     write_json(
         folder / "generation_config.json",
-        {**marks, "do_sample": True, "max_length": shape.context, "temperature": 0.7,
+        {**marks, "do_sample": True, "max_length": shape.context, "temperature": 0.5,
          "top_k": 40, "top_p": 0.95},
     )

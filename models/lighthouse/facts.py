@@ -32,8 +32,9 @@ class Kind:
     """One kind of fact.
 
     `say` is the sentence in the first person, `third` the one about another,
-    `ask` the questions to its owner, `about` the noun phrase ("the wind"), and
-    `short` what alone would answer.  `draw` gives the values by name.
+    `ask` the questions to its owner, `recall` those to one who was told, and `short`
+    what alone would answer.  `draw` gives the values by name; `json` are the names
+    that may be keys of an object.
     """
 
     name: str

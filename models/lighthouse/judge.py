@@ -14,6 +14,7 @@ from . import ledger, talk
 from .world import Draw
 
 SEED = 990017
+FAREWELLS = ("oodbye", "Fair winds", "Until next time", "Until tomorrow")
 
 
 def has_values(answer, fact, question):
@@ -63,7 +64,8 @@ def converse(encoder, runner, number, turns=9, greedy=False):
     draw = Draw(np.random.default_rng([SEED, number]), held_out=True)
     roles = draw.some(("keeper", "pilot"), 2)
     people = [talk.Person(role, draw) for role in roles]
-    systems = [person.system(other, draw) for person, other in zip(people, people[::-1])]
+    systems = [person.system(other, draw, named=True)
+               for person, other in zip(people, people[::-1])]
     lines = []
     for turn in range(turns):
         side = turn % 2
@@ -74,10 +76,9 @@ def converse(encoder, runner, number, turns=9, greedy=False):
         if greedy:
             said = runner.greedy(prompt, stops)
         else:
-            said = runner.sample(prompt, stops, draw.random, temperature=0.7)
+            said = runner.sample(prompt, stops, draw.random, temperature=0.5)
         lines.append(encoder.tokenizer.decode(said))
-        if any(word in lines[-1] for word in ("Goodbye", "Fair winds", "Until next time")) and (
-                turn and "oodbye" in lines[-2] or turn and "Fair winds" in lines[-2]):
+        if turn and all(any(word in line for word in FAREWELLS) for line in lines[-2:]):
             break
     named = [f"{people[index % 2].name}: {line}" for index, line in enumerate(lines)]
     return "\n".join([*(f"({system})" for system in systems), *named])

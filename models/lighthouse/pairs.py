@@ -13,7 +13,8 @@ RELATIONS = {
         "boat", lambda d: f"{d.number(2, 60)} crates of {d.one(world.GOODS)}",
         ("The {s} carries {v}.", "There are {v} aboard the {s}.", "In the hold of the {s} are {v}.",
          "The {s} is loaded with {v}.", "{V} are on the {s}."),
-        ("What does the {s} carry?", "What is in the hold of the {s}?", "Which cargo has the {s}?")),
+        ("What does the {s} carry?", "What is in the hold of the {s}?",
+         "Which cargo has the {s}?")),
     "bound": (
         "boat", lambda d: d.place(),
         ("The {s} is bound for {v}.", "The {s} is going to {v}.", "{v} is where the {s} is going.",

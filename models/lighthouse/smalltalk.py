@@ -9,6 +9,8 @@ HELLO_ANSWERS = ("Hello. What can I do for you?", "Good to hear a voice. How is 
                  "Hello there. The kettle is on.", "Hello. Mind the wet steps.")
 WHO = ("Who are you?", "What is your name?", "Who is there?", "Who am I talking to?",
        "Tell me who you are.", "What do you do?")
+VOICE = ("I am the voice of the harbour.",
+         "Only the voice of the harbour. I talk and tell stories.")
 HOW = ("How are you?", "How are you today?", "Are you well?", "How is life?", "How do you feel?")
 HOW_ANSWERS = ("Well, thank you. A little salty, but well.", "Very well. The sea is good company.",
                "A bit tired, but the tea helps.", "Well enough. And how is it with you?",
@@ -62,8 +64,7 @@ def exchange(draw, person):
         return draw.one(HELLO), draw.one(HELLO_ANSWERS)
     if kind == "who":
         if person is None:
-            return draw.one(WHO), draw.one(("I am the voice of the harbour.",
-                                            "Only the voice of the harbour. I talk and tell stories."))
+            return draw.one(WHO), draw.one(VOICE)
         return draw.one(WHO), draw.one((
             f"I am {person.name}, {person.work()}.", f"My name is {person.name}. "
             f"I am the {person.work()}."))

@@ -97,8 +97,9 @@ class Person:
     def work(self):
         return "keeper of the lighthouse" if self.role == "keeper" else "pilot of the ferry"
 
-    def system(self, other, draw):
-        where = draw.one(("", f" You talk with {other.name}, {other.work()}."))
+    def system(self, other, draw, named=False):
+        where = f" You talk with {other.name}, {other.work()}."
+        where = where if named else draw.one(("", where))
         first = f"You are {self.name}, {self.work()}.{where} "
         return first + " ".join(fact.told() for fact in self.first_facts)
 
@@ -198,7 +199,7 @@ class Conversation:
 
     def go_on(self, me, brief, can_plan=True):
         """What the speaker adds: a fact, a remark, a question, a plan."""
-        draw, mine, other = self.draw, self.people[me], self.people[1 - me]
+        draw, mine = self.draw, self.people[me]
         parts = []
         untold = [fact for fact in mine.facts if fact not in mine.told]
         if not brief and draw.chance(0.2):

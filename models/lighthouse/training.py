@@ -1,44 +1,65 @@
-"""The training loop of the decoder: constant rate, then a straight line to zero.
+"""The training loop of the decoder: drills, then everything, then rows as long as the context.
 
-The last steps of the constant part and the decay use rows as long as the context,
-so that the model meets every distance it will be asked about.
+The rate is constant, and for the last part goes to zero in a straight line.  The
+rows of the last phase are as long as the context, so that the model meets every
+distance that it will be asked about.
 """
 
 import functools
 import pickle
 import time
+from dataclasses import dataclass
 
 import jax
 import numpy as np
 
-from . import decoder, optimiser
-from .corpus import Rows
+from . import corpus, decoder, drills, optimiser
 
 RATE = 0.02
-WARM_UP_STEPS = 40
-DECAY_SHARE = 0.3
-SHORT_LENGTH, SHORT_ROWS = 320, 8
-LONG_SHARE, LONG_LENGTH, LONG_ROWS = 0.08, 1024, 3
-SHORT_SEED, LONG_SEED = 101, 202
+WARM_UP_STEPS = 30
+DECAY_SHARE = 0.14
+STEPS_BETWEEN_STATES = 50
+
+
+@dataclass(frozen=True)
+class Phase:
+    make: object
+    steps: int
+    rows: int
+    length: int
+    seed: int
+
+
+PHASES = (
+    Phase(drills.drill, steps=450, rows=16, length=128, seed=101),
+    Phase(corpus.mixed, steps=1690, rows=8, length=320, seed=102),
+    Phase(corpus.long, steps=60, rows=3, length=1024, seed=103),
+)
 
 
 def rate_at(step, steps):
     decay_from = steps * (1 - DECAY_SHARE)
     warm = min(1.0, (step + 1) / WARM_UP_STEPS)
-    return RATE * warm * min(1.0, max(0.0, (steps - step) / (steps - decay_from)))
+    return RATE * warm * min(1.0, (steps - step) / (steps - decay_from))
 
 
-def train(shape, encoder, seed, steps, state_file=None, report=print):
-    """Trained weights.  `state_file` keeps the state between calls, every 100 steps."""
+def schedule(phases):
+    """The phase of every step."""
+    return [phase for phase in phases for _ in range(phase.steps)]
+
+
+def train(shape, encoder, seed, state_file=None, phases=PHASES, report=print):
+    """Trained weights.  `state_file` keeps the state, so that a later call goes on."""
     weights = decoder.initial_weights(shape, seed)
     state = optimiser.start(weights)
+    rows = {phase.seed: corpus.Rows(None, phase.make, phase.seed, phase.length)
+            for phase in phases}
     first_step = 0
-    short = Rows(encoder, SHORT_SEED, SHORT_LENGTH)
-    long = Rows(encoder, LONG_SEED, LONG_LENGTH, long=True)
     if state_file and state_file.exists():
-        first_step, weights, state, short, long = pickle.loads(state_file.read_bytes())
-        short.encoder = long.encoder = encoder
+        first_step, weights, state, rows = pickle.loads(state_file.read_bytes())
         report(f"going on at step {first_step}")
+    for source in rows.values():
+        source.encoder = encoder
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def advance(weights, state, batch, rate):
@@ -46,20 +67,26 @@ def train(shape, encoder, seed, steps, state_file=None, report=print):
             lambda values: decoder.mean_loss(shape, values, *batch))(weights)
         return *optimiser.update(weights, gradients, state, rate), loss
 
+    def keep(step):
+        for source in rows.values():
+            source.encoder = None
+        kept = (step, jax.device_get(weights), jax.device_get(state), rows)
+        state_file.write_bytes(pickle.dumps(kept))
+        for source in rows.values():
+            source.encoder = encoder
+
+    plan = schedule(phases)
     started, losses, tokens = time.perf_counter(), [], 0
-    for step in range(first_step, steps):
-        is_long = step >= steps * (1 - LONG_SHARE)
-        batch = long.batch(LONG_ROWS) if is_long else short.batch(SHORT_ROWS)
-        weights, state, loss = advance(weights, state, batch, rate_at(step, steps))
+    for step in range(first_step, len(plan)):
+        batch = rows[plan[step].seed].batch(plan[step].rows)
+        weights, state, loss = advance(weights, state, batch, rate_at(step, len(plan)))
         losses.append(float(loss))
         tokens += int((batch[1] > 0).sum())
-        if (step + 1) % 50 == 0:
+        if (step + 1) % STEPS_BETWEEN_STATES == 0:
             seconds = time.perf_counter() - started
-            report(f"step {step + 1} of {steps}: loss {np.mean(losses[-50:]):.4f},"
-                   f" {tokens / seconds:.0f} tokens/s, {seconds:.0f} s")
-        if state_file and (step + 1) % 100 == 0:
-            short.encoder = long.encoder = None
-            kept = (step + 1, jax.device_get(weights), jax.device_get(state), short, long)
-            state_file.write_bytes(pickle.dumps(kept))
-            short.encoder = long.encoder = encoder
+            report(f"step {step + 1} of {len(plan)}:"
+                   f" loss {np.mean(losses[-STEPS_BETWEEN_STATES:]):.4f},"
+                   f" {tokens} tokens, {seconds:.0f} s")
+            if state_file:
+                keep(step + 1)
     return jax.device_get(weights)

@@ -20,11 +20,15 @@ PLACE_STARTS = (
     "Salt Gull Whin Hollow Fern Stone Marl Ash Black Brack Cold Dun East Fair Far Grey Hawk High "
     "Iron Kelp Lark Long Moss North Otter Pen Rush Sand Seal Thorn Wester White Wind Wren"
 ).split()
-PLACE_ENDS = "mark ness haven wick holm ford stead mouth sound cliff head port strand ley by".split()
+PLACE_ENDS = (
+    "mark ness haven wick holm ford stead mouth sound cliff head port strand ley by"
+).split()
 BOAT_STARTS = (
     "Am Ber Cal Cor Dun El Fal Gan Hes Il Kes Lor Mer Nim Ol Pel Quin Rav Sel Tal Un Ves Wil Yar"
 ).split()
-BOAT_ENDS = "a adine andra ara ella een eron essa ette ia ibel ina ion ira ola on or una wyn".split()
+BOAT_ENDS = (
+    "a adine andra ara ella een eron essa ette ia ibel ina ion ira ola on or una wyn"
+).split()
 
 COLOURS = "red green blue white yellow black grey brown orange silver amber violet".split()
 WINDS = "north south east west north-east north-west south-east south-west".split()
