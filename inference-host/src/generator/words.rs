@@ -47,9 +47,20 @@ impl Words {
                 count - 1
             ));
         }
-        let spelling = match serde_json::from_str::<Value>(text) {
-            Ok(file) if says_byte_level(&file) => Spelling::Letters,
-            _ => Spelling::Plain,
+        let file: Value = serde_json::from_str(text).unwrap_or_default();
+        // Meant for training: it leaves out merges by chance, and not by a seed of ours.
+        if let Some(dropout) = file
+            .pointer("/model/dropout")
+            .filter(|dropout| dropout.as_f64() > Some(0.0))
+        {
+            return Err(format!(
+                "its tokenizer.json makes other tokens of the same text each time (dropout {dropout} of its model); write null there"
+            ));
+        }
+        let spelling = if says_byte_level(&file) {
+            Spelling::Letters
+        } else {
+            Spelling::Plain
         };
         Ok(Words {
             tokenizer,
@@ -176,6 +187,17 @@ mod tests {
         assert_eq!(Spelling::Plain.bytes("<0x0A>"), b"\n");
         assert_eq!(Spelling::Plain.bytes("▁and"), b" and");
         assert_eq!(Spelling::Plain.bytes("<0xZZ>"), b"<0xZZ>");
+    }
+
+    #[test]
+    fn a_tokenizer_that_draws_at_random_is_refused() {
+        let text = String::from_utf8(crate::testing::model_file("testdata/writer/tokenizer.json"))
+            .expect("text");
+        assert!(text.contains("\"dropout\":null"));
+        let text = text.replace("\"dropout\":null", "\"dropout\":0.1");
+        let bytes = packed("model.onnx", &[("tokenizer.json", Some(text.as_bytes()))]);
+        let said = Words::read(&Folder::open(&bytes).expect("a pack"), None).err();
+        assert!(said.expect("it draws").contains("dropout 0.1"));
     }
 
     #[test]
