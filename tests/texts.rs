@@ -37,7 +37,7 @@ fn two_agents_talk_and_the_run_replays() {
     for turn in &turns {
         assert!(written.contains(turn.as_str()), "{turn} is not in {written}");
     }
-    assert!(ran.err.contains(&format!("Nell: {}", turns[0])), "{ran}");
+    assert!(ran.err.contains(&format!("Marla: {}", turns[0])), "{ran}");
     assert_eq!(place.replays("run"), chain(&ran.json()));
     // How the work is spread, and what the host remembers, changes no word.
     let little = fs::read_to_string(repository("examples/talk.toml")).expect("an example");
@@ -61,7 +61,7 @@ fn whoever_dies_meanwhile_they_say_the_same() {
     for (name, phase, who, tick) in [
         ("engine-asked", "before-batch", "inference = true", 20),
         ("engine-answers", "mid-answer", "inference = true", 33),
-        ("keeper", "in-step", "agent = \"Nell\"", 25),
+        ("keeper", "in-step", "agent = \"Marla\"", 25),
     ] {
         let plan = place.write(&format!("{name}.toml"), kill(phase, who, tick));
         let plan = plan.display().to_string();

@@ -95,6 +95,8 @@ fn empty_and_cut_files_are_refused() {
             name: "cut",
             providers: &[],
             strict_providers: false,
+            beside: &[],
+            ports: shm_protocol::limit::TENSORS,
         };
         let result = engine().load(&whole[..length], &wanted);
         assert!(
@@ -118,6 +120,8 @@ fn flipped_bytes_never_crash() {
                 name: "flipped",
                 providers: &[],
                 strict_providers: false,
+                beside: &[],
+                ports: shm_protocol::limit::TENSORS,
             },
         );
     }

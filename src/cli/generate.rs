@@ -53,8 +53,10 @@ pub(super) fn generate(command: &Generate) -> Result<Done, Trouble> {
     drop(packed);
     let mut text = Text::new(&name, asked, command.seed);
     let ended = text.write(&mut model);
-    // What was streamed ends without a line of its own.
-    line("")?;
+    // What was streamed has not ended its line.
+    if !text.text.is_empty() {
+        line("")?;
+    }
     let is_stopped = match ended {
         Ok(()) => false,
         Err(Ended::Run(error)) if error.kind() == Kind::Stopped => true,

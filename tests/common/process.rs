@@ -70,7 +70,7 @@ impl Running {
     }
 
     /// All that it has said until now.
-    fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         read(&self.out) + &read(&self.err)
     }
 

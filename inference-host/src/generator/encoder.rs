@@ -2,9 +2,9 @@
 //! out. Each text runs alone, so it is what it is whoever else asks.
 
 use super::folder::Folder;
-use super::request::{Request, Task};
 use super::settings::Settings;
-use super::words::Words;
+use super::text::request::{Request, Task};
+use super::text::words::Words;
 use crate::backend::Model;
 use crate::sys::tensor::TensorView;
 use serde_json::Value;

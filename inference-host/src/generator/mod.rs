@@ -1,12 +1,10 @@
 //! Language models: a folder of files becomes a model whose input is an order
 //! and whose output are pieces (`shm_protocol::generation`).
 //!
-//! * [`folder`], [`settings`], [`layout`]: what lies in the folder, what it says, and what the graph takes;
-//! * [`words`], [`stream`], [`template`]: text to tokens, tokens to text, chats to prompts;
-//! * [`request`], [`grammar`]: what is asked, and the form that an answer must have;
+//! * [`folder`], [`settings`]: what lies in the folder, and what it says;
+//! * [`text`]: text to tokens, tokens to text, chats to prompts, and what is asked;
+//! * [`graph`]: what the graph takes, one run of it, keys and values between runs, and what may share a run;
 //! * [`chance`], [`sample`]: the next token;
-//! * [`decoder`], [`slab`], [`store`]: one run of the graph, and keys and values between runs;
-//! * [`probe`]: what may share a run;
 //! * [`writing`], [`writer`]: one text on its way, and all of them;
 //! * [`encoder`]: texts to embeddings.
 //!
@@ -15,24 +13,16 @@
 //! between orders only spares the way there.
 
 mod chance;
-mod decoder;
 mod encoder;
 mod folder;
-mod grammar;
-mod layout;
-mod probe;
-mod request;
+mod graph;
 mod sample;
 mod settings;
-mod slab;
-mod store;
-mod stream;
-mod template;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod words;
+mod text;
 mod writer;
 mod writing;
 
@@ -40,10 +30,10 @@ pub(crate) use folder::beside;
 
 use crate::backend::{InferenceBackend, Model, Prepared, RunError, Wanted, Written};
 use crate::sys::tensor::{TensorPlace, TensorView};
-use decoder::Decoder;
 use encoder::Encoder;
 use folder::Folder;
-use layout::Layout;
+use graph::decoder::Decoder;
+use graph::layout::Layout;
 use settings::Settings;
 use shm_protocol::agent_to_supervisor::Blame;
 use shm_protocol::codec;
@@ -51,8 +41,8 @@ use shm_protocol::generation::{self, Generator, MOST_SEQUENCES, MOST_TOKENS, Ord
 use shm_protocol::inference_to_supervisor::{Batching, LoadRefused};
 use shm_protocol::limit;
 use shm_protocol::tensor::{DType, Shape, Signature};
-use template::Template;
-use words::Words;
+use text::template::Template;
+use text::words::Words;
 use writer::Writer;
 
 /// Most inputs and outputs of a decoder's graph: those of 500 layers.
@@ -131,7 +121,7 @@ impl Parts<'_> {
     fn put_together(self, model: Box<dyn Model>) -> Result<(LanguageModel, Batching), String> {
         let signature = model.signature();
         let has = |name: &str| signature.outputs.iter().any(|port| port.name == name);
-        let is_past = |name: &str| layout::present_of(name, &self.settings.names).is_some();
+        let is_past = |name: &str| graph::layout::present_of(name, &self.settings.names).is_some();
         let has_past = signature.inputs.iter().any(|port| is_past(&port.name));
         if !has_past && has(&self.settings.names.logits) {
             return Err(
@@ -163,7 +153,7 @@ impl Parts<'_> {
             .min(MOST_TOKENS) as usize;
         let sequences = self.generator.sequences.clamp(1, MOST_SEQUENCES) as usize;
         let mut decoder = Decoder::new(model, layout);
-        let found = probe::probe(&mut decoder, narrow, context, sequences, self.may_batch)
+        let found = graph::probe::probe(&mut decoder, narrow, context, sequences, self.may_batch)
             .map_err(|error| format!("its graph does not run: {error}"))?;
         let batching = found.batching.clone();
         let writer = Writer {
@@ -176,7 +166,7 @@ impl Parts<'_> {
             found,
             cache_bytes: usize::try_from(self.generator.cache_bytes).unwrap_or(usize::MAX),
             grammars: None,
-            store: store::Store::default(),
+            store: graph::store::Store::default(),
             kept: std::collections::BTreeMap::new(),
             orders: 0,
             scratch: writer::Scratch::default(),

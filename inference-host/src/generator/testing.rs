@@ -1,7 +1,7 @@
 //! What the tests of this folder share: the tiny model of `models/testdata/writer`.
 
 use super::folder::Folder;
-use super::words::Words;
+use super::text::words::Words;
 use crate::testing::model_file;
 use shm_protocol::pack::pack;
 

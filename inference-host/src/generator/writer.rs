@@ -7,15 +7,15 @@
 //! order holds, and nobody can tell the difference.
 
 use super::chance::Chance;
-use super::decoder::{Decoder, Feed, Logits, MOST_AT_ONCE};
-use super::grammar::Grammars;
-use super::probe::Found;
-use super::request::{Request, Task};
+use super::graph::decoder::{Decoder, Feed, Logits, MOST_AT_ONCE};
+use super::graph::probe::Found;
+use super::graph::slab::Slab;
+use super::graph::store::{Key, Store};
 use super::settings::Settings;
-use super::slab::Slab;
-use super::store::{Key, Store};
-use super::template::Template;
-use super::words::Words;
+use super::text::grammar::Grammars;
+use super::text::request::{Request, Task};
+use super::text::template::Template;
+use super::text::words::Words;
 use super::writing::Writing;
 use shm_protocol::generation::{Order, Piece, Pieces, Sequence};
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,11 +2,11 @@
 //! that. Everything here can be made again from the request and the tokens.
 
 use super::chance::Chance;
-use super::grammar::Grammar;
-use super::request::Request;
 use super::sample::{self, NoToken};
-use super::stream::Stream;
-use super::words::Words;
+use super::text::grammar::Grammar;
+use super::text::request::Request;
+use super::text::stream::Stream;
+use super::text::words::Words;
 use shm_protocol::generation::Finish;
 
 /// One text on its way.

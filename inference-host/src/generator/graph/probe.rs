@@ -12,7 +12,7 @@ use super::slab::Slab;
 use shm_protocol::inference_to_supervisor::Batching;
 
 /// The room of a text is a multiple of so many tokens, if the graph bears it.
-pub(super) const BLOCK: usize = 32;
+pub(in crate::generator) const BLOCK: usize = 32;
 
 /// Numbers of rows that a run may have. Every one up to 16, as kernels change among the small ones.
 const ROWS: [usize; 24] = [
@@ -30,19 +30,19 @@ const TRIED: usize = 4;
 const SPARE_ROOM_DIFFERENCE: f32 = 0.02;
 
 /// What was found out.
-pub(super) struct Found {
+pub(in crate::generator) struct Found {
     /// Texts have room for a multiple of so many tokens.
-    pub(super) block: usize,
+    pub(in crate::generator) block: usize,
     /// Numbers of rows that a run may have, ascending; the first is 1.
-    pub(super) rows: Vec<usize>,
-    pub(super) batching: Batching,
+    pub(in crate::generator) rows: Vec<usize>,
+    pub(in crate::generator) batching: Batching,
 }
 
 /// Finds it out. `context` are the tokens that the model holds, `sequences` the rows that are wanted.
 ///
 /// # Errors
 /// When the graph does not run at all.
-pub(super) fn probe(
+pub(in crate::generator) fn probe(
     decoder: &mut Decoder,
     words: u32,
     context: usize,

@@ -12,17 +12,21 @@ use llguidance::{Matcher, ParserFactory};
 use std::sync::Arc;
 
 /// What all grammars of a model share.
-pub(super) struct Grammars(ParserFactory);
+pub(in crate::generator) struct Grammars(ParserFactory);
 
 /// How far a text has come in its form.
-pub(super) struct Grammar(Matcher);
+pub(in crate::generator) struct Grammar(Matcher);
 
 impl Grammars {
     /// For a model with `words` words, of which `ends` end a text.
     ///
     /// # Errors
     /// When no token ends a text.
-    pub(super) fn new(words: &Words, count: usize, ends: &[u32]) -> Result<Grammars, String> {
+    pub(in crate::generator) fn new(
+        words: &Words,
+        count: usize,
+        ends: &[u32],
+    ) -> Result<Grammars, String> {
         let end = *ends
             .first()
             .ok_or("a response_format needs a model with an eos_token_id")?;
@@ -45,7 +49,7 @@ impl Grammars {
     ///
     /// # Errors
     /// What is wrong with the schema or the grammar.
-    pub(super) fn begin(&self, form: &Form) -> Result<Grammar, String> {
+    pub(in crate::generator) fn begin(&self, form: &Form) -> Result<Grammar, String> {
         let grammar = match form {
             Form::Schema(schema) => TopLevelGrammar::from_json_schema(schema.clone()),
             Form::Grammar(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
@@ -75,14 +79,14 @@ impl Grammars {
 
 impl Grammar {
     /// Which tokens may follow.
-    pub(super) fn allowed(&mut self) -> Result<SimpleVob, String> {
+    pub(in crate::generator) fn allowed(&mut self) -> Result<SimpleVob, String> {
         self.0
             .compute_mask_or_eos()
             .map_err(|error| self.told(&error))
     }
 
     /// Goes on by a token. Gives whether nothing may follow but the end.
-    pub(super) fn take(&mut self, token: u32) -> Result<bool, String> {
+    pub(in crate::generator) fn take(&mut self, token: u32) -> Result<bool, String> {
         self.0
             .consume_token(token)
             .map_err(|error| self.told(&error))?;

@@ -1,7 +1,7 @@
 //! A chat as one prompt: the folder's template, in Jinja, with what Hugging Face
 //! gives such templates. There is no clock in it, and one that loops ends.
 
-use super::folder::Folder;
+use super::super::folder::Folder;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
 use serde_json::{Map, Value as Json};
@@ -14,13 +14,13 @@ const NAME: &str = "chat_template";
 
 /// One message of a chat.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) role: String,
-    pub(super) content: String,
+pub(in crate::generator) struct Message {
+    pub(in crate::generator) role: String,
+    pub(in crate::generator) content: String,
 }
 
 /// The template of a folder.
-pub(super) struct Template {
+pub(in crate::generator) struct Template {
     environment: Environment<'static>,
     first: Option<String>,
     last: Option<String>,
@@ -31,7 +31,7 @@ impl Template {
     ///
     /// # Errors
     /// Names the file and what is wrong with it.
-    pub(super) fn read(folder: &Folder<'_>) -> Result<Option<Template>, String> {
+    pub(in crate::generator) fn read(folder: &Folder<'_>) -> Result<Option<Template>, String> {
         let config = folder.object("tokenizer_config.json")?;
         let (file, source) = match folder.text("chat_template.jinja")? {
             Some(source) => ("chat_template.jinja", source.to_owned()),
@@ -70,7 +70,7 @@ impl Template {
     ///
     /// # Errors
     /// What the template says against it.
-    pub(super) fn render(&self, messages: &[Message]) -> Result<String, String> {
+    pub(in crate::generator) fn render(&self, messages: &[Message]) -> Result<String, String> {
         let message = |message: &Message| {
             let pairs = [("role", &message.role), ("content", &message.content)];
             Value::from_pairs(pairs.map(|(key, text)| (key, text.as_str())))
@@ -148,7 +148,7 @@ fn told(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::packed;
+    use super::super::super::testing::packed;
     use super::*;
 
     fn template(config: &str) -> Result<Option<Template>, String> {

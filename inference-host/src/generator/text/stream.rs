@@ -9,7 +9,7 @@ const CHARACTER_TOKENS: usize = 8;
 
 /// A text in the making.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stream {
+pub(in crate::generator) struct Stream {
     /// The tokens whose text is needed yet: some that are out, as what a token says may depend on those before it, and
     /// those that are not.
     tokens: Vec<u32>,
@@ -22,7 +22,7 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Takes a token and gives the text that is certain now.
-    pub(super) fn push(
+    pub(in crate::generator) fn push(
         &mut self,
         words: &Words,
         token: u32,
@@ -46,12 +46,16 @@ impl Stream {
     }
 
     /// Whether a stop string has come up. Nothing of it is out.
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(in crate::generator) fn is_stopped(&self) -> bool {
         self.is_stopped
     }
 
     /// What was held back, as nothing more will come.
-    pub(super) fn finish(&mut self, words: &Words, stops: &[String]) -> Result<String, String> {
+    pub(in crate::generator) fn finish(
+        &mut self,
+        words: &Words,
+        stops: &[String],
+    ) -> Result<String, String> {
         let (before, now) = (
             words.decode(&self.tokens[..self.out])?,
             words.decode(&self.tokens)?,
@@ -90,7 +94,7 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::writer_words;
+    use super::super::super::testing::writer_words;
     use super::*;
 
     /// What comes out after each token, and at the end.

@@ -1,12 +1,12 @@
 //! What an agent asks of a language model, in JSON. Keys that are not known are
 //! refused by name: one that is misspelled would else change nothing, silently.
 
-use super::settings::Sampling;
+use super::super::settings::Sampling;
 use super::template::Message;
 use serde_json::{Map, Value};
 
 /// Tokens of an answer, unless a request says otherwise.
-pub(super) const MAX_TOKENS: usize = 64;
+pub(in crate::generator) const MAX_TOKENS: usize = 64;
 
 /// Most stop strings, and bytes of each: what is held back is searched at every token.
 const STOPS: (usize, usize) = (16, 256);
@@ -31,18 +31,18 @@ const KEYS: [&str; 14] = [
 
 /// A request, read and checked.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Request {
-    pub(super) task: Task,
-    pub(super) max_tokens: usize,
-    pub(super) sampling: Sampling,
-    pub(super) stops: Vec<String>,
-    pub(super) seed: u64,
-    pub(super) form: Option<Form>,
+pub(in crate::generator) struct Request {
+    pub(in crate::generator) task: Task,
+    pub(in crate::generator) max_tokens: usize,
+    pub(in crate::generator) sampling: Sampling,
+    pub(in crate::generator) stops: Vec<String>,
+    pub(in crate::generator) seed: u64,
+    pub(in crate::generator) form: Option<Form>,
 }
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Task {
+pub(in crate::generator) enum Task {
     /// Go on with a text.
     Prompt(String),
     /// Answer a chat.
@@ -53,7 +53,7 @@ pub(super) enum Task {
 
 /// The form that an answer must have.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Form {
+pub(in crate::generator) enum Form {
     /// JSON that a schema admits.
     Schema(Value),
     /// What a grammar in the manner of Lark admits.
@@ -65,7 +65,7 @@ impl Request {
     ///
     /// # Errors
     /// Names the key, what it holds, and what belongs there.
-    pub(super) fn read(asked: &[u8], usual: &Sampling) -> Result<Request, String> {
+    pub(in crate::generator) fn read(asked: &[u8], usual: &Sampling) -> Result<Request, String> {
         let value: Value = serde_json::from_slice(asked)
             .map_err(|error| format!("the request is not JSON: {error}"))?;
         let Value::Object(object) = value else {

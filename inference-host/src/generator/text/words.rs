@@ -1,11 +1,11 @@
 //! Text to tokens and back: the folder's `tokenizer.json`.
 
-use super::folder::Folder;
+use super::super::folder::Folder;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
 /// A tokenizer, and which bytes its tokens stand for.
-pub(super) struct Words {
+pub(in crate::generator) struct Words {
     tokenizer: Tokenizer,
     count: u32,
     spelling: Spelling,
@@ -25,7 +25,10 @@ impl Words {
     ///
     /// # Errors
     /// When it is missing or does not fit the words that the model has.
-    pub(super) fn read(folder: &Folder<'_>, vocabulary: Option<u64>) -> Result<Words, String> {
+    pub(in crate::generator) fn read(
+        folder: &Folder<'_>,
+        vocabulary: Option<u64>,
+    ) -> Result<Words, String> {
         let text = folder.text("tokenizer.json")?.ok_or(
             "its folder has no tokenizer.json; save the tokenizer with save_pretrained of a fast tokenizer",
         )?;
@@ -47,9 +50,20 @@ impl Words {
                 count - 1
             ));
         }
-        let spelling = match serde_json::from_str::<Value>(text) {
-            Ok(file) if says_byte_level(&file) => Spelling::Letters,
-            _ => Spelling::Plain,
+        let file: Value = serde_json::from_str(text).unwrap_or_default();
+        // Meant for training: it leaves out merges by chance, and not by a seed of ours.
+        if let Some(dropout) = file
+            .pointer("/model/dropout")
+            .filter(|dropout| dropout.as_f64() > Some(0.0))
+        {
+            return Err(format!(
+                "its tokenizer.json makes other tokens of the same text each time (dropout {dropout} of its model); write null there"
+            ));
+        }
+        let spelling = if says_byte_level(&file) {
+            Spelling::Letters
+        } else {
+            Spelling::Plain
         };
         Ok(Words {
             tokenizer,
@@ -59,12 +73,16 @@ impl Words {
     }
 
     /// Tokens that exist, the highest and one more.
-    pub(super) fn count(&self) -> u32 {
+    pub(in crate::generator) fn count(&self) -> u32 {
         self.count
     }
 
     /// The tokens of a text. `with_frame` adds what the tokenizer puts around every text.
-    pub(super) fn encode(&self, text: &str, with_frame: bool) -> Result<Vec<u32>, String> {
+    pub(in crate::generator) fn encode(
+        &self,
+        text: &str,
+        with_frame: bool,
+    ) -> Result<Vec<u32>, String> {
         let encoded = self.tokenizer.encode(text, with_frame);
         let encoded =
             encoded.map_err(|error| format!("the text cannot be made tokens: {error}"))?;
@@ -72,19 +90,19 @@ impl Words {
     }
 
     /// The text of tokens, without those that are not text.
-    pub(super) fn decode(&self, tokens: &[u32]) -> Result<String, String> {
+    pub(in crate::generator) fn decode(&self, tokens: &[u32]) -> Result<String, String> {
         let decoded = self.tokenizer.decode(tokens, true);
         decoded.map_err(|error| format!("tokens cannot be made text: {error}"))
     }
 
     /// The number of a token that is written so.
     #[cfg(test)]
-    pub(super) fn token(&self, text: &str) -> Option<u32> {
+    pub(in crate::generator) fn token(&self, text: &str) -> Option<u32> {
         self.tokenizer.token_to_id(text)
     }
 
     /// The bytes of each of the first `count` tokens; one that is not text begins with 0xff, which is in no text.
-    pub(super) fn bytes(&self, count: usize) -> Vec<Vec<u8>> {
+    pub(in crate::generator) fn bytes(&self, count: usize) -> Vec<Vec<u8>> {
         let added = self.tokenizer.get_added_tokens_decoder();
         let numbers = 0_u32..self.count.min(u32::try_from(count).unwrap_or(u32::MAX));
         let spelled = numbers.map(|number| match self.tokenizer.id_to_token(number) {
@@ -148,7 +166,7 @@ fn byte_of_letter(letter: char) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{packed, writer_words};
+    use super::super::super::testing::{packed, writer_words};
     use super::*;
 
     #[test]
@@ -176,6 +194,17 @@ mod tests {
         assert_eq!(Spelling::Plain.bytes("<0x0A>"), b"\n");
         assert_eq!(Spelling::Plain.bytes("▁and"), b" and");
         assert_eq!(Spelling::Plain.bytes("<0xZZ>"), b"<0xZZ>");
+    }
+
+    #[test]
+    fn a_tokenizer_that_draws_at_random_is_refused() {
+        let text = String::from_utf8(crate::testing::model_file("testdata/writer/tokenizer.json"))
+            .expect("text");
+        assert!(text.contains("\"dropout\":null"));
+        let text = text.replace("\"dropout\":null", "\"dropout\":0.1");
+        let bytes = packed("model.onnx", &[("tokenizer.json", Some(text.as_bytes()))]);
+        let said = Words::read(&Folder::open(&bytes).expect("a pack"), None).err();
+        assert!(said.expect("it draws").contains("dropout 0.1"));
     }
 
     #[test]

@@ -6,17 +6,17 @@ use super::layout::Cache;
 
 /// Keys and values of one or more texts.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Slab {
-    pub(super) rows: usize,
+pub(in crate::generator) struct Slab {
+    pub(in crate::generator) rows: usize,
     /// Tokens that each row has room for.
-    pub(super) room: usize,
+    pub(in crate::generator) room: usize,
     /// One for each cache of the layout.
-    pub(super) tensors: Vec<Vec<u8>>,
+    pub(in crate::generator) tensors: Vec<Vec<u8>>,
 }
 
 impl Slab {
     /// Rows without any token.
-    pub(super) fn new(caches: &[Cache], rows: usize, room: usize) -> Slab {
+    pub(in crate::generator) fn new(caches: &[Cache], rows: usize, room: usize) -> Slab {
         let tensors = caches
             .iter()
             .map(|cache| vec![0; bytes_of(cache, rows, room)])
@@ -29,7 +29,7 @@ impl Slab {
     }
 
     /// Makes room for what a run will write over; what is in it does not count.
-    pub(super) fn reshape(&mut self, caches: &[Cache], rows: usize, room: usize) {
+    pub(in crate::generator) fn reshape(&mut self, caches: &[Cache], rows: usize, room: usize) {
         (self.rows, self.room) = (rows, room);
         self.tensors.resize_with(caches.len(), Vec::new);
         for (tensor, cache) in self.tensors.iter_mut().zip(caches) {
@@ -38,12 +38,12 @@ impl Slab {
     }
 
     /// Bytes of all rows.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::generator) fn bytes(&self) -> usize {
         self.tensors.iter().map(Vec::len).sum()
     }
 
     /// Copies tokens `first` to `first + count` of a row of another slab to where `at` begins in a row of this.
-    pub(super) fn copy(
+    pub(in crate::generator) fn copy(
         &mut self,
         caches: &[Cache],
         (row, at): (usize, usize),
@@ -63,7 +63,7 @@ impl Slab {
     }
 
     /// Copies of rows of other slabs, each with the count of its tokens.
-    pub(super) fn of_rows<'s>(
+    pub(in crate::generator) fn of_rows<'s>(
         caches: &[Cache],
         room: usize,
         rows: impl ExactSizeIterator<Item = (&'s Slab, usize, usize)>,
@@ -77,7 +77,7 @@ impl Slab {
 }
 
 /// Bytes of one cache.
-pub(super) fn bytes_of(cache: &Cache, rows: usize, room: usize) -> usize {
+pub(in crate::generator) fn bytes_of(cache: &Cache, rows: usize, room: usize) -> usize {
     rows * cache.heads * room * cache.slot_bytes()
 }
 

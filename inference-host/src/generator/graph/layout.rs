@@ -1,11 +1,11 @@
 //! What each input and output of a decoder's graph is for.
 
-use super::settings::{Names, Settings};
+use super::super::settings::{Names, Settings};
 use shm_protocol::tensor::{DType, Port, Signature};
 
 /// What an input takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(in crate::generator) enum Role {
     /// The new tokens, i64[rows, length].
     Ids,
     /// 1 for each token that may be looked at, i64[rows, past + length].
@@ -22,32 +22,32 @@ pub(super) enum Role {
 
 /// Keys or values of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cache {
-    pub(super) dtype: DType,
-    pub(super) heads: usize,
-    pub(super) width: usize,
+pub(in crate::generator) struct Cache {
+    pub(in crate::generator) dtype: DType,
+    pub(in crate::generator) heads: usize,
+    pub(in crate::generator) width: usize,
     /// Which output holds them after a run.
-    pub(super) present: usize,
+    pub(in crate::generator) present: usize,
 }
 
 impl Cache {
     /// Bytes of one token in one head.
-    pub(super) fn slot_bytes(&self) -> usize {
+    pub(in crate::generator) fn slot_bytes(&self) -> usize {
         self.width * self.dtype.bits() / 8
     }
 }
 
 /// A decoder's inputs and outputs.
 #[derive(Clone, Debug)]
-pub(super) struct Layout {
+pub(in crate::generator) struct Layout {
     /// What each input is for, and its element type.
-    pub(super) roles: Vec<(Role, DType, usize)>,
-    pub(super) caches: Vec<Cache>,
-    pub(super) logits: usize,
-    pub(super) logits_type: DType,
+    pub(in crate::generator) roles: Vec<(Role, DType, usize)>,
+    pub(in crate::generator) caches: Vec<Cache>,
+    pub(in crate::generator) logits: usize,
+    pub(in crate::generator) logits_type: DType,
     /// Words that the graph has, if its shape says so.
-    pub(super) vocabulary: Option<u64>,
-    pub(super) outputs: usize,
+    pub(in crate::generator) vocabulary: Option<u64>,
+    pub(in crate::generator) outputs: usize,
 }
 
 impl Layout {
@@ -55,7 +55,10 @@ impl Layout {
     ///
     /// # Errors
     /// Names the input or output that is missing or not understood.
-    pub(super) fn of(signature: &Signature, settings: &Settings) -> Result<Layout, String> {
+    pub(in crate::generator) fn of(
+        signature: &Signature,
+        settings: &Settings,
+    ) -> Result<Layout, String> {
         let names = &settings.names;
         let output = |name: &str| {
             let found = signature.outputs.iter().position(|port| port.name == name);
@@ -111,12 +114,12 @@ impl Layout {
         Ok(layout)
     }
 
-    pub(super) fn has(&self, role: Role) -> bool {
+    pub(in crate::generator) fn has(&self, role: Role) -> bool {
         self.roles.iter().any(|(held, ..)| *held == role)
     }
 
     /// Bytes of one token in all layers.
-    pub(super) fn token_bytes(&self) -> usize {
+    pub(in crate::generator) fn token_bytes(&self) -> usize {
         self.caches
             .iter()
             .map(|cache| cache.heads * cache.slot_bytes())
@@ -136,7 +139,7 @@ fn plain_role(name: &str, names: &Names) -> Option<Role> {
 }
 
 /// The name of the output that holds what an input of this name takes next time.
-pub(super) fn present_of(name: &str, names: &Names) -> Option<String> {
+pub(in crate::generator) fn present_of(name: &str, names: &Names) -> Option<String> {
     names.caches.iter().find_map(|(past, present)| {
         let (before, after) = past.split_once("%d")?;
         let layer = name.strip_prefix(before)?.strip_suffix(after)?;

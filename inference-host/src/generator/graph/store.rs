@@ -9,24 +9,24 @@ use super::slab::Slab;
 use shm_protocol::id::{AgentId, RequestId};
 
 /// Which text.
-pub(super) type Key = (AgentId, RequestId);
+pub(in crate::generator) type Key = (AgentId, RequestId);
 
 /// All slabs.
 #[derive(Debug, Default)]
-pub(super) struct Store {
+pub(in crate::generator) struct Store {
     slabs: Vec<Held>,
 }
 
 /// A slab, and whose row is whose; `None` where nobody needs it any more.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(in crate::generator) struct Held {
     keys: Vec<Option<Key>>,
-    pub(super) slab: Slab,
+    pub(in crate::generator) slab: Slab,
 }
 
 impl Store {
     /// Keeps the one row of a slab under a key.
-    pub(super) fn insert(&mut self, key: Key, slab: Slab) {
+    pub(in crate::generator) fn insert(&mut self, key: Key, slab: Slab) {
         self.forget(key);
         self.slabs.push(Held {
             keys: vec![Some(key)],
@@ -35,7 +35,7 @@ impl Store {
     }
 
     /// Nobody needs this text any more.
-    pub(super) fn forget(&mut self, key: Key) {
+    pub(in crate::generator) fn forget(&mut self, key: Key) {
         for held in &mut self.slabs {
             held.keys
                 .iter_mut()
@@ -48,7 +48,7 @@ impl Store {
 
     /// The texts as the rows of one slab with this room; each comes with the count of its tokens. `None` when one of
     /// them is not there.
-    pub(super) fn gather(
+    pub(in crate::generator) fn gather(
         &mut self,
         caches: &[Cache],
         texts: &[(Key, usize)],
@@ -81,7 +81,7 @@ impl Store {
     }
 
     /// Gives back what only some still need: their rows get slabs of their own.
-    pub(super) fn tidy(&mut self, caches: &[Cache]) {
+    pub(in crate::generator) fn tidy(&mut self, caches: &[Cache]) {
         let (whole, broken): (Vec<Held>, Vec<Held>) = std::mem::take(&mut self.slabs)
             .into_iter()
             .partition(|held| held.keys.iter().all(Option::is_some));
@@ -104,13 +104,14 @@ impl Store {
     }
 
     /// Bytes that a text takes.
-    pub(super) fn bytes_of(&self, key: Key) -> usize {
+    pub(in crate::generator) fn bytes_of(&self, key: Key) -> usize {
         self.find(key)
             .map_or(0, |(held, _)| held.slab.bytes() / held.slab.rows)
     }
 
     /// Bytes of everything.
-    pub(super) fn bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(in crate::generator) fn bytes(&self) -> usize {
         self.slabs.iter().map(|held| held.slab.bytes()).sum()
     }
 

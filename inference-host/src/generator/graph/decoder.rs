@@ -9,26 +9,26 @@ use shm_protocol::tensor::{DType, Shape};
 
 /// Most tokens of one run: a longer prompt is fed in pieces of so many, which bounds the logits. A fixed number, as
 /// another would give other bits.
-pub(super) const MOST_AT_ONCE: usize = 256;
+pub(in crate::generator) const MOST_AT_ONCE: usize = 256;
 
 /// A graph, and what its inputs and outputs are for.
-pub(super) struct Decoder {
+pub(in crate::generator) struct Decoder {
     model: Box<dyn Model>,
-    pub(super) layout: Layout,
+    pub(in crate::generator) layout: Layout,
 }
 
 /// What a run is given beside the past: `rows` times `length` new tokens.
-pub(super) struct Feed<'a> {
-    pub(super) rows: usize,
-    pub(super) length: usize,
-    pub(super) tokens: &'a [u32],
+pub(in crate::generator) struct Feed<'a> {
+    pub(in crate::generator) rows: usize,
+    pub(in crate::generator) length: usize,
+    pub(in crate::generator) tokens: &'a [u32],
     /// Of each row, how many tokens of its past there are.
-    pub(super) filled: &'a [usize],
+    pub(in crate::generator) filled: &'a [usize],
 }
 
 /// What a run has given: logits of `count` tokens of each row.
 #[derive(Debug, Default)]
-pub(super) struct Logits {
+pub(in crate::generator) struct Logits {
     bytes: Vec<u8>,
     dtype: Option<DType>,
     rows: usize,
@@ -36,12 +36,12 @@ pub(super) struct Logits {
 }
 
 impl Decoder {
-    pub(super) fn new(model: Box<dyn Model>, layout: Layout) -> Decoder {
+    pub(in crate::generator) fn new(model: Box<dyn Model>, layout: Layout) -> Decoder {
         Decoder { model, layout }
     }
 
     /// Runs once. `present` is reshaped and holds past and new tokens after it, the new ones last.
-    pub(super) fn run(
+    pub(in crate::generator) fn run(
         &mut self,
         feed: &Feed<'_>,
         past: &Slab,
@@ -168,7 +168,7 @@ impl Decoder {
 
 impl Logits {
     /// Those of the last token of a row.
-    pub(super) fn last_of(&self, row: usize) -> Vec<f32> {
+    pub(in crate::generator) fn last_of(&self, row: usize) -> Vec<f32> {
         let bytes = &self.bytes[self.bytes_of_row(row)];
         match self.dtype {
             Some(DType::F16) => bytes
@@ -192,7 +192,7 @@ impl Logits {
     }
 
     /// The bytes of those.
-    pub(super) fn bytes_of(&self, row: usize) -> &[u8] {
+    pub(in crate::generator) fn bytes_of(&self, row: usize) -> &[u8] {
         &self.bytes[self.bytes_of_row(row)]
     }
 
