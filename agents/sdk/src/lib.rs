@@ -28,6 +28,7 @@ mod entry;
 mod names;
 pub mod settings;
 pub mod tensors;
+mod wait;
 
 /// The generated bindings. Agents use the re-exports below instead.
 #[doc(hidden)]
@@ -41,7 +42,7 @@ pub mod bindings {
     });
 }
 
-pub use bindings::lockstep::agent::host::{self, LogLevel, Refusal};
+pub use bindings::lockstep::agent::host::{self, LogLevel, Refusal, WaitError};
 pub use bindings::lockstep::agent::types::{
     AgentId, Config, Dtype, Event, InferenceResult, Message, ModelId, NamedTensor, RequestId,
     Tensor,
@@ -51,3 +52,4 @@ pub use entry::Agent;
 #[doc(hidden)]
 pub use entry::Slot;
 pub use names::{agent_id_by_name, model_id_by_name};
+pub use wait::infer;

@@ -61,6 +61,7 @@ impl Batch {
         self.members.iter().map(move |member| {
             match &self.record.outcomes[member.outcome].effects[member.effect] {
                 Effect::Submit { inputs, .. } => inputs[input].data.as_slice(),
+                Effect::Infer { inputs, .. } => inputs[input].data.as_slice(),
                 effect => unreachable!("a member of a batch is a request, not {effect:?}"),
             }
         })

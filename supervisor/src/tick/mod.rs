@@ -9,6 +9,7 @@
 //! * [`Machine`]: the state, with [`Input`] and [`Action`];
 //! * `inbox`: what waits for agents, within bounds;
 //! * `requests`: inference requests between their tick and their delivery;
+//! * `rounds`: what agents wait for within their steps;
 //! * `batch`: which requests go to the engine together;
 //! * `foretold`: what is known of requests that were given up;
 //! * `saved`: what a checkpoint keeps of the machine;
@@ -27,6 +28,7 @@ mod machine;
 pub mod order;
 mod plan;
 mod requests;
+mod rounds;
 mod saved;
 #[cfg(test)]
 mod tests;
@@ -37,4 +39,5 @@ pub use batch::{Batch, Member};
 pub use foretold::Foretold;
 pub use machine::{End, Machine, NotThisPlan};
 pub use plan::{Plan, PlannedAgent, PlannedModel};
+pub use rounds::Awaiting;
 pub use violation::Violation;

@@ -52,7 +52,8 @@ pub(super) struct Requests {
     /// Slots of each agent in the order of its requests.
     queues: Vec<Vec<usize>>,
     running: BTreeMap<BatchId, Running>,
-    next_batch: BatchId,
+    /// Shared with the rounds of the open tick.
+    pub(super) next_batch: BatchId,
     /// The ticks in which they were made, from which they can be made again.
     sources: BTreeMap<Tick, Source>,
     /// What is known of batches that were given up. They never go to the engine.
@@ -182,6 +183,16 @@ impl Requests {
     /// Tells what is known of batches that were given up.
     pub(super) fn foretell(&mut self, foretold: Foretold) {
         self.foretold = foretold;
+    }
+
+    /// What a wait within a step is answered, whatever the engine says.
+    pub(super) fn foretold_wait(
+        &self,
+        tick: Tick,
+        agent: AgentId,
+        number: usize,
+    ) -> Option<Arc<Answer>> {
+        self.foretold.of_wait(tick, agent, number)
     }
 
     /// Whether a batch is known to be given up; its requests are answered then.
@@ -503,7 +514,7 @@ fn fits(plan: &Plan, record: &TickRecord) -> bool {
 }
 
 /// The answer, or an error when it takes the sum over the bound.
-fn within(answer: Arc<Answer>, bytes: &mut usize, most_bytes: usize) -> Arc<Answer> {
+pub(super) fn within(answer: Arc<Answer>, bytes: &mut usize, most_bytes: usize) -> Arc<Answer> {
     let size: usize = answer.as_ref().as_ref().map_or(0, |outputs| {
         outputs.iter().map(|tensor| tensor.data.len()).sum()
     });
@@ -517,7 +528,7 @@ fn within(answer: Arc<Answer>, bytes: &mut usize, most_bytes: usize) -> Arc<Answ
 }
 
 /// What no sound engine host sends, whatever the model.
-fn check_outputs(
+pub(super) fn check_outputs(
     batch: BatchId,
     model: &PlannedModel,
     outputs: &[Tensor],
@@ -548,7 +559,7 @@ fn check_outputs(
 }
 
 /// The part of each member in the outputs of a batch.
-fn split(batch: &Batch, outputs: Answer) -> Vec<Arc<Answer>> {
+pub(super) fn split(batch: &Batch, outputs: Answer) -> Vec<Arc<Answer>> {
     let outputs = match outputs {
         Ok(outputs) if batch.members.len() > 1 => outputs,
         whole => return shared(batch, whole),
