@@ -147,7 +147,8 @@ proptest! {
 #[test]
 fn a_round_begins_when_nobody_is_missing_and_ends_when_all_is_answered() {
     let mut waiters = Waiters::new((0..3).map(|_| agent(0)).collect(), true, 1);
-    waiters.apply(Input::Begin);
+    let begin = waiters.arrivals.remove(0);
+    waiters.apply(begin);
     let [zero, one, two] = <[Input; 3]>::try_from(std::mem::take(&mut waiters.arrivals)).unwrap();
     waiters.apply(two);
     waiters.apply(one);
