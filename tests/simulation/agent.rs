@@ -247,9 +247,7 @@ fn digest(pages: &[Vec<u8>], globals: &[u64; 2], tick: Tick, events: &[Event]) -
                 request,
                 model,
                 outcome,
-            } => {
-                mix_answer(mix(mix(mixed, request.0), model.0.into()), outcome)
-            }
+            } => mix_answer(mix(mix(mixed, request.0), model.0.into()), outcome),
         };
     }
     mixed

@@ -171,6 +171,12 @@ impl Phase {
         self.facts().processes == S
     }
 
+    /// Whether only agents that wait within their steps pass it.
+    #[must_use]
+    pub fn needs_waits(self) -> bool {
+        matches!(self, Phase::AfterParked | Phase::BeforeAnswer)
+    }
+
     /// Whether the point says which agent it is passed for.
     #[must_use]
     pub fn names_agent(self) -> bool {

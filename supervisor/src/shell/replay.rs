@@ -18,9 +18,7 @@ use super::tally::Tally;
 use crate::faults::Faults;
 use crate::host::StopSignals;
 use crate::journal::diff::{self, Difference};
-use crate::journal::record::{
-    AwaitedRecord, Digest, ResultRecord, RunHeader, TickRecord, Verdict,
-};
+use crate::journal::record::{AwaitedRecord, Digest, ResultRecord, RunHeader, TickRecord, Verdict};
 use crate::journal::{Entry, JournalReader, Mark};
 use crate::rundir::{Event, Launch, RunDir};
 use crate::tick::{End, Foretold, Machine};

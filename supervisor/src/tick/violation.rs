@@ -46,7 +46,9 @@ pub enum Violation {
         tick: Tick,
     },
     /// A wait out of its step's order, or one more than a step has.
-    #[error("agent {agent} waits in tick {tick} with number {number}, but {expected} is next, or none")]
+    #[error(
+        "agent {agent} waits in tick {tick} with number {number}, but {expected} is next, or none"
+    )]
     WaitOrder {
         agent: AgentId,
         number: u32,
@@ -54,7 +56,9 @@ pub enum Violation {
         tick: Tick,
     },
     /// An outcome that names another wait than the one that was answered, or one that never was.
-    #[error("agent {agent} has not waited in tick {tick} for what its outcome says (wait {number})")]
+    #[error(
+        "agent {agent} has not waited in tick {tick} for what its outcome says (wait {number})"
+    )]
     OtherWait {
         agent: AgentId,
         number: u32,

@@ -3,10 +3,10 @@
 //! `cargo test --release -p agent-host speed -- --ignored --nocapture`
 
 use super::supervisor::{FUEL, Given, Host, artifact, bare};
+use crate::agent::Stepped;
 use crate::agents::Agents;
 use crate::bindings::AgentPre;
 use crate::fleet::Fleet;
-use crate::agent::Stepped;
 use crate::list_record::ListRecord;
 use crate::program::Program;
 use crate::state::State;

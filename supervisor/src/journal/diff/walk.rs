@@ -191,9 +191,13 @@ pub(super) fn records(left: &TickRecord, right: &TickRecord) -> Compared {
         Some(result.agent)
     })?;
     // Answers come before what agents make of them.
-    each("awaited", &left.awaited, &right.awaited, awaited, |awaited| {
-        Some(awaited.agent)
-    })?;
+    each(
+        "awaited",
+        &left.awaited,
+        &right.awaited,
+        awaited,
+        |awaited| Some(awaited.agent),
+    )?;
     each(
         "outcome",
         &left.outcomes,

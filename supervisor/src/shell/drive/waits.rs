@@ -17,11 +17,7 @@ use shm_protocol::supervisor_to_agent::{ANSWERS, Awaited, Step};
 
 impl Drive<'_> {
     /// Lets a host go on with agents that wait. One that has not got the step yet gets the answers with it.
-    pub(super) fn answer(
-        &mut self,
-        host: HostId,
-        answers: Vec<Awaited>,
-    ) -> Result<(), RunError> {
+    pub(super) fn answer(&mut self, host: HostId, answers: Vec<Awaited>) -> Result<(), RunError> {
         let station = self.station(host);
         if !matches!(station.stage, Stage::Serving) {
             return Ok(());
@@ -122,7 +118,9 @@ impl Drive<'_> {
             // A step whose outcome is known was told all answers, and waits no more.
             if let Some(known) = self.station(host).known.remove(&(tick, agent)) {
                 let mut outcome = known.clone();
-                outcome.effects.retain(|effect| Awaiting::of(effect).is_some());
+                outcome
+                    .effects
+                    .retain(|effect| Awaiting::of(effect).is_some());
                 outcome.effects.push(awaiting.effect());
                 return self.differs(host, tick, known, outcome).map(|()| fresh);
             }

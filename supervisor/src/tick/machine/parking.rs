@@ -2,12 +2,12 @@
 //! answered, and then go on.
 
 use super::{Agent, Machine, Standing};
+use crate::journal::record::AwaitedRecord;
 use crate::planted::{Bug, planted};
 use crate::tick::action::Action;
 use crate::tick::check::check_inputs;
 use crate::tick::rounds::{Awaiting, Begun, Round};
 use crate::tick::violation::Violation;
-use crate::journal::record::AwaitedRecord;
 use shm_protocol::agent_to_supervisor::{Outcome, Wait};
 use shm_protocol::id::{AgentId, HostId, Tick};
 use shm_protocol::limit;

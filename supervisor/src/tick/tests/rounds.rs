@@ -154,7 +154,11 @@ fn a_round_begins_when_nobody_is_missing_and_ends_when_all_is_answered() {
     waiters.apply(one);
     assert!(waiters.machine.is_parked(AgentId(1)) && waiters.batches.is_empty());
     waiters.apply(zero);
-    assert_eq!(waiters.batches, [[0, 1]], "one batch of both, in schedule order");
+    assert_eq!(
+        waiters.batches,
+        [[0, 1]],
+        "one batch of both, in schedule order"
+    );
     let waiters = waiters.go(|_| 0);
     let record = &waiters.commits[0];
     let who: Vec<u32> = record.awaited.iter().map(|answer| answer.agent.0).collect();
@@ -184,7 +188,10 @@ fn what_no_sound_host_says_of_waits_is_refused_and_changes_nothing() {
     let (own, other) = (AgentId(0), AgentId(1));
     let good = || wait(own, 0, vec![1, 2]);
     let mut say = |waits| refused(&mut machine, parked(waits));
-    assert!(matches!(say(vec![good(), good()]), Violation::NotAsked { .. }));
+    assert!(matches!(
+        say(vec![good(), good()]),
+        Violation::NotAsked { .. }
+    ));
     let of_other = vec![good(), wait(other, 0, vec![1, 2])];
     assert!(matches!(say(of_other), Violation::NotAsked { .. }));
     let unknown = vec![wait(AgentId(7), 0, vec![1, 2])];
@@ -271,23 +278,43 @@ fn answers_over_the_bound_of_a_step_are_replaced_by_an_error() {
 fn who_is_given_up_while_it_waits_holds_nobody_up() {
     let (mut machine, mut actions) = begun(vec![agent(0), agent(0)]);
     let waits = |agent| vec![wait(AgentId(agent), 0, vec![1, 2])];
-    machine.apply(parked(waits(0)), &mut actions).expect("sound");
+    machine
+        .apply(parked(waits(0)), &mut actions)
+        .expect("sound");
     let reason = "its host was lost".to_owned();
     let agent = AgentId(0);
-    let given_up = || Input::Verdict(Verdict::Quarantined {
-        agent,
-        reason: reason.clone(),
-    });
+    let given_up = || {
+        Input::Verdict(Verdict::Quarantined {
+            agent,
+            reason: reason.clone(),
+        })
+    };
     // Before the round: it is not in it.
-    machine.apply(given_up(), &mut actions).expect("anybody may");
-    machine.apply(parked(waits(1)), &mut actions).expect("sound");
-    assert_eq!(machine.running().map(|batch| batch.members.len()).sum::<usize>(), 1);
+    machine
+        .apply(given_up(), &mut actions)
+        .expect("anybody may");
+    machine
+        .apply(parked(waits(1)), &mut actions)
+        .expect("sound");
+    assert_eq!(
+        machine
+            .running()
+            .map(|batch| batch.members.len())
+            .sum::<usize>(),
+        1
+    );
     assert_eq!(answered(&mut machine, &mut actions)[0].agent, AgentId(1));
     // In the round: it is not answered, and the others are.
     let (mut machine, mut actions) = begun(vec![super::agent(0), super::agent(0)]);
-    machine.apply(parked(waits(0)), &mut actions).expect("sound");
-    machine.apply(parked(waits(1)), &mut actions).expect("sound");
-    machine.apply(given_up(), &mut actions).expect("anybody may");
+    machine
+        .apply(parked(waits(0)), &mut actions)
+        .expect("sound");
+    machine
+        .apply(parked(waits(1)), &mut actions)
+        .expect("sound");
+    machine
+        .apply(given_up(), &mut actions)
+        .expect("anybody may");
     let answers = answered(&mut machine, &mut actions);
     assert_eq!(answers.len(), 1);
     assert_eq!(answers[0].agent, AgentId(1));
@@ -304,7 +331,9 @@ fn a_model_that_is_given_up_answers_who_waits_with_the_reason() {
         asked: Tick(1),
         reason: "lost over it".to_owned(),
     };
-    machine.apply(Input::Verdict(verdict), &mut actions).expect("anybody may");
+    machine
+        .apply(Input::Verdict(verdict), &mut actions)
+        .expect("anybody may");
     assert_eq!(machine.running().count(), 0);
     let answers = answered(&mut machine, &mut actions);
     let expected: Answer = Err("lost over it".to_owned());
@@ -319,13 +348,19 @@ fn a_journal_is_followed_without_waiting_and_served_without_an_engine() {
     let plan = Plan::new(agents(), vec![model(true, 5, 1)], STEP_BYTES);
     let mut machine = Machine::new(plan, Some(Tick(3)));
     let (mut actions, mut commits) = (Vec::new(), Vec::new());
-    machine.apply(Input::Begin, &mut actions).expect("it begins");
+    machine
+        .apply(Input::Begin, &mut actions)
+        .expect("it begins");
     for (record, tick) in live.commits.iter().zip(1..) {
         machine
             .apply(Input::Awaited(record.awaited.clone()), &mut actions)
             .expect("a journal");
         let (host, tick, outcomes) = (HostId(0), Tick(tick), record.outcomes.clone());
-        let outcomes = Input::Outcomes { host, tick, outcomes };
+        let outcomes = Input::Outcomes {
+            host,
+            tick,
+            outcomes,
+        };
         machine.apply(outcomes, &mut actions).expect("a journal");
     }
     for action in actions {
