@@ -32,11 +32,22 @@ impl BareAgents {
         Ok(BareAgents(agents))
     }
 
+    /// Takes a step of an agent that does not wait.
+    ///
+    /// # Errors
+    /// When there is no such agent, it waits, or the machine is at its end.
+    pub fn step(&mut self, tick: Tick, step: Step) -> Result<Outcome, String> {
+        match self.0.step(tick, step).map_err(|error| error.to_string())? {
+            Stepped::Done(outcome) => Ok(outcome),
+            Stepped::Waits(wait) => Err(format!("agent {} waits", wait.agent)),
+        }
+    }
+
     /// Takes a step. What it waits for is answered by `answer`.
     ///
     /// # Errors
     /// When there is no such agent, or the machine is at its end.
-    pub fn step(
+    pub fn step_answered(
         &mut self,
         tick: Tick,
         step: Step,
