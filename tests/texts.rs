@@ -19,7 +19,10 @@ fn said(place: &Place, run: &str, topic: &str) -> Vec<String> {
     let lines = fs::read_to_string(path).expect("an outbox");
     let lines = lines.lines().map(|line| {
         let line: Value = serde_json::from_str(line).expect("JSON");
-        (line["topic"].to_string(), line["text"].as_str().unwrap_or_default().to_owned())
+        (
+            line["topic"].to_string(),
+            line["text"].as_str().unwrap_or_default().to_owned(),
+        )
     });
     let of_topic = lines.filter(|(found, _)| found.trim_matches('"') == topic);
     of_topic.map(|(_, text)| text).collect()
@@ -31,11 +34,17 @@ fn two_agents_talk_and_the_run_replays() {
     let ran = place.fine(&["demo", "--llm", "--ticks", "120", "--dir", "run", "--json"]);
     let turns = said(&place, "run", "said");
     assert!(turns.len() >= 4, "{turns:?}");
-    assert!(turns.iter().all(|turn| turn.len() > 5 && turn.is_ascii()), "{turns:?}");
+    assert!(
+        turns.iter().all(|turn| turn.len() > 5 && turn.is_ascii()),
+        "{turns:?}"
+    );
     // What was written piece by piece is what was said.
     let written = said(&place, "run", "text").concat();
     for turn in &turns {
-        assert!(written.contains(turn.as_str()), "{turn} is not in {written}");
+        assert!(
+            written.contains(turn.as_str()),
+            "{turn} is not in {written}"
+        );
     }
     assert!(ran.err.contains(&format!("Marla: {}", turns[0])), "{ran}");
     assert_eq!(place.replays("run"), chain(&ran.json()));
@@ -46,7 +55,17 @@ fn two_agents_talk_and_the_run_replays() {
         .replace("../models/talk", &folder)
         .replace("tokens_per_tick", "cache_mib = 1\ntokens_per_tick");
     place.write("little.toml", little);
-    let other = place.fine(&["run", "little.toml", "--ticks", "120", "--dir", "other", "--hosts", "2", "--json"]);
+    let other = place.fine(&[
+        "run",
+        "little.toml",
+        "--ticks",
+        "120",
+        "--dir",
+        "other",
+        "--hosts",
+        "2",
+        "--json",
+    ]);
     assert_eq!(said(&place, "other", "said"), turns, "{other}");
 }
 
@@ -54,7 +73,11 @@ fn two_agents_talk_and_the_run_replays() {
 fn whoever_dies_meanwhile_they_say_the_same() {
     let place = Place::new();
     let run = |dir: &str, arguments: &[&str]| {
-        let arguments = [&["demo", "--llm", "--ticks", "60", "--dir", dir, "--json"], arguments].concat();
+        let arguments = [
+            &["demo", "--llm", "--ticks", "60", "--dir", dir, "--json"],
+            arguments,
+        ]
+        .concat();
         chain(&place.fine(&arguments).json())
     };
     let whole = run("whole", &[]);
@@ -72,7 +95,9 @@ fn whoever_dies_meanwhile_they_say_the_same() {
         "[[rules]]\nphase = \"after-write-before-commit\"\nkind = \"supervisor-kill\"\ntick = 31\n",
     );
     let plan = plan.display().to_string();
-    let killed = place.lockstep(&["demo", "--llm", "--ticks", "60", "--dir", "killed", "--faults", &plan]);
+    let killed = place.lockstep(&[
+        "demo", "--llm", "--ticks", "60", "--dir", "killed", "--faults", &plan,
+    ]);
     assert_ne!(killed.code, Some(0), "{killed}");
     let resumed = place.fine(&["resume", "killed", "--json"]).json();
     assert_eq!(chain(&resumed), whole);
@@ -84,9 +109,8 @@ fn asking(folder: &str, request: &str, keys: &str) -> String {
     use base64::Engine;
     let encoded = base64::engine::general_purpose::STANDARD.encode(request);
     let bytes = request.len();
-    let settings = format!(
-        "settings = {{ model = \"m\", \"input request\" = \"uint8[{bytes}] {encoded}\" }}"
-    );
+    let settings =
+        format!("settings = {{ model = \"m\", \"input request\" = \"uint8[{bytes}] {encoded}\" }}");
     let folder = repository(folder);
     fleet(
         "ticks = 12",
@@ -104,7 +128,11 @@ fn a_request_that_cannot_be_met_is_answered_with_the_reason() {
         ("{\"prompt\": 7}", "", &["prompt"][..]),
         ("{\"promt\": \"a\"}", "", &["promt"]),
         ("tell me", "", &["JSON"]),
-        ("{\"prompt\": \"a\", \"temperature\": -1}", "", &["temperature"]),
+        (
+            "{\"prompt\": \"a\", \"temperature\": -1}",
+            "",
+            &["temperature"],
+        ),
         ("{\"input\": \"a\"}", "", &["embedding"]),
         (long.as_str(), "context = 50", &["50"]),
     ] {
@@ -123,16 +151,24 @@ fn a_request_that_cannot_be_met_is_answered_with_the_reason() {
 fn a_text_of_a_given_form_and_an_embedding_reach_the_agent() {
     let place = Place::new();
     let schema = r#"{"prompt": "Answer: ", "max_tokens": 40, "temperature": 0, "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "object", "properties": {"crates": {"type": "integer", "maximum": 99, "minimum": 0}}, "required": ["crates"], "additionalProperties": false}}}}"#;
-    place.write("fleet.toml", asking("models/talk", schema, "tokens_per_tick = 8"));
+    place.write(
+        "fleet.toml",
+        asking("models/talk", schema, "tokens_per_tick = 8"),
+    );
     place.fine(&["run", "fleet.toml", "--dir", "form"]);
     let pieces = said_beginning(&place, "form", "output text");
     let text: Value = serde_json::from_str(&pieces.concat()).expect("the form that was asked for");
     assert!(text["crates"].is_u64(), "{text}");
-    place.write("fleet.toml", asking("models/encoder", "{\"input\": \"a boat\"}", ""));
+    place.write(
+        "fleet.toml",
+        asking("models/encoder", "{\"input\": \"a boat\"}", ""),
+    );
     place.fine(&["run", "fleet.toml", "--dir", "embedding"]);
     let topics = topics(&place, "embedding");
     assert!(
-        topics.iter().any(|topic| topic.starts_with("output embedding float32[") && !topic.ends_with("[0]")),
+        topics
+            .iter()
+            .any(|topic| topic.starts_with("output embedding float32[") && !topic.ends_with("[0]")),
         "{topics:?}"
     );
 }
@@ -152,7 +188,9 @@ fn said_beginning(place: &Place, run: &str, start: &str) -> Vec<String> {
     let mut all = topics(place, run);
     all.retain(|topic| topic.starts_with(start));
     all.dedup();
-    all.iter().flat_map(|topic| said(place, run, topic)).collect()
+    all.iter()
+        .flat_map(|topic| said(place, run, topic))
+        .collect()
 }
 
 #[test]

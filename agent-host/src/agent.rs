@@ -5,6 +5,7 @@ mod instance;
 mod mirror;
 mod restore;
 mod save;
+mod waiting;
 
 pub use restore::RestoreError;
 
@@ -14,13 +15,15 @@ use crate::error::HostError;
 use crate::fleet::Fleet;
 use crate::program::Program;
 use crate::state::State;
-use instance::{Instance, fuel_left, guest, make, refuel};
+use instance::{Exports, Instance, fuel_left, guest, make, refuel};
 use mirror::Mirror;
 use restore::Restoring;
-use shm_protocol::agent_to_supervisor::{Effect, Loaded, LogLine, Outcome, Status};
+use shm_protocol::agent_to_supervisor::{Effect, Loaded, LogLine, Outcome, Status, Wait};
 use shm_protocol::id::{AgentId, RequestId, Tick};
-use shm_protocol::supervisor_to_agent::{Load, OnFailure};
+use shm_protocol::supervisor_to_agent::{Answer, Awaited, Load, OnFailure};
+use std::collections::VecDeque;
 use std::sync::Arc;
+use waiting::{Progress, Waiting};
 use wasmtime::Trap;
 
 /// Fuel of `init`, where a step has less: about a second. It is called before the first tick, or once after a
@@ -37,10 +40,21 @@ pub(crate) struct Agent {
     next_request: RequestId,
     /// What the supervisor has of its memory.
     mirror: Mirror,
+    /// Answers for its next step, which are there before it asks.
+    known: VecDeque<Arc<Answer>>,
+}
+
+/// How far a step has come.
+pub(crate) enum Stepped {
+    Done(Outcome),
+    /// It waits for the answer to this.
+    Waits(Wait),
 }
 
 enum Life {
     Running(Instance),
+    /// Its step waits, and its stack is kept.
+    Parked(Waiting),
     /// A step failed. The next one begins with a new instance.
     Fallen,
     /// A step or `init` failed, and no further one is taken.
@@ -73,6 +87,7 @@ impl Agent {
             life: Life::Awaited(None),
             next_request: RequestId(0),
             mirror: Mirror::default(),
+            known: VecDeque::new(),
         };
         let (logs, result) = match (agent.load.restored, &opaque) {
             (true, Some(reason)) => {
@@ -97,35 +112,59 @@ impl Agent {
         Ok((agent, loaded))
     }
 
-    /// Takes one step. `spare` is a list whose memory is used again.
+    /// Takes one step. `spare` is a list whose memory is used again, as is that of `events` if the step cannot wait.
     ///
     /// # Errors
-    /// When the machine is at its end, or the agent's state is still awaited. That the step fails is in the
-    /// [`Outcome`].
+    /// When the machine is at its end, the agent's state is still awaited, or it is in the middle of a step. That the
+    /// step fails is in the [`Outcome`].
     pub(crate) fn step(
         &mut self,
         tick: Tick,
-        events: &[Event],
+        events: &mut Vec<Event>,
         spare: &mut Vec<Effect>,
-    ) -> Result<Outcome, HostError> {
+    ) -> Result<Stepped, HostError> {
         match self.life {
-            Life::Running(_) => self.call_step(tick, events, spare),
-            Life::Halted => Ok(self.not_stepped("halted".to_owned(), Vec::new())),
+            Life::Running(_) => self.call_step(tick, events, spare, Vec::new()),
+            Life::Halted => {
+                let halted = self.not_stepped("halted".to_owned(), Vec::new());
+                Ok(Stepped::Done(halted))
+            }
             Life::Fallen => match self.start()? {
-                Ok(logs) => {
-                    let mut outcome = self.call_step(tick, events, spare)?;
-                    outcome
-                        .effects
-                        .splice(0..0, logs.into_iter().map(Effect::Log));
-                    Ok(outcome)
-                }
+                Ok(logs) => self.call_step(tick, events, spare, logs),
                 Err(failed) => {
-                    Ok(self.not_stepped(format!("restart: {}", failed.reason), failed.logs))
+                    let text = format!("restart: {}", failed.reason);
+                    Ok(Stepped::Done(self.not_stepped(text, failed.logs)))
                 }
             },
             Life::Awaited(_) => {
                 let what = format!("a step of tick {tick}");
                 Err(self.unrestorable(RestoreError::TooEarly { what }))
+            }
+            Life::Parked(_) => Err(self.out_of_turn("its next step")),
+        }
+    }
+
+    /// Takes an answer: of what its step waits for, or what its next step will ask. None in the second case.
+    ///
+    /// # Errors
+    /// When it neither waits for that nor can ask for it next, or the machine is at its end.
+    pub(crate) fn answer(&mut self, answered: Awaited) -> Result<Option<Stepped>, HostError> {
+        let Awaited {
+            number, outcome, ..
+        } = answered;
+        match std::mem::replace(&mut self.life, Life::Halted) {
+            Life::Parked(waiting) if waiting.number == number => {
+                let progress = waiting.resume(outcome);
+                self.take_note(progress).map(Some)
+            }
+            life @ (Life::Running(_) | Life::Fallen) if number as usize == self.known.len() => {
+                self.life = life;
+                self.known.push_back(outcome);
+                Ok(None)
+            }
+            life => {
+                self.life = life;
+                Err(self.out_of_turn(&format!("the answer to its wait {number}")))
             }
         }
     }
@@ -146,13 +185,14 @@ impl Agent {
         }
     }
 
+    /// Calls the step. What `init` has said just before comes first.
     fn call_step(
         &mut self,
         tick: Tick,
-        events: &[Event],
+        events: &mut Vec<Event>,
         spare: &mut Vec<Effect>,
-    ) -> Result<Outcome, HostError> {
-        let agent = self.load.agent;
+        logs: Vec<LogLine>,
+    ) -> Result<Stepped, HostError> {
         let Life::Running(instance) = &mut self.life else {
             unreachable!("the caller has looked")
         };
@@ -161,9 +201,47 @@ impl Agent {
         state.tick = tick;
         state.next_request = self.next_request;
         state.random.begin_tick();
-        state.effects.begin(std::mem::take(spare));
+        state.effects.begin(std::mem::take(spare), logs);
         refuel(&mut context, self.load.fuel);
-        let ended = instance.exports.call_step(&mut context, events);
+        let step = match &instance.exports {
+            Exports::Plain(exports) => {
+                let ended = exports.call_step(&mut context, events);
+                return self.conclude(ended).map(Stepped::Done);
+            }
+            Exports::Waiting(step) => *step,
+        };
+        context
+            .data_mut()
+            .waits
+            .begin(std::mem::take(&mut self.known));
+        let Life::Running(instance) = std::mem::replace(&mut self.life, Life::Halted) else {
+            unreachable!("looked just now")
+        };
+        let progress = Waiting::begin(instance, step, std::mem::take(events));
+        self.take_note(progress)
+    }
+
+    /// Takes note of how far a step has come that may wait.
+    fn take_note(&mut self, progress: Progress) -> Result<Stepped, HostError> {
+        match progress {
+            Progress::Ended(instance, ended) => {
+                self.life = Life::Running(instance);
+                self.conclude(ended).map(Stepped::Done)
+            }
+            Progress::Waits(waiting, asked) => {
+                self.life = Life::Parked(waiting);
+                Ok(Stepped::Waits(asked.of(self.load.agent)))
+            }
+        }
+    }
+
+    /// What a step came to that has ended.
+    fn conclude(&mut self, ended: wasmtime::Result<()>) -> Result<Outcome, HostError> {
+        let agent = self.load.agent;
+        let Life::Running(instance) = &mut self.life else {
+            unreachable!("a step that has ended gives its instance back")
+        };
+        let mut context = instance.guest.context();
         let fuel_used = self.load.fuel - fuel_left(&context);
         let state = context.data_mut();
         let mut effects = state.effects.take();
@@ -174,7 +252,8 @@ impl Agent {
             }
             Err(error) => {
                 let status = end(agent, &error, state)?;
-                effects.retain(|effect| matches!(effect, Effect::Log(_)));
+                // What it has waited for was answered, and whoever steps it again must know.
+                effects.retain(|effect| matches!(effect, Effect::Log(_) | Effect::Infer { .. }));
                 self.life = match self.load.on_failure {
                     OnFailure::Restart => Life::Fallen,
                     OnFailure::Halt => Life::Halted,
@@ -190,6 +269,13 @@ impl Agent {
         })
     }
 
+    fn out_of_turn(&self, what: &str) -> HostError {
+        HostError::OutOfTurn {
+            agent: self.load.agent,
+            what: what.to_owned(),
+        }
+    }
+
     /// Makes a new instance and calls `init`. Gives what it logged. If it fails, the agent is halted.
     fn start(&mut self) -> Result<Result<Vec<LogLine>, InitFailed>, HostError> {
         self.life = Life::Halted;
@@ -201,7 +287,7 @@ impl Agent {
         let fuel = self.load.fuel.max(INIT_FUEL);
         let mut guest = guest(&self.program, state, fuel);
         let started = make(&self.program, &mut guest, None).and_then(|made| {
-            let result = made.exports.call_init(guest.context(), &self.config())?;
+            let result = made.call_init(&mut guest, &self.config())?;
             Ok((made, result))
         });
         let logs = effects::logs(guest.data_mut().effects.take());

@@ -1,6 +1,6 @@
 //! All agents of this host.
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Stepped};
 use crate::bindings::Event;
 use crate::determinism;
 use crate::error::HostError;
@@ -13,7 +13,7 @@ use shm_protocol::agent_state::StateRecord;
 use shm_protocol::agent_to_supervisor::{Effect, Loaded, Outcome};
 use shm_protocol::boot::Extent;
 use shm_protocol::id::{AgentId, Tick};
-use shm_protocol::supervisor_to_agent::{Load, ModelPorts, Setup, Step};
+use shm_protocol::supervisor_to_agent::{Awaited, Load, ModelPorts, Setup, Step};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmtime::Engine;
@@ -77,11 +77,23 @@ impl Agents {
     /// Takes a step. The outcome goes back through [`Agents::recycle`].
     ///
     /// # Errors
-    /// When this host has no such agent, or the machine is at its end.
-    pub(crate) fn step(&mut self, tick: Tick, step: Step) -> Result<Outcome, HostError> {
+    /// When this host has no such agent, it is in the middle of a step, or the machine is at its end.
+    pub(crate) fn step(&mut self, tick: Tick, step: Step) -> Result<Stepped, HostError> {
         let agent = find(&mut self.agents, step.agent, tick)?;
         events::convert(&self.fleet, step.events, &mut self.events);
-        agent.step(tick, &self.events, &mut self.spare)
+        agent.step(tick, &mut self.events, &mut self.spare)
+    }
+
+    /// Takes an answer to what a step waits for, or will. None in the second case.
+    ///
+    /// # Errors
+    /// When this host has no such agent, it cannot wait for that, or the machine is at its end.
+    pub(crate) fn answer(
+        &mut self,
+        tick: Tick,
+        answered: Awaited,
+    ) -> Result<Option<Stepped>, HostError> {
+        find(&mut self.agents, answered.agent, tick)?.answer(answered)
     }
 
     /// Gives the states of all agents that can be captured, as [`Agent::save`] does.

@@ -1,11 +1,13 @@
 //! Agents without host, rings or supervisor, for measurements: what remains is
 //! the call into wasmtime and the functions that an agent imports.
 
+use crate::agent::Stepped;
 use crate::agents::Agents;
 use crate::error::HostError;
-use shm_protocol::agent_to_supervisor::Outcome;
+use shm_protocol::agent_to_supervisor::{Outcome, Wait};
 use shm_protocol::id::Tick;
-use shm_protocol::supervisor_to_agent::{Load, ModelPorts, Setup, Step};
+use shm_protocol::supervisor_to_agent::{Answer, Awaited, Load, ModelPorts, Setup, Step};
+use std::sync::Arc;
 
 /// Agents in this process.
 pub struct BareAgents(Agents);
@@ -30,11 +32,41 @@ impl BareAgents {
         Ok(BareAgents(agents))
     }
 
-    /// Takes a step.
+    /// Takes a step of an agent that does not wait.
+    ///
+    /// # Errors
+    /// When there is no such agent, it waits, or the machine is at its end.
+    pub fn step(&mut self, tick: Tick, step: Step) -> Result<Outcome, String> {
+        match self.0.step(tick, step).map_err(|error| error.to_string())? {
+            Stepped::Done(outcome) => Ok(outcome),
+            Stepped::Waits(wait) => Err(format!("agent {} waits", wait.agent)),
+        }
+    }
+
+    /// Takes a step. What it waits for is answered by `answer`.
     ///
     /// # Errors
     /// When there is no such agent, or the machine is at its end.
-    pub fn step(&mut self, tick: Tick, step: Step) -> Result<Outcome, String> {
-        self.0.step(tick, step).map_err(|error| error.to_string())
+    pub fn step_answered(
+        &mut self,
+        tick: Tick,
+        step: Step,
+        mut answer: impl FnMut(&Wait) -> Answer,
+    ) -> Result<Outcome, String> {
+        let said = |error: HostError| error.to_string();
+        let mut stepped = self.0.step(tick, step).map_err(said)?;
+        loop {
+            let wait = match stepped {
+                Stepped::Done(outcome) => return Ok(outcome),
+                Stepped::Waits(wait) => wait,
+            };
+            let answered = Awaited {
+                agent: wait.agent,
+                number: wait.number,
+                outcome: Arc::new(answer(&wait)),
+            };
+            let gone_on = self.0.answer(tick, answered).map_err(said)?;
+            stepped = gone_on.ok_or_else(|| "it did not wait".to_owned())?;
+        }
     }
 }

@@ -39,6 +39,7 @@ settings! {
     consume_fuel(true), "a step ends at the same operation on every machine";
     epoch_interruption(false), "an epoch is wall-clock time, which must not decide anything";
     max_wasm_stack(512 << 10), "recursion ends at the same depth; it is counted in native bytes, hence the fixed target";
+    async_stack_size(2 << 20), "where a step that waits runs: what its code may use, and what host functions need beyond that";
 
     // What arithmetic gives.
     relaxed_simd_deterministic(true), "relaxed operations give what the specification calls the deterministic result";

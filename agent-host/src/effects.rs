@@ -10,23 +10,25 @@ pub(crate) enum Call {
     Submit,
     Emit,
     Log,
+    Infer,
 }
 
 /// What a step has done so far.
 #[derive(Default)]
 pub(crate) struct Effects {
     list: Vec<Effect>,
-    calls: [usize; 4],
+    calls: [usize; 5],
     bytes: usize,
 }
 
 impl Effects {
-    /// Begins a new step with what is left of `list`'s memory.
-    pub(crate) fn begin(&mut self, mut list: Vec<Effect>) {
+    /// Begins a new step with what is left of `list`'s memory, and with these lines, which count for nothing.
+    pub(crate) fn begin(&mut self, mut list: Vec<Effect>, logs: Vec<LogLine>) {
         list.clear();
+        list.extend(logs.into_iter().map(Effect::Log));
         *self = Effects {
             list,
-            calls: [0; 4],
+            calls: [0; 5],
             bytes: 0,
         };
     }
@@ -100,7 +102,7 @@ mod tests {
         assert!((0..limit::EFFECTS_PER_STEP).all(|_| effects.count(Call::Send)));
         assert!(!effects.count(Call::Send));
         assert!(effects.count(Call::Emit));
-        effects.begin(Vec::new());
+        effects.begin(Vec::new(), Vec::new());
         assert!(effects.count(Call::Send));
     }
 

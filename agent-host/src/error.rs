@@ -88,6 +88,14 @@ pub enum HostError {
         /// The tick.
         tick: Tick,
     },
+    /// The supervisor asks something of an agent that is somewhere else in its steps.
+    #[error("agent {agent} gets {what} out of turn")]
+    OutOfTurn {
+        /// The agent.
+        agent: AgentId,
+        /// What it gets.
+        what: String,
+    },
     /// An agent cannot be restored, or is used before it is.
     #[error("agent {agent} cannot be restored: {source}")]
     Restore {
@@ -113,7 +121,9 @@ impl HostError {
     pub(crate) fn of_machine(agent: AgentId, error: &wasmtime::Error) -> Option<HostError> {
         let of_machine = error.is::<MachineExhausted>()
             || error.is::<wasmtime::OutOfMemory>()
-            || error.root_cause().is::<io::Error>();
+            || error.root_cause().is::<io::Error>()
+            // The engine has no room for the stack of a step that may wait.
+            || error.root_cause().is::<rustix::io::Errno>();
         of_machine.then(|| HostError::Machine {
             agent,
             reason: error.root_cause().to_string(),

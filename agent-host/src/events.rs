@@ -3,7 +3,8 @@
 use crate::bindings::Event;
 use crate::bindings::lockstep::agent::types::{InferenceResult, Message, NamedTensor, Tensor};
 use crate::fleet::Fleet;
-use shm_protocol::supervisor_to_agent::Event as Sent;
+use shm_protocol::id::ModelId;
+use shm_protocol::supervisor_to_agent::{Answer, Event as Sent};
 use shm_protocol::tensor;
 use std::sync::Arc;
 
@@ -24,27 +25,36 @@ fn one(fleet: &Fleet, event: Sent) -> Event {
             model,
             outcome,
         } => {
-            let outcome = Arc::unwrap_or_clone(outcome).map(|outputs| {
-                let ports = fleet
-                    .model(model)
-                    .map_or(&[][..], |(_, ports)| &ports.signature.outputs);
-                let name = |position: usize| {
-                    ports
-                        .get(position)
-                        .map_or_else(String::new, |port| port.name.clone())
-                };
-                outputs
-                    .into_iter()
-                    .enumerate()
-                    .map(|(position, output)| named(name(position), output))
-                    .collect()
-            });
+            let outcome = answer(fleet, model, outcome);
             Event::Inference(InferenceResult {
                 request: request.0,
                 outcome,
             })
         }
     }
+}
+
+/// The answer of a model with the names of its outputs.
+pub(crate) fn answer(
+    fleet: &Fleet,
+    model: ModelId,
+    answer: Arc<Answer>,
+) -> Result<Vec<NamedTensor>, String> {
+    let ports = fleet
+        .model(model)
+        .map_or(&[][..], |(_, ports)| &ports.signature.outputs);
+    let name = |position: usize| {
+        ports
+            .get(position)
+            .map_or_else(String::new, |port| port.name.clone())
+    };
+    Arc::unwrap_or_clone(answer).map(|outputs| {
+        outputs
+            .into_iter()
+            .enumerate()
+            .map(|(position, output)| named(name(position), output))
+            .collect()
+    })
 }
 
 fn named(name: String, output: tensor::Tensor) -> NamedTensor {

@@ -32,13 +32,14 @@ mod fleet;
 mod handwritten;
 mod imports;
 mod limiter;
-mod outcomes;
+mod list_record;
 mod pace;
 mod program;
 mod random;
 mod serve;
 mod state;
 mod sys;
+mod waits;
 
 pub use determinism::WASMTIME_VERSION;
 pub use determinism::fingerprint as config_fingerprint;

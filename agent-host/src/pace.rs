@@ -42,8 +42,9 @@ impl<C: FnMut() -> Duration> Pace<C> {
         self.fuel = self.fuel.saturating_add(fuel_used);
     }
 
-    /// Takes note of an `init`, which may use a second's fuel that no outcome names.
-    pub(crate) fn note_init(&mut self) {
+    /// Takes note of something that may use a second's fuel which no outcome names, as an `init`, or of which none does
+    /// yet, as a step that waits.
+    pub(crate) fn note_unmeasured(&mut self) {
         self.fuel = FUEL_PER_LOOK;
     }
 
@@ -88,7 +89,7 @@ mod tests {
         for number in 1..=100 {
             now.set(now.get() + step);
             if has_init {
-                pace.note_init();
+                pace.note_unmeasured();
             }
             pace.note(fuel);
             if pace.is_due() {

@@ -2,11 +2,13 @@
 
 use crate::bindings::AgentIndices;
 use crate::capture::{self, BadArtifact, Capture};
+use crate::imports;
 use crate::state::State;
 use crate::sys;
 use thiserror::Error;
 use wasmtime::Engine;
-use wasmtime::component::{ComponentExportIndex, InstancePre, Linker};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 /// A compiled component, ready to make instances.
 pub(crate) struct Program {
@@ -14,6 +16,8 @@ pub(crate) struct Program {
     /// Where the functions are that are called.
     pub(crate) exports: AgentIndices,
     pub(crate) capture: Capture,
+    /// Whether its agents may wait within a step, and so need a stack that can be left.
+    pub(crate) waits: bool,
     /// Where the functions are that read and write variables, if there are any.
     pub(crate) accessors: Option<Accessors<ComponentExportIndex, ComponentExportIndex>>,
 }
@@ -70,6 +74,7 @@ impl Program {
         Ok(Program {
             instances,
             exports,
+            waits: may_wait(&component, engine),
             capture: artifact.capture,
             accessors,
         })
@@ -89,5 +94,17 @@ impl Program {
             Capture::Opaque { .. } => 0,
             Capture::Complete { globals } => *globals,
         }
+    }
+}
+
+/// Whether a component imports the function that waits.
+fn may_wait(component: &Component, engine: &Engine) -> bool {
+    let ty = component.component_type();
+    let host = ty.imports(engine).find(|(name, _)| *name == imports::HOST);
+    match host.map(|(_, import)| import.ty) {
+        Some(ComponentItem::ComponentInstance(host)) => {
+            host.exports(engine).any(|(name, _)| name == imports::INFER)
+        }
+        _ => false,
     }
 }

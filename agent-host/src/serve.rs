@@ -1,19 +1,21 @@
 //! Steps in, outcomes out: what a host does all day. Now and then it is asked
 //! for the states of its agents, and in the beginning it may be given some.
 
+use crate::agent::Stepped;
 use crate::agents::Agents;
 use crate::error::HostError;
-use crate::outcomes::OutcomeRecord;
+use crate::list_record::ListRecord;
 use crate::pace::{self, Pace};
 use bincode::Decode;
 use shm_protocol::agent_state::{RESTORE, SNAPSHOT, STATE, Snapshot, StateRecord};
-use shm_protocol::agent_to_supervisor::OUTCOMES;
+use shm_protocol::agent_to_supervisor::{OUTCOMES, PARKED};
 use shm_protocol::fault::{self, Phase};
 use shm_protocol::id::Tick;
 use shm_protocol::link::{HostLink, WaitPolicy};
 use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_agent::{STEPS, Steps};
+use shm_protocol::supervisor_to_agent::{ANSWERS, Answers, STEPS, Steps};
 use shm_protocol::{codec, limit};
+use std::time::Duration;
 
 /// Answers steps until `is_draining` holds and the ring is empty.
 ///
@@ -24,13 +26,16 @@ pub(crate) fn serve(
     agents: &mut Agents,
     mut is_draining: impl FnMut() -> bool,
 ) -> Result<(), HostError> {
-    let mut record = OutcomeRecord::new(link.up.max_payload_bytes());
+    let mut records = Records {
+        outcomes: ListRecord::new(link.up.max_payload_bytes()),
+        waits: ListRecord::new(link.up.max_payload_bytes()),
+    };
     let mut bytes = Vec::new();
     loop {
         // Asked first: what was sent before the supervisor said so is then in the ring.
         let is_last_look = is_draining();
         while let Some(header) = link.down.try_take(&mut bytes)? {
-            answer(link, agents, &mut record, &header, &bytes)?;
+            answer(link, agents, &mut records, &header, &bytes)?;
         }
         if is_last_look {
             return Ok(());
@@ -43,13 +48,14 @@ pub(crate) fn serve(
 fn answer(
     link: &mut HostLink,
     agents: &mut Agents,
-    record: &mut OutcomeRecord,
+    records: &mut Records,
     header: &Header,
     bytes: &[u8],
 ) -> Result<(), HostError> {
     let tick = header.tick;
     match header.kind {
-        STEPS => step(link, agents, record, tick, decode(tick, bytes)?),
+        STEPS => step(link, agents, records, tick, decode(tick, bytes)?),
+        ANSWERS => go_on(link, agents, records, tick, decode(tick, bytes)?),
         SNAPSHOT => save(link, agents, tick, decode(tick, bytes)?),
         RESTORE => {
             fault::at(Phase::BeforeRestore, tick, header.subject);
@@ -92,39 +98,122 @@ fn save(
     Ok(())
 }
 
+/// What goes up of the steps of a tick.
+struct Records {
+    outcomes: ListRecord,
+    waits: ListRecord,
+}
+
+impl Records {
+    /// Adds how far a step has come.
+    fn add(
+        &mut self,
+        link: &mut HostLink,
+        agents: &mut Agents,
+        tick: Tick,
+        stepped: Stepped,
+    ) -> Result<(), HostError> {
+        match stepped {
+            Stepped::Done(outcome) => {
+                let mut send = |payload: &[u8]| send_outcomes(link, tick, payload);
+                self.outcomes.add(&outcome, &mut send)?;
+                agents.recycle(outcome);
+                Ok(())
+            }
+            Stepped::Waits(wait) => {
+                let mut send = |payload: &[u8]| send_waits(link, tick, payload);
+                self.waits.add(&wait, &mut send)
+            }
+        }
+    }
+
+    /// Sends what is there; outcomes first, and if there is nothing at all, that there are no outcomes.
+    fn flush(&mut self, link: &mut HostLink, tick: Tick) -> Result<(), HostError> {
+        if !self.outcomes.is_empty() || self.waits.is_empty() {
+            self.outcomes
+                .flush(&mut |payload: &[u8]| send_outcomes(link, tick, payload))?;
+        }
+        if !self.waits.is_empty() {
+            self.waits
+                .flush(&mut |payload: &[u8]| send_waits(link, tick, payload))?;
+        }
+        Ok(())
+    }
+}
+
 /// Takes the steps of one record.
 fn step(
     link: &mut HostLink,
     agents: &mut Agents,
-    record: &mut OutcomeRecord,
+    records: &mut Records,
     tick: Tick,
     steps: Steps,
 ) -> Result<(), HostError> {
-    let mut send = |payload: &[u8]| send_outcomes(link, tick, payload);
     let mut pace = Pace::new(pace::clock());
     for step in steps.steps {
         // Before a step and not after one: the last flush then has something to send.
         if pace.is_due() {
-            record.flush(&mut send)?;
+            records.flush(link, tick)?;
         }
         if agents.is_fallen(step.agent) {
-            pace.note_init();
+            pace.note_unmeasured();
         }
         let agent = step.agent.0;
         fault::at(Phase::BeforeStep, tick, agent);
-        let outcome = agents.step(tick, step)?;
-        fault::at(Phase::AfterStep, tick, agent);
-        pace.note(outcome.fuel_used);
-        record.add(&outcome, &mut send)?;
-        agents.recycle(outcome);
+        let stepped = agents.step(tick, step)?;
+        note(&mut pace, tick, &stepped);
+        records.add(link, agents, tick, stepped)?;
     }
-    record.flush(&mut send)
+    records.flush(link, tick)
+}
+
+/// Lets the agents of one record go on that wait within their steps. Answers for steps that are still to come are kept.
+fn go_on(
+    link: &mut HostLink,
+    agents: &mut Agents,
+    records: &mut Records,
+    tick: Tick,
+    answers: Answers,
+) -> Result<(), HostError> {
+    let mut pace = Pace::new(pace::clock());
+    let mut went_on = false;
+    for answered in answers.answers {
+        if pace.is_due() {
+            records.flush(link, tick)?;
+        }
+        fault::at(Phase::BeforeAnswer, tick, answered.agent.0);
+        if let Some(stepped) = agents.answer(tick, answered)? {
+            note(&mut pace, tick, &stepped);
+            records.add(link, agents, tick, stepped)?;
+            went_on = true;
+        }
+    }
+    if went_on {
+        records.flush(link, tick)?;
+    }
+    Ok(())
+}
+
+fn note<C: FnMut() -> Duration>(pace: &mut Pace<C>, tick: Tick, stepped: &Stepped) {
+    match stepped {
+        Stepped::Done(outcome) => {
+            fault::at(Phase::AfterStep, tick, outcome.agent.0);
+            pace.note(outcome.fuel_used);
+        }
+        Stepped::Waits(_) => pace.note_unmeasured(),
+    }
 }
 
 fn send_outcomes(link: &mut HostLink, tick: Tick, payload: &[u8]) -> Result<(), HostError> {
     fault::at(Phase::BeforeOutcomes, tick, fault::ANY);
     send(link, &Header::new(OUTCOMES, tick), payload)?;
     fault::at(Phase::AfterOutcomes, tick, fault::ANY);
+    Ok(())
+}
+
+fn send_waits(link: &mut HostLink, tick: Tick, payload: &[u8]) -> Result<(), HostError> {
+    send(link, &Header::new(PARKED, tick), payload)?;
+    fault::at(Phase::AfterParked, tick, fault::ANY);
     Ok(())
 }
 

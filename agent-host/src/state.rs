@@ -4,6 +4,7 @@ use crate::effects::Effects;
 use crate::fleet::Fleet;
 use crate::limiter::Limiter;
 use crate::random::Random;
+use crate::waits::Waits;
 use shm_protocol::id::{AgentId, RequestId, Tick};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ pub(crate) struct State {
     pub(crate) limiter: Limiter,
     pub(crate) random: Random,
     pub(crate) effects: Effects,
+    pub(crate) waits: Waits,
     /// The tick of the step, zero in `init`.
     pub(crate) tick: Tick,
     /// The number of the agent's next request.
@@ -29,6 +31,7 @@ impl State {
             limiter: Limiter::new(memory_bytes),
             random,
             effects: Effects::default(),
+            waits: Waits::default(),
             tick: Tick::ZERO,
             next_request: RequestId(0),
             mismatch: None,

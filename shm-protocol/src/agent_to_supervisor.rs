@@ -4,6 +4,7 @@
 use crate::id::{AgentId, ModelId, RequestId};
 use crate::tensor::Tensor;
 use bincode::{Decode, Encode};
+use std::sync::Arc;
 
 /// Record kind of [`Loaded`].
 pub const LOADED: u16 = 101;
@@ -13,6 +14,8 @@ pub const OUTCOMES: u16 = 102;
 pub const FAILURE: u16 = 103;
 /// Record kind of [`Ready`].
 pub const READY: u16 = 104;
+/// Record kind of [`Parked`].
+pub const PARKED: u16 = 106;
 
 /// The first record of a host: it has attached its memory, confined itself and
 /// reads commands. Both kinds of host send it.
@@ -62,7 +65,8 @@ pub struct Outcome {
     pub status: Status,
     /// Fuel that the step used.
     pub fuel_used: u64,
-    /// What the step did, in the order in which it did it. Empty if the step failed, but for its log lines.
+    /// What the step did, in the order in which it did it. If the step failed, nothing but its log lines and what it has
+    /// waited for.
     pub effects: Vec<Effect>,
 }
 
@@ -109,6 +113,34 @@ pub enum Effect {
     },
     /// A log line.
     Log(LogLine),
+    /// A request to a model for whose answer the step has waited. The answer is not here: the supervisor gave it.
+    Infer {
+        /// The model.
+        model: ModelId,
+        /// The inputs, in the model's order.
+        inputs: Arc<Vec<Tensor>>,
+    },
+}
+
+/// Agents that wait within their steps of one tick, each for the answer to a request. The tick is in the record header.
+/// They go on with [`crate::supervisor_to_agent::Answers`].
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct Parked {
+    /// One for each agent that waits now; a tick may take several such records.
+    pub waits: Vec<Wait>,
+}
+
+/// What one agent waits for. Its outcome has the same in it once more, as [`Effect::Infer`].
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Wait {
+    /// The agent.
+    pub agent: AgentId,
+    /// How many waits of the same step were before it.
+    pub number: u32,
+    /// The model.
+    pub model: ModelId,
+    /// The inputs, in the model's order.
+    pub inputs: Arc<Vec<Tensor>>,
 }
 
 /// A log line of an agent.

@@ -27,8 +27,13 @@ pub const PAYLOAD_BYTES: usize = 64 << 10;
 /// Most messages, requests, outputs and log lines of one step, each kind counted alone.
 pub const EFFECTS_PER_STEP: usize = 256;
 
+/// Most times that a step waits for a model, and so most rounds of a tick. Each is a way to the engine and back in which
+/// nobody else of the fleet gets on; an agent that needs more goes on in the next tick.
+pub const ROUNDS_PER_TICK: usize = 16;
+
 /// Most bytes of everything one step does, of the messages that wait for an agent, and of the
-/// results that reach it in one step. Bounds what the supervisor holds for an agent.
+/// results that reach it in one step, those that it waits for within the step counted alone. Bounds what the supervisor
+/// holds for an agent.
 pub const STEP_BYTES: usize = 1 << 20;
 
 /// Most messages waiting for one agent. What is over it is dropped, and the journal says so.
@@ -53,6 +58,7 @@ pub const COMMANDS_OUTSTANDING: usize = 128;
 
 const _: () = assert!(PAYLOAD_BYTES < STEP_BYTES);
 const _: () = assert!(STEP_BYTES < RECORD_BYTES);
+const _: () = assert!(ROUNDS_PER_TICK <= EFFECTS_PER_STEP);
 const _: () = assert!(RECORD_BYTES < TENSOR_BYTES);
 const _: () = assert!(STEP_BYTES < TICK_RECORD_BYTES);
 const _: () = assert!(COMMANDS_OUTSTANDING < 278);

@@ -133,3 +133,26 @@ pub enum Event {
 
 /// Record kind of [`Steps`].
 pub const STEPS: u16 = 1;
+/// Record kind of [`Answers`].
+pub const ANSWERS: u16 = 4;
+
+/// Answers to what agents wait for within their steps of one tick. The tick is in the record header.
+///
+/// An agent that is parked goes on with its answer. For one whose step of that tick is still to come, they are answers
+/// that are known already, as when a step is taken again: it does not park for them.
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct Answers {
+    /// In the order in which the agents go on.
+    pub answers: Vec<Awaited>,
+}
+
+/// The answer to one [`crate::agent_to_supervisor::Wait`].
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Awaited {
+    /// The agent.
+    pub agent: AgentId,
+    /// How many waits of the same step were before it.
+    pub number: u32,
+    /// The outputs in the model's order, or why there are none.
+    pub outcome: Arc<Answer>,
+}

@@ -7,7 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use shm_protocol::agent_state::{Page, SavedLife, Snapshot, StateRecord};
 use shm_protocol::agent_to_supervisor::{
-    Blame, Effect, Failure, Layer, Loaded, LogLevel, LogLine, Outcome, Outcomes, Ready, Status,
+    Blame, Effect, Failure, Layer, Loaded, LogLevel, LogLine, Outcome, Outcomes, Parked, Ready,
+    Status, Wait,
 };
 use shm_protocol::codec::{decode, encode};
 use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId};
@@ -15,7 +16,7 @@ use shm_protocol::inference_to_supervisor::{
     BatchFailed, Batching, EngineReady, LoadRefused, ModelFacts, ModelLoaded,
 };
 use shm_protocol::limit;
-use shm_protocol::supervisor_to_agent::{Event, Step, Steps};
+use shm_protocol::supervisor_to_agent::{Answers, Awaited, Event, Step, Steps};
 use shm_protocol::supervisor_to_inference::Run;
 use shm_protocol::tensor::{DType, Port, Shape, Signature, Tensor};
 use std::fmt::Debug;
@@ -127,7 +128,41 @@ fn effect() -> impl Strategy<Value = Effect> {
         }),
         (text(), bytes()).prop_map(|(topic, payload)| Effect::Emit { topic, payload }),
         log_line().prop_map(Effect::Log),
+        (any::<u32>(), vec(tensor(), 0..3)).prop_map(|(model, inputs)| Effect::Infer {
+            model: ModelId(model),
+            inputs: inputs.into(),
+        }),
     ]
+}
+
+fn parked() -> impl Strategy<Value = Parked> {
+    let wait = (
+        any::<u32>(),
+        any::<u32>(),
+        any::<u32>(),
+        vec(tensor(), 0..3),
+    )
+        .prop_map(|(agent, number, model, inputs)| Wait {
+            agent: AgentId(agent),
+            number,
+            model: ModelId(model),
+            inputs: inputs.into(),
+        });
+    vec(wait, 0..4).prop_map(|waits| Parked { waits })
+}
+
+fn answers() -> impl Strategy<Value = Answers> {
+    let awaited = (
+        any::<u32>(),
+        any::<u32>(),
+        result(vec(tensor(), 0..3), text()),
+    )
+        .prop_map(|(agent, number, outcome)| Awaited {
+            agent: AgentId(agent),
+            number,
+            outcome: outcome.into(),
+        });
+    vec(awaited, 0..4).prop_map(|answers| Answers { answers })
 }
 
 fn outcomes() -> impl Strategy<Value = Outcomes> {
@@ -271,6 +306,8 @@ messages! {
     ready_messages: Ready = ready();
     loaded_messages: Loaded = loaded();
     outcomes_messages: Outcomes = outcomes();
+    waits: Parked = parked();
+    answers_to_waits: Answers = answers();
     failure_messages: Failure = (blame(), text()).prop_map(|(blame, message)| Failure { blame, message });
     engine_ready_messages: EngineReady = (text(), prop::array::uniform32(any::<u8>()))
         .prop_map(|(engine, library_digest)| EngineReady { engine, library_digest });

@@ -64,6 +64,12 @@ shm_protocol::planted_bugs! {
     OtherComposition: "other-composition", CAMPAIGN;
     /// An answer of the engine is taken a second time.
     AnswerTwice: "answer-twice", CAMPAIGN;
+    /// What agents wait for forms batches in the order in which they came.
+    RoundInArrivalOrder: "round-in-arrival-order", CAMPAIGN;
+    /// Of the agents that wait, two get each other's answers.
+    AnswerOfAnother: "answer-of-another", CAMPAIGN;
+    /// A step that is taken again is not told the answers that it got before.
+    ForgetAnswers: "forget-answers", CAMPAIGN;
     /// An outcome is taken a second time.
     OutcomeTwice: "outcome-twice", CAMPAIGN;
     /// A verdict is not taken when a journal is followed.

@@ -6,12 +6,14 @@
 
 use super::fleet::{Character, ROW_BYTES};
 use super::random::{Random, mix, mix_bytes};
+use crate::tick::Awaiting;
 use shm_protocol::agent_state::{PAGE_BYTES, Page, SavedLife, StateRecord};
 use shm_protocol::agent_to_supervisor::{Effect, LogLevel, LogLine, Outcome, Status};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
-use shm_protocol::supervisor_to_agent::{Event, OnFailure, Step};
+use shm_protocol::supervisor_to_agent::{Answer, Event, OnFailure, Step};
 use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Places of a page that are written to, one word each.
 const PLACES: usize = 8;
@@ -26,6 +28,8 @@ pub(super) struct Surroundings {
     /// The language model, if there is one.
     pub(super) writer: Option<ModelId>,
     pub(super) on_failure: OnFailure,
+    /// Models that steps may wait for; the first of so many.
+    pub(super) waits_for: usize,
 }
 
 /// A simulated agent.
@@ -71,14 +75,16 @@ impl Agent {
         };
     }
 
-    /// Takes a step.
+    /// Takes a step as far as these answers go: to its end, or to what it waits for next. Who has the answer to that
+    /// begins the step again, with the agent as it was before.
     pub(super) fn step(
         &mut self,
         tick: Tick,
         step: &Step,
         character: &Character,
         around: &Surroundings,
-    ) -> Outcome {
+        answers: &[Arc<Answer>],
+    ) -> Result<Outcome, Awaiting> {
         if matches!(self.life, Life::Fallen) {
             self.start(character);
         }
@@ -88,7 +94,17 @@ impl Agent {
                 self.number
             );
         };
-        let mixed = digest(pages, globals, tick, &step.events);
+        let mut mixed = digest(pages, globals, tick, &step.events);
+        let mut effects = Vec::new();
+        if character.waits && around.waits_for > 0 {
+            let most = Random::new(mixed, 8).pick(&[0, 0, 0, 1, 1, 2, 4]);
+            for number in 0..most {
+                let awaiting = awaiting(&mut Random::new(mixed, 9), around.waits_for);
+                let answer = answers.get(number).ok_or_else(|| awaiting.clone())?;
+                effects.push(awaiting.effect());
+                mixed = mix_answer(mixed, answer);
+            }
+        }
         let mut random = Random::new(mixed, 2);
         write(pages, &mut self.dirty, &mut random);
         *globals = [mixed, globals[1] + 1];
@@ -102,19 +118,21 @@ impl Agent {
                 true => Status::Trapped(format!("trapped with {mixed:x}")),
                 false => Status::OutOfFuel,
             };
-            return Outcome {
+            effects.push(log(&mut random));
+            return Ok(Outcome {
                 agent: self.number,
                 status,
                 fuel_used,
-                effects: vec![log(&mut random)],
-            };
+                effects,
+            });
         }
-        Outcome {
+        effects.extend(self.effects(&mut random, around));
+        Ok(Outcome {
             agent: self.number,
             status: Status::Completed,
             fuel_used,
-            effects: self.effects(&mut random, around),
-        }
+            effects,
+        })
     }
 
     fn effects(&mut self, random: &mut Random, around: &Surroundings) -> Vec<Effect> {
@@ -180,19 +198,10 @@ impl Agent {
     }
 
     fn request(&mut self, random: &mut Random, model: ModelId) -> Effect {
-        let request = self.next_request();
-        let rows = random.within(1..=2);
-        let data = (0..rows)
-            .flat_map(|_| random.next().to_le_bytes())
-            .collect();
         Effect::Submit {
-            request,
+            request: self.next_request(),
             model,
-            inputs: vec![Tensor {
-                dtype: DType::U8,
-                shape: Shape::new(&[rows, ROW_BYTES as u64]).expect("two dimensions"),
-                data,
-            }],
+            inputs: rows(random),
         }
     }
 
@@ -274,18 +283,38 @@ fn digest(pages: &[Vec<u8>], globals: &[u64; 2], tick: Tick, events: &[Event]) -
                 request,
                 model,
                 outcome,
-            } => {
-                let mixed = mix(mix(mixed, request.0), model.0.into());
-                match &**outcome {
-                    Ok(outputs) => outputs
-                        .iter()
-                        .fold(mixed, |mixed, tensor| mix_bytes(mixed, &tensor.data)),
-                    Err(reason) => mix_bytes(!mixed, reason.as_bytes()),
-                }
-            }
+            } => mix_answer(mix(mix(mixed, request.0), model.0.into()), outcome),
         };
     }
     mixed
+}
+
+fn mix_answer(mixed: u64, answer: &Answer) -> u64 {
+    match answer {
+        Ok(outputs) => outputs
+            .iter()
+            .fold(mixed, |mixed, tensor| mix_bytes(mixed, &tensor.data)),
+        Err(reason) => mix_bytes(!mixed, reason.as_bytes()),
+    }
+}
+
+/// Rows for a model.
+fn rows(random: &mut Random) -> Vec<Tensor> {
+    let rows = random.within(1..=2);
+    let data = (0..rows)
+        .flat_map(|_| random.next().to_le_bytes())
+        .collect();
+    vec![Tensor {
+        dtype: DType::U8,
+        shape: Shape::new(&[rows, ROW_BYTES as u64]).expect("two dimensions"),
+        data,
+    }]
+}
+
+fn awaiting(random: &mut Random, models: usize) -> Awaiting {
+    let model = ModelId::from_index(random.position(models));
+    let inputs = Arc::new(rows(random));
+    Awaiting { model, inputs }
 }
 
 /// Changes a few places of the memory; sometimes back to zero.

@@ -5,16 +5,23 @@ use super::agent::{Agent, Surroundings};
 use super::fleet::Fleet;
 use super::random::Random;
 use super::reply::{Done, Reply};
+use crate::journal::record::ModelPin;
 use shm_protocol::agent_state::{RESTORE, SNAPSHOT, STATE, Snapshot, StateRecord};
-use shm_protocol::agent_to_supervisor::{LOADED, Loaded, OUTCOMES, Outcome, Outcomes};
+use shm_protocol::agent_to_supervisor::{
+    LOADED, Loaded, OUTCOMES, Outcome, Outcomes, PARKED, Parked, Wait,
+};
 use shm_protocol::id::{AgentId, Tick};
+use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_agent::{Command, Load, STEPS, Steps};
+use shm_protocol::supervisor_to_agent::{
+    ANSWERS, Answer, Answers, Awaited, Command, Load, STEPS, Step, Steps,
+};
 use shm_protocol::{codec, limit};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One agent in a host.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Seat {
     /// None until it is restored.
     agent: Option<Agent>,
@@ -22,6 +29,10 @@ struct Seat {
     restoring: Vec<StateRecord>,
     /// The last tick that its state contains.
     contains: Tick,
+    /// Answers that came before the step that asks for them, and those that it has got.
+    answers: Vec<Arc<Answer>>,
+    /// The step in which it waits.
+    parked: Option<Step>,
 }
 
 /// One incarnation of an agent host.
@@ -79,8 +90,7 @@ impl AgentHost {
         let seat = match load.restored {
             true => Seat {
                 agent: None,
-                restoring: Vec::new(),
-                contains: Tick::ZERO,
+                ..Seat::default()
             },
             false => Seat::new(Agent::new(load.agent, character)),
         };
@@ -117,6 +127,7 @@ impl AgentHost {
         );
         match header.kind {
             STEPS => self.step(fleet, header.tick, payload, random),
+            ANSWERS => self.answer(fleet, header.tick, payload, random),
             SNAPSHOT => self.snapshot(fleet, header.tick, payload, random),
             RESTORE => {
                 self.restore(header, payload);
@@ -128,40 +139,56 @@ impl AgentHost {
 
     fn step(&mut self, fleet: &Fleet, tick: Tick, payload: &[u8], random: &mut Random) -> Done {
         let Steps { steps } = decode(payload);
-        let mut outcomes = Vec::new();
-        let mut dies = false;
+        let mut said = Said::default();
         for step in steps {
             let number = step.agent;
-            let character = fleet.character(number);
             let pin = &fleet.header.agents[number.index()];
-            let seat = self.seats.get_mut(&number);
-            let seat = seat.unwrap_or_else(|| panic!("agent {number} is stepped and not loaded"));
+            let seat = self.seat(number);
             let due = (seat.contains.0 / pin.every + 1) * pin.every;
             assert_eq!(
                 tick.0, due,
                 "agent {number}, whose state contains tick {}, is stepped in another tick than its next",
                 seat.contains
             );
-            let agent = seat.agent.as_mut();
-            let agent =
-                agent.unwrap_or_else(|| panic!("agent {number} is stepped, and lacks its state"));
-            if character.poison == Some(tick) {
-                dies = true;
-                break;
+            assert!(
+                seat.parked.is_none(),
+                "agent {number} is stepped within its step"
+            );
+            if seat.go_on(fleet, tick, step, &mut said) {
+                return said.published(tick, random, true);
             }
-            let around = Surroundings {
-                writer: fleet.writer(),
-                agents: fleet.characters.len(),
-                models: fleet.header.models.len(),
-                on_failure: pin.on_failure,
-            };
-            outcomes.push(agent.step(tick, &step, character, &around));
-            seat.contains = tick;
         }
-        Done {
-            replies: grouped(tick, outcomes, random),
-            dies,
+        said.published(tick, random, false)
+    }
+
+    fn answer(&mut self, fleet: &Fleet, tick: Tick, payload: &[u8], random: &mut Random) -> Done {
+        let Answers { answers } = decode(payload);
+        let mut said = Said::default();
+        for answer in answers {
+            let Awaited {
+                agent,
+                number,
+                outcome,
+            } = answer;
+            let seat = self.seat(agent);
+            assert_eq!(
+                number as usize,
+                seat.answers.len(),
+                "agent {agent} gets an answer out of turn"
+            );
+            seat.answers.push(outcome);
+            if let Some(step) = seat.parked.take()
+                && seat.go_on(fleet, tick, step, &mut said)
+            {
+                return said.published(tick, random, true);
+            }
         }
+        said.published(tick, random, false)
+    }
+
+    fn seat(&mut self, agent: AgentId) -> &mut Seat {
+        let seat = self.seats.get_mut(&agent);
+        seat.unwrap_or_else(|| panic!("agent {agent} is spoken of and not loaded"))
     }
 
     fn restore(&mut self, header: &Header, payload: &[u8]) {
@@ -197,6 +224,10 @@ impl AgentHost {
             if fleet.character(*number).opaque {
                 continue;
             }
+            assert!(
+                seat.parked.is_none() && seat.answers.is_empty(),
+                "agent {number} is asked for its state within its step"
+            );
             let agent = seat.agent.as_mut();
             let agent = agent.unwrap_or_else(|| panic!("agent {number} gives a state it lacks"));
             let per_record = random.pick(&[1, 2, 256]);
@@ -215,20 +246,85 @@ impl Seat {
     fn new(agent: Agent) -> Seat {
         Seat {
             agent: Some(agent),
-            restoring: Vec::new(),
-            contains: Tick::ZERO,
+            ..Seat::default()
         }
     }
 }
 
-/// Outcomes in one record or in several.
-fn grouped(tick: Tick, outcomes: Vec<Outcome>, random: &mut Random) -> Vec<Reply> {
-    let per_record = random.pick(&[1, 2, usize::MAX]);
-    let record = |outcomes: &[Outcome]| {
-        let outcomes = outcomes.to_vec();
-        Reply::encoded(Header::new(OUTCOMES, tick), &Outcomes { outcomes })
-    };
-    outcomes.chunks(per_record).map(record).collect()
+impl Seat {
+    /// Takes a step as far as there are answers. Whether that ends the host.
+    fn go_on(&mut self, fleet: &Fleet, tick: Tick, step: Step, said: &mut Said) -> bool {
+        let number = step.agent;
+        let character = fleet.character(number);
+        // Nobody waits for a language model.
+        let plain = fleet.header.models.len() - usize::from(fleet.writer().is_some());
+        let models = &fleet.header.models[..plain];
+        let is_poison = character.poison == Some(tick);
+        let lone = |pin: &&ModelPin| pin.batching != Batching::Joined;
+        let around = Surroundings {
+            agents: fleet.characters.len(),
+            models: fleet.header.models.len(),
+            writer: fleet.writer(),
+            on_failure: fleet.header.agents[number.index()].on_failure,
+            // An answer of the simulated engine depends on the neighbours in its batch, and who is given up has none when
+            // the models are run again.
+            waits_for: match is_poison {
+                true => models.iter().take_while(lone).count(),
+                false => models.len(),
+            },
+        };
+        let agent = self.agent.as_ref();
+        let agent =
+            agent.unwrap_or_else(|| panic!("agent {number} is stepped, and lacks its state"));
+        let mut gone_on = agent.clone();
+        match gone_on.step(tick, &step, character, &around, &self.answers) {
+            Err(awaiting) => {
+                said.waits.push(Wait {
+                    agent: number,
+                    number: u32::try_from(self.answers.len()).expect("few"),
+                    model: awaiting.model,
+                    inputs: awaiting.inputs,
+                });
+                self.parked = Some(step);
+            }
+            Ok(_) if is_poison => return true,
+            Ok(outcome) => {
+                said.outcomes.push(outcome);
+                self.agent = Some(gone_on);
+                self.answers.clear();
+                self.contains = tick;
+            }
+        }
+        false
+    }
+}
+
+/// What a host says of the steps of a tick.
+#[derive(Default)]
+struct Said {
+    outcomes: Vec<Outcome>,
+    waits: Vec<Wait>,
+}
+
+impl Said {
+    /// Each kind in one record or in several.
+    fn published(self, tick: Tick, random: &mut Random, dies: bool) -> Done {
+        let per_record = random.pick(&[1, 2, usize::MAX]);
+        let outcomes = |outcomes: &[Outcome]| {
+            let outcomes = outcomes.to_vec();
+            Reply::encoded(Header::new(OUTCOMES, tick), &Outcomes { outcomes })
+        };
+        let waits = |waits: &[Wait]| {
+            let waits = waits.to_vec();
+            Reply::encoded(Header::new(PARKED, tick), &Parked { waits })
+        };
+        let outcomes = self.outcomes.chunks(per_record).map(outcomes);
+        let replies = outcomes.chain(self.waits.chunks(per_record).map(waits));
+        Done {
+            replies: replies.collect(),
+            dies,
+        }
+    }
 }
 
 fn decode<T: bincode::Decode<()>>(payload: &[u8]) -> T {

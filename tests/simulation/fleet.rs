@@ -30,6 +30,8 @@ pub(super) struct Character {
     pub(super) pages: u32,
     /// One of so many steps fails; none if zero.
     pub(super) fails_one_in: u64,
+    /// It waits within some of its steps.
+    pub(super) waits: bool,
     /// Its state cannot be captured.
     pub(super) opaque: bool,
     /// It ends its host in this tick, always.
@@ -143,6 +145,8 @@ impl Fleet {
 fn character(random: &mut Random, seed: u64) -> Character {
     Character {
         seed,
+        // Of the seed alone, so that all else of a fleet is as it is without it.
+        waits: mix(seed, 11).is_multiple_of(3),
         pages: u32::try_from(random.within(1..=3)).expect("few"),
         fails_one_in: if random.chance(1, 3) { 20 } else { 0 },
         opaque: random.chance(1, 8),

@@ -7,7 +7,8 @@ use super::reply::Reply;
 use bincode::Encode;
 use shm_protocol::agent_state::STATE;
 use shm_protocol::agent_to_supervisor::{
-    Blame, Effect, FAILURE, Failure, LOADED, Loaded, OUTCOMES, Outcome, Outcomes, READY, Status,
+    Blame, Effect, FAILURE, Failure, LOADED, Loaded, OUTCOMES, Outcome, Outcomes, PARKED, Parked,
+    READY, Status,
 };
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
 use shm_protocol::inference_to_supervisor::{LoadRefused, MODEL_LOADED, ModelLoaded, OUTPUT};
@@ -15,6 +16,7 @@ use shm_protocol::ring::Header;
 use shm_protocol::tensor::DType;
 use shm_protocol::{codec, limit};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Something that goes wrong while a host does something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,10 +67,10 @@ impl Mischief {
                 .iter()
                 .any(|reply: &Reply| reply.header.kind == kind)
         };
-        if answers(OUTCOMES) || answers(LOADED) || answers(MODEL_LOADED) {
+        if answers(OUTCOMES) || answers(PARKED) || answers(LOADED) || answers(MODEL_LOADED) {
             possible.push(Mischief::Undecodable);
         }
-        if answers(OUTCOMES) || answers(OUTPUT) {
+        if answers(OUTCOMES) || answers(PARKED) || answers(OUTPUT) {
             possible.extend([Mischief::Lies; 3]);
         }
         if answers(LOADED) || answers(MODEL_LOADED) {
@@ -145,7 +147,7 @@ pub(super) fn lie(
     is_new: IsNew<'_>,
 ) -> bool {
     let lies: Vec<usize> = (0..replies.len())
-        .filter(|at| [OUTCOMES, OUTPUT, STATE].contains(&replies[*at].header.kind))
+        .filter(|at| [OUTCOMES, PARKED, OUTPUT, STATE].contains(&replies[*at].header.kind))
         .collect();
     if lies.is_empty() {
         return false;
@@ -158,6 +160,7 @@ pub(super) fn lie(
     }
     match replies[at].header.kind {
         OUTCOMES => lie_about_outcomes(fleet, random, replies, at, is_new),
+        PARKED => lie_about_waits(fleet, random, replies, at),
         OUTPUT => lie_about_output(random, replies, at),
         _ => {
             replies[at].header.subject = u32::MAX;
@@ -177,7 +180,7 @@ fn lie_about_outcomes(
     let mut outcomes: Outcomes = decode(&replies[at].payload);
     let chosen = random.position(outcomes.outcomes.len());
     let ways = match is_new(outcomes.outcomes[chosen].agent, tick) {
-        true => 9,
+        true => 10,
         false => 5,
     };
     let outcome = &mut outcomes.outcomes[chosen];
@@ -208,9 +211,39 @@ fn lie_about_outcomes(
         }
         6 => *outcome = saying(outcome, request(RequestId(9999), ModelId(0))),
         7 => *outcome = saying(outcome, request(RequestId(0), ModelId(9999))),
+        8 => {
+            *outcome = saying(
+                outcome,
+                Effect::Infer {
+                    model: ModelId(0),
+                    inputs: Arc::new(Vec::new()),
+                },
+            )
+        }
         _ => outcome.agent = of_another_host(fleet, outcome.agent),
     }
     replies[at].payload = codec::encode(&outcomes);
+}
+
+/// What agents wait for may have been said before, and is then compared with that; so what is wrong here is never what they
+/// wait for.
+fn lie_about_waits(fleet: &Fleet, random: &mut Random, replies: &mut Vec<Reply>, at: usize) {
+    let tick = replies[at].header.tick;
+    let mut parked: Parked = decode(&replies[at].payload);
+    let wait = random.position(parked.waits.len());
+    match random.below(6) {
+        0 => replies[at].header.tick = Tick(tick.0 - 1),
+        1 => replies[at].header.tick = tick.plus(1000),
+        2 => {
+            let again = replies[at].clone();
+            replies.insert(at, again);
+            return;
+        }
+        3 => parked.waits.push(parked.waits[wait].clone()),
+        4 => parked.waits[wait].agent = of_another_host(fleet, parked.waits[wait].agent),
+        _ => parked.waits[wait].number += 1000,
+    }
+    replies[at].payload = codec::encode(&parked);
 }
 
 /// Lets a step that was answered before come to something else. False when there is none.
@@ -277,7 +310,7 @@ fn lie_about_output(random: &mut Random, replies: &mut Vec<Reply>, at: usize) {
 
 /// A record that does not decode any more. False when there is none that must.
 pub(super) fn spoil(random: &mut Random, replies: &mut [Reply]) -> bool {
-    let kinds = [OUTCOMES, LOADED, MODEL_LOADED];
+    let kinds = [OUTCOMES, PARKED, LOADED, MODEL_LOADED];
     let chosen = replies
         .iter_mut()
         .find(|reply| kinds.contains(&reply.header.kind));

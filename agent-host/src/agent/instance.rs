@@ -1,11 +1,13 @@
 //! An instance of an agent: its store, its memory, and what can be called.
 
-use crate::bindings;
+use super::waiting::StepOnFiber;
+use crate::bindings::{self, Config};
 use crate::imports::ARGUMENT_BYTES;
 use crate::program::{Accessors, Program};
 use crate::state::State;
 use crate::sys::Guest;
-use wasmtime::component::{self, TypedFunc};
+use crate::waits::at_once;
+use wasmtime::component::{self, ComponentNamedList, Lift, Lower, TypedFunc};
 use wasmtime::{Store, StoreContextMut};
 
 /// Fuel of reading or writing one variable, many times over.
@@ -14,10 +16,18 @@ const ACCESS_FUEL: u64 = 1_000;
 /// An instance of an agent.
 pub(super) struct Instance {
     pub(super) guest: Guest<State>,
-    pub(super) exports: bindings::Agent,
+    pub(super) exports: Exports,
     handle: component::Instance,
     /// Looked up when they are first used: most instances end before.
     accessors: Option<Functions>,
+}
+
+/// The step of an agent, by how it is called.
+pub(super) enum Exports {
+    /// It runs from beginning to end.
+    Plain(bindings::Agent),
+    /// It may wait.
+    Waiting(StepOnFiber),
 }
 
 type Functions = Accessors<TypedFunc<(u32,), (u64,)>, TypedFunc<(u32, u64), ()>>;
@@ -34,8 +44,30 @@ pub(super) fn guest(program: &Program, state: State, fuel: u64) -> Guest<State> 
 
 /// What an instance has to be called.
 pub(super) struct Made {
-    pub(super) exports: bindings::Agent,
+    exports: Exports,
     handle: component::Instance,
+}
+
+impl Made {
+    /// Calls `init`.
+    ///
+    /// # Errors
+    /// Those of wasmtime, when the call does not return.
+    pub(super) fn call_init(
+        &self,
+        guest: &mut Guest<State>,
+        config: &Config,
+    ) -> wasmtime::Result<Result<(), String>> {
+        match &self.exports {
+            Exports::Plain(exports) => exports.call_init(guest.context(), config),
+            Exports::Waiting(_) => {
+                let mut context = guest.context();
+                let init: TypedFunc<(&Config,), (Result<(), String>,)> =
+                    self.handle.get_typed_func(&mut context, "init")?;
+                at_once(init.call_async(context, (config,))).map(|(result,)| result)
+            }
+        }
+    }
 }
 
 /// Makes the one instance of `guest`. `memory_bytes` is the size of its memory if it is not the declared one.
@@ -47,8 +79,11 @@ pub(super) fn make(
     guest: &mut Guest<State>,
     memory_bytes: Option<usize>,
 ) -> wasmtime::Result<Made> {
-    let handle = guest.instantiate(&program.instances, memory_bytes)?;
-    let exports = program.exports.load(guest.context(), &handle)?;
+    let handle = guest.instantiate(&program.instances, memory_bytes, program.waits)?;
+    let exports = match program.waits {
+        true => Exports::Waiting(handle.get_typed_func(guest.context(), "step")?),
+        false => Exports::Plain(program.exports.load(guest.context(), &handle)?),
+    };
     Ok(Made { exports, handle })
 }
 
@@ -73,7 +108,7 @@ impl Instance {
         let read = |index| {
             let mut context = self.guest.context();
             refuel(&mut context, ACCESS_FUEL);
-            let (bits,) = get.call(context, (index,))?;
+            let (bits,) = call(program, &get, context, (index,))?;
             Ok(bits)
         };
         (0..program.globals()).map(read).collect()
@@ -94,7 +129,7 @@ impl Instance {
         for (bits, index) in bits.iter().zip(0..) {
             let mut context = self.guest.context();
             refuel(&mut context, ACCESS_FUEL);
-            set.call(context, (index, *bits))?;
+            call(program, &set, context, (index, *bits))?;
         }
         Ok(())
     }
@@ -109,6 +144,23 @@ impl Instance {
             });
         }
         Ok(self.accessors)
+    }
+}
+
+/// Calls a function that the compiler has added, which never waits.
+fn call<Params, Return>(
+    program: &Program,
+    function: &TypedFunc<Params, Return>,
+    context: StoreContextMut<'_, State>,
+    params: Params,
+) -> wasmtime::Result<Return>
+where
+    Params: ComponentNamedList + Lower,
+    Return: ComponentNamedList + Lift + 'static,
+{
+    match program.waits {
+        true => at_once(function.call_async(context, params)),
+        false => function.call(context, params),
     }
 }
 

@@ -23,6 +23,9 @@ impl Agent {
         give: &mut impl FnMut(&StateRecord) -> Result<(), HostError>,
     ) -> Result<(), HostError> {
         self.expect_restored("a snapshot")?;
+        if matches!(self.life, Life::Parked(_)) {
+            return Err(self.out_of_turn("a snapshot"));
+        }
         if self.program.opaque().is_some() {
             return Ok(());
         }
@@ -64,7 +67,7 @@ impl Agent {
             },
             Life::Fallen => SavedLife::Fallen,
             Life::Halted => SavedLife::Halted,
-            Life::Awaited(_) => unreachable!("the caller has looked"),
+            Life::Awaited(_) | Life::Parked(_) => unreachable!("the caller has looked"),
         })
     }
 }

@@ -60,9 +60,11 @@ fn falling() -> Agent {
 }
 
 fn step(agent: &mut Agent, tick: u64) -> Outcome {
-    agent
-        .step(Tick(tick), &[], &mut Vec::new())
-        .expect("a sound machine")
+    let stepped = agent.step(Tick(tick), &mut Vec::new(), &mut Vec::new());
+    match stepped.expect("a sound machine") {
+        Stepped::Done(outcome) => outcome,
+        Stepped::Waits(wait) => panic!("it waits: {wait:?}"),
+    }
 }
 
 fn halted(text: &str) -> Outcome {

@@ -5,6 +5,7 @@
 //! what it will refuse.
 
 mod fit;
+mod infer;
 mod tensors;
 
 use crate::bindings::lockstep::agent::host::{LogLevel, Refusal};
@@ -21,8 +22,10 @@ use tensors::{RawNamedTensor, lift};
 use wasmtime::component::{Linker, WasmList, WasmStr};
 use wasmtime::{Engine, StoreContextMut};
 
+pub(crate) use infer::INFER;
+
 /// The interface as components import it.
-const HOST: &str = "lockstep:agent/host@0.1.0";
+pub(crate) const HOST: &str = "lockstep:agent/host@0.1.0";
 
 /// Most bytes that the arguments of one call may span. What is over it ends the step: beyond any limit of ours, and
 /// below it every call is answered by a refusal.
@@ -53,6 +56,9 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     })?;
     host.func_wrap("emit", |store, (topic, payload)| {
         emit(store, &topic, &payload)
+    })?;
+    host.func_wrap_async(INFER, |store, (model, inputs)| {
+        Box::new(infer::infer(store, ModelId(model), inputs))
     })?;
     Ok(linker)
 }
@@ -130,20 +136,33 @@ fn submit(
     if let Err(refusal) = begin(&mut store, Call::Submit) {
         return Ok((Err(refusal),));
     }
+    let request = match request(&mut store, model, inputs)? {
+        Ok((inputs, bytes)) => accept(store.data_mut(), model, inputs, bytes),
+        Err(refusal) => return Ok((Err(refusal),)),
+    };
+    Ok((Ok(request.0),))
+}
+
+/// The inputs of a request in the model's order, and how many bytes they have, which the step may hold.
+fn request(
+    store: &mut StoreContextMut<'_, State>,
+    model: ModelId,
+    inputs: &WasmList<RawNamedTensor>,
+) -> wasmtime::Result<Result<(Vec<Tensor>, usize), Refusal>> {
     let fleet = Arc::clone(&store.data().fleet);
     let Some((name, ports)) = fleet.model(model) else {
-        return Ok((Err(Refusal::NoSuchModel),));
+        return Ok(Err(Refusal::NoSuchModel));
     };
     if inputs.len() > limit::TENSORS {
-        return Ok((Err(Refusal::TooLarge),));
+        return Ok(Err(Refusal::TooLarge));
     }
-    let inputs = lift(&mut store, inputs)?;
-    let order = match fit::order(&ports.signature.inputs, &inputs.view(&store)?) {
+    let inputs = lift(store, inputs)?;
+    let order = match fit::order(&ports.signature.inputs, &inputs.view(store)?) {
         Ok(order) => order,
         Err(reason) => {
             let text = format!("model {name}: {reason}");
             return match ports.on_mismatch {
-                OnMismatch::Refuse => Ok((Err(Refusal::Mismatch(text)),)),
+                OnMismatch::Refuse => Ok(Err(Refusal::Mismatch(text))),
                 OnMismatch::Stop => {
                     store.data_mut().mismatch = Some(text);
                     Err(wasmtime::Error::msg("a request does not fit its model"))
@@ -151,16 +170,16 @@ fn submit(
             };
         }
     };
-    let view = inputs.view(&store)?;
+    let view = inputs.view(store)?;
     let bytes = view.iter().map(|input| input.data.len()).sum();
     if !store.data().effects.admits(bytes) {
-        return Ok((Err(Refusal::TooLarge),));
+        return Ok(Err(Refusal::TooLarge));
     }
     let inputs = order
         .iter()
         .map(|position| view[*position].to_tensor())
         .collect();
-    Ok((Ok(accept(store.data_mut(), model, inputs, bytes).0),))
+    Ok(Ok((inputs, bytes)))
 }
 
 fn accept(state: &mut State, model: ModelId, inputs: Vec<Tensor>, bytes: usize) -> RequestId {

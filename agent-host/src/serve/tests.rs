@@ -8,6 +8,7 @@ mod image;
 mod speed;
 mod state;
 mod supervisor;
+mod waits;
 mod world;
 
 use shm_protocol::agent_to_supervisor::{Effect, LogLevel, LogLine, Outcome, Status};

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "each block says why it is sound")]
 
 use super::memory::{Reservation, pair};
+use crate::waits::at_once;
 use std::io;
 use std::sync::Arc;
 use wasmtime::component::{Instance, InstancePre};
@@ -26,6 +27,7 @@ impl<T: 'static> Guest<T> {
     }
 
     /// Makes the instance. `memory_bytes` is the size of its memory if it is not the one that the component declares.
+    /// `waits` says that the component imports functions that wait.
     ///
     /// The functions that the component imports must not make instances.
     ///
@@ -38,9 +40,16 @@ impl<T: 'static> Guest<T> {
         &mut self,
         component: &InstancePre<T>,
         memory_bytes: Option<usize>,
-    ) -> wasmtime::Result<Instance> {
+        waits: bool,
+    ) -> wasmtime::Result<Instance>
+    where
+        T: Send,
+    {
         assert!(self.memory.is_none(), "a guest has one instance");
-        let (instance, expected) = pair(memory_bytes, || component.instantiate(&mut self.store));
+        let (instance, expected) = pair(memory_bytes, || match waits {
+            true => at_once(component.instantiate_async(&mut self.store)),
+            false => component.instantiate(&mut self.store),
+        });
         if let Some(error) = expected.failed {
             return Err(error.into());
         }

@@ -29,6 +29,7 @@ mod names;
 pub mod settings;
 pub mod tensors;
 pub mod texts;
+mod wait;
 
 /// The generated bindings. Agents use the re-exports below instead.
 #[doc(hidden)]
@@ -42,7 +43,7 @@ pub mod bindings {
     });
 }
 
-pub use bindings::lockstep::agent::host::{self, LogLevel, Refusal};
+pub use bindings::lockstep::agent::host::{self, LogLevel, Refusal, WaitError};
 pub use bindings::lockstep::agent::types::{
     AgentId, Config, Dtype, Event, InferenceResult, Message, ModelId, NamedTensor, RequestId,
     Tensor,
@@ -52,3 +53,4 @@ pub use entry::Agent;
 #[doc(hidden)]
 pub use entry::Slot;
 pub use names::{agent_id_by_name, model_id_by_name};
+pub use wait::infer;

@@ -102,6 +102,8 @@ phases! {
     AfterStep "after-step", "agent-host", A, Exact, "An agent has taken its step, and nobody was told.";
     BeforeOutcomes "before-outcomes", "agent-host", A, Exact, "Outcomes are about to be sent.";
     AfterOutcomes "after-outcomes", "agent-host", A, Exact, "Outcomes are sent.";
+    AfterParked "after-parked", "agent-host", A, From, "What agents wait for within their steps is sent.";
+    BeforeAnswer "before-answer", "agent-host", A, From, "The answer that an agent waits for has come, and it has not gone on.";
     BeforeSnapshot "before-snapshot", "agent-host", A, From, "The state of the agents was asked for.";
     MidSnapshot "mid-snapshot", "agent-host", A, From, "A part of the state of an agent is sent, and more may follow.";
     AfterSnapshot "after-snapshot", "agent-host", A, From, "The state of all agents of the host is sent.";
@@ -169,6 +171,12 @@ impl Phase {
         self.facts().processes == S
     }
 
+    /// Whether only agents that wait within their steps pass it.
+    #[must_use]
+    pub fn needs_waits(self) -> bool {
+        matches!(self, Phase::AfterParked | Phase::BeforeAnswer)
+    }
+
     /// Whether the point says which agent it is passed for.
     #[must_use]
     pub fn names_agent(self) -> bool {
@@ -182,6 +190,7 @@ impl Phase {
             BeforeStep,
             Phase::InStep,
             AfterStep,
+            Phase::BeforeAnswer,
         ];
         snapshot || of_agent.contains(&self)
     }

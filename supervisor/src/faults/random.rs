@@ -96,7 +96,8 @@ impl Draw<'_> {
     fn can(&self, kind: Kind, phase: Phase) -> bool {
         let needs_models =
             phase.processes() == [Process::InferenceHost] || phase == Phase::AnswerHeard;
-        kind.fits(phase) && (!needs_models || !self.fleet.models.is_empty())
+        // No fleet says whether its agents wait within their steps.
+        kind.fits(phase) && !phase.needs_waits() && (!needs_models || !self.fleet.models.is_empty())
     }
 
     /// The next phase of a kind.
@@ -273,7 +274,8 @@ mod tests {
             .map(|rule| (rule.kind, rule.phase))
             .collect();
         for kind in Kind::ALL {
-            for phase in Phase::ALL.iter().filter(|phase| kind.fits(**phase)) {
+            let drawn = |phase: &&Phase| kind.fits(**phase) && !phase.needs_waits();
+            for phase in Phase::ALL.iter().filter(drawn) {
                 assert!(been.contains(&(kind, *phase)), "{kind:?} at {phase:?}");
             }
         }

@@ -44,7 +44,29 @@ pub(super) fn record(record: &TickRecord, agents: usize, models: usize) -> Resul
         .try_for_each(|verdict| match verdict {
             Verdict::Quarantined { agent, .. } => tables.agent(*agent),
             Verdict::Unanswered { model, .. } => tables.model(*model),
-        })
+        })?;
+    awaited(record)
+}
+
+/// There is one answer for each wait of the outcomes, in their order.
+fn awaited(record: &TickRecord) -> Result<(), Fault> {
+    let waits = record.outcomes.iter().flat_map(|outcome| {
+        let model = |effect: &Effect| match effect {
+            Effect::Infer { model, .. } => Some((outcome.agent, *model)),
+            _ => None,
+        };
+        outcome.effects.iter().filter_map(model)
+    });
+    let answers = record.awaited.iter();
+    if !waits.eq(answers.map(|answer| (answer.agent, answer.model))) {
+        let reason = "the answers to waits are not those that the outcomes wait for";
+        return Err(Fault::Content(reason.to_owned()));
+    }
+    let outputs = record
+        .awaited
+        .iter()
+        .filter_map(|answer| answer.outcome.as_ref().as_ref().ok());
+    outputs.flatten().try_for_each(tensor)
 }
 
 struct Tables {
@@ -57,6 +79,10 @@ impl Tables {
         match effect {
             Effect::Send { to, .. } => self.agent(*to),
             Effect::Submit { model, inputs, .. } => {
+                self.model(*model)?;
+                inputs.iter().try_for_each(tensor)
+            }
+            Effect::Infer { model, inputs } => {
                 self.model(*model)?;
                 inputs.iter().try_for_each(tensor)
             }

@@ -110,6 +110,9 @@ pub struct TickRecord {
     pub dropped: Vec<Dropped>,
     /// What was decided about this tick from outside: inputs of it, as results are.
     pub verdicts: Vec<Verdict>,
+    /// What agents waited for within their steps, by agents in schedule order, and of each in the order in which it waited:
+    /// one for each [`shm_protocol::agent_to_supervisor::Effect::Infer`] of the outcomes, which have the inputs.
+    pub awaited: Vec<AwaitedRecord>,
 }
 
 /// A decision that changes the run and is no function of the fleet. A replay takes the same turn.
@@ -168,6 +171,17 @@ pub struct ResultRecord {
     pub agent: AgentId,
     /// The agent's number for the request.
     pub request: RequestId,
+    /// The model.
+    pub model: ModelId,
+    /// The outputs in the model's order, or why there are none.
+    pub outcome: Arc<Answer>,
+}
+
+/// The answer for which a step has waited.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct AwaitedRecord {
+    /// Who waited.
+    pub agent: AgentId,
     /// The model.
     pub model: ModelId,
     /// The outputs in the model's order, or why there are none.

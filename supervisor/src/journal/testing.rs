@@ -142,6 +142,7 @@ pub(crate) fn record(tick: u64) -> TickRecord {
             Vec::new()
         },
         verdicts: Vec::new(),
+        awaited: Vec::new(),
     }
 }
 

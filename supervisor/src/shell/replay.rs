@@ -19,7 +19,7 @@ use super::tally::Tally;
 use crate::faults::Faults;
 use crate::host::StopSignals;
 use crate::journal::diff::{self, Difference};
-use crate::journal::record::{Digest, ResultRecord, RunHeader, TickRecord, Verdict};
+use crate::journal::record::{AwaitedRecord, Digest, ResultRecord, RunHeader, TickRecord, Verdict};
 use crate::journal::{Entry, JournalReader, Mark};
 use crate::rundir::{Event, Launch, RunDir};
 use crate::tick::{End, Foretold, Machine};
@@ -148,6 +148,8 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
         }
         if with_models {
             machine.foretell_unanswered(unanswered);
+        } else {
+            machine = machine.without_engine();
         }
         let mut ledger = Comparing::new(&run_dir, &replay.header, journal, !with_models, observer);
         ledger.measure = is_elsewhere.then(Measure::default);
@@ -222,6 +224,7 @@ pub(super) fn read_through(run_dir: &RunDir) -> Result<Through, RunError> {
         while let Some(entry) = again.next_tick()? {
             let results = entry.record.results.iter();
             results.for_each(|result| unanswered.result(result));
+            unanswered.awaited(entry.tick, &entry.record.awaited);
         }
     }
     Ok(Through {
@@ -298,6 +301,11 @@ impl Ledger for Comparing<'_> {
         self.expected = self.journal.next_tick()?;
         let recorded = self.expected.as_ref().filter(|_| self.from_journal);
         Ok(recorded.map_or_else(Vec::new, |entry| entry.record.results.clone()))
+    }
+
+    fn awaited(&mut self) -> Vec<AwaitedRecord> {
+        let recorded = self.expected.as_ref().filter(|_| self.from_journal);
+        recorded.map_or_else(Vec::new, |entry| entry.record.awaited.clone())
     }
 
     fn event(&mut self, event: Event) -> Result<(), RunError> {

@@ -45,7 +45,7 @@ impl Tally {
             .extend(verdicts.map(|verdict| (tick, verdict)));
         let effects = record.outcomes.iter().flat_map(|outcome| &outcome.effects);
         self.inferences += effects
-            .filter(|effect| matches!(effect, Effect::Submit { .. }))
+            .filter(|effect| matches!(effect, Effect::Submit { .. } | Effect::Infer { .. }))
             .count() as u64;
         self.last = now();
         self.first.get_or_insert(self.last);

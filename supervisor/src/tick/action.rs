@@ -2,10 +2,10 @@
 
 use super::batch::Batch;
 use super::machine::End;
-use crate::journal::record::{ResultRecord, TickRecord, Verdict};
-use shm_protocol::agent_to_supervisor::Outcome;
+use crate::journal::record::{AwaitedRecord, ResultRecord, TickRecord, Verdict};
+use shm_protocol::agent_to_supervisor::{Outcome, Wait};
 use shm_protocol::id::{BatchId, HostId, Tick};
-use shm_protocol::supervisor_to_agent::Step;
+use shm_protocol::supervisor_to_agent::{Awaited, Step};
 use shm_protocol::tensor::Tensor;
 use std::sync::Arc;
 
@@ -23,6 +23,15 @@ pub enum Input {
         /// What it says.
         outcomes: Vec<Outcome>,
     },
+    /// Agents of a host wait within their steps of a tick.
+    Parked {
+        /// The host.
+        host: HostId,
+        /// The tick it says they step in.
+        tick: Tick,
+        /// What they wait for.
+        waits: Vec<Wait>,
+    },
     /// The engine answered a batch: its outputs in the model's order, or why there are none.
     Answer {
         /// The batch.
@@ -32,6 +41,8 @@ pub enum Input {
     },
     /// Replay: the results that the journal has for the open tick.
     Journaled(Vec<ResultRecord>),
+    /// What agents waited for within their steps of the open tick, as a journal has it. Comes before they step.
+    Awaited(Vec<AwaitedRecord>),
     /// The answer to [`Action::Proceed`].
     Proceed,
     /// Somebody asks the run to end after the open tick.
@@ -53,6 +64,15 @@ pub enum Action {
         tick: Tick,
         /// The steps, in schedule order.
         steps: Vec<Step>,
+    },
+    /// Let a host go on with agents that wait within their steps.
+    Answer {
+        /// The host.
+        host: HostId,
+        /// The open tick.
+        tick: Tick,
+        /// What they waited for, in schedule order.
+        answers: Vec<Awaited>,
     },
     /// Let the engine run a batch.
     Infer(Batch),

@@ -102,6 +102,7 @@ impl Batch {
 fn input_of<'a>(record: &'a TickRecord, member: &Member, input: usize) -> &'a [u8] {
     match &record.outcomes[member.outcome].effects[member.effect] {
         Effect::Submit { inputs, .. } => inputs[input].data.as_slice(),
+        Effect::Infer { inputs, .. } => inputs[input].data.as_slice(),
         effect => unreachable!("a member of a batch is a request, not {effect:?}"),
     }
 }

@@ -54,14 +54,15 @@ pub(super) fn check_effects(
                     }
                 })?;
             }
-            Effect::Send { .. } | Effect::Emit { .. } | Effect::Log(_) => {}
+            // What it has waited for is compared with its waits, which were checked.
+            Effect::Send { .. } | Effect::Emit { .. } | Effect::Log(_) | Effect::Infer { .. } => {}
         }
     }
     Ok(())
 }
 
 /// Whether the inputs of a request fit the model.
-fn check_inputs(ports: &[Port], inputs: &[Tensor]) -> Result<(), String> {
+pub(super) fn check_inputs(ports: &[Port], inputs: &[Tensor]) -> Result<(), String> {
     if ports.len() != inputs.len() {
         return Err(format!(
             "it takes {} inputs, got {}",

@@ -3,7 +3,7 @@
 //! A machine whose batches go to an engine once more needs it: they take another
 //! course there, and a batch that killed the engine would kill it again.
 
-use crate::journal::record::{ResultRecord, Verdict};
+use crate::journal::record::{AwaitedRecord, ResultRecord, Verdict};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
 use shm_protocol::supervisor_to_agent::Answer;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,8 @@ pub struct Foretold {
     said: BTreeMap<(AgentId, RequestId), Arc<Answer>>,
     /// Requests of the same models that the engine has answered.
     answered: BTreeSet<(AgentId, RequestId)>,
+    /// Waits within steps that were answered with such a reason, by tick, agent and number.
+    waits: BTreeMap<(Tick, AgentId, usize), Arc<Answer>>,
 }
 
 impl Foretold {
@@ -60,6 +62,23 @@ impl Foretold {
         }
     }
 
+    /// Takes in what was awaited within the steps of a tick.
+    pub fn awaited(&mut self, tick: Tick, awaited: &[AwaitedRecord]) {
+        let mut numbers: BTreeMap<AgentId, usize> = BTreeMap::new();
+        for record in awaited {
+            let next = numbers.entry(record.agent).or_default();
+            let number = std::mem::replace(next, *next + 1);
+            let is_given_up = self.given_up.contains_key(&(record.model, tick));
+            if is_given_up
+                && let Err(reason) = &*record.outcome
+                && self.reasons.contains(&(record.model, reason.clone()))
+            {
+                let wait = (tick, record.agent, number);
+                self.waits.insert(wait, Arc::clone(&record.outcome));
+            }
+        }
+    }
+
     /// What a batch with these members is answered, if the engine was given up on it.
     ///
     /// One of which a member got the engine's answer before is not: it is run, for that member alone. One of which no
@@ -90,5 +109,10 @@ impl Foretold {
     /// What a request is answered, whatever the engine says.
     pub(super) fn of_request(&self, agent: AgentId, request: RequestId) -> Option<Arc<Answer>> {
         self.said.get(&(agent, request)).cloned()
+    }
+
+    /// What a wait is answered, whatever the engine says.
+    pub(super) fn of_wait(&self, tick: Tick, agent: AgentId, number: usize) -> Option<Arc<Answer>> {
+        self.waits.get(&(tick, agent, number)).cloned()
     }
 }

@@ -1,5 +1,7 @@
 //! The state of a run between inputs.
 
+mod parking;
+
 use super::action::{Action, Input};
 use super::batch::Batch;
 use super::check::check_effects;
@@ -8,6 +10,7 @@ use super::inbox::Inbox;
 use super::order::is_due;
 use super::plan::Plan;
 use super::requests::Requests;
+use super::rounds::{Round, Waits};
 use super::saved::{SavedAgent, SavedMachine};
 use super::violation::Violation;
 use crate::journal::record::{Dropped, ResultRecord, TickRecord, Verdict};
@@ -53,6 +56,8 @@ enum Standing {
     Waiting,
     /// Its host was asked to step it.
     Asked,
+    /// Its step waits for the answer to a request.
+    Parked,
 }
 
 /// One agent between ticks.
@@ -64,7 +69,9 @@ struct Agent {
     next_request: RequestId,
     outcome: Option<Outcome>,
     results: Vec<ResultRecord>,
-    /// The record in which an outcome of it was read last.
+    /// What its step has waited for.
+    waits: Waits,
+    /// The record in which an outcome or a wait of it was read last.
     read: u64,
 }
 
@@ -76,9 +83,15 @@ pub struct Machine {
     tick: Tick,
     agents: Vec<Agent>,
     requests: Requests,
-    /// Due agents of the open tick without an outcome.
+    /// Due agents of the open tick without an outcome, but for those that are parked.
     missing: usize,
-    /// Records of outcomes that were read, to tell them apart.
+    /// Agents that wait within their steps.
+    parked: usize,
+    /// What they wait for, once nobody is missing.
+    round: Option<Round>,
+    /// Whether waits are answered by an engine, and not by a journal alone.
+    has_engine: bool,
+    /// Records of outcomes and waits that were read, to tell them apart.
     reading: u64,
     stop_asked: bool,
     checkpoint_asked: bool,
@@ -100,6 +113,7 @@ impl Machine {
             next_request: RequestId(0),
             outcome: None,
             results: Vec::new(),
+            waits: Waits::default(),
             read: 0,
         };
         let agents = (0..plan.agents()).map(|_| agent()).collect();
@@ -111,6 +125,9 @@ impl Machine {
             agents,
             requests,
             missing: 0,
+            parked: 0,
+            round: None,
+            has_engine: true,
             reading: 0,
             stop_asked: false,
             checkpoint_asked: false,
@@ -208,7 +225,9 @@ impl Machine {
 
     /// The batches that the engine has not answered, in the order of their numbers.
     pub fn running(&self) -> impl Iterator<Item = &Batch> {
-        self.requests.running()
+        // Those of the open tick are the newest.
+        let round = self.round.iter().flat_map(Round::running);
+        self.requests.running().chain(round)
     }
 
     /// The open tick.
@@ -227,8 +246,7 @@ impl Machine {
         }
         match input {
             Input::Begin => self.open(self.tick.next(), actions),
-            Input::Proceed if self.missing == 0 => self.close_if_complete(actions),
-            Input::Proceed => {}
+            Input::Proceed => self.proceed(actions),
             Input::Stop => self.stop_asked = true,
             Input::Checkpoint => self.checkpoint_asked = true,
             Input::Verdict(verdict) => {
@@ -237,12 +255,17 @@ impl Machine {
                         model,
                         asked,
                         reason,
-                    } => self.requests.give_up(*model, *asked, reason),
+                    } => {
+                        if let (Some(round), true) = (&mut self.round, *asked == self.tick) {
+                            round.give_up(*model, reason);
+                        }
+                        self.requests.give_up(*model, *asked, reason)
+                    }
                     Verdict::Quarantined { .. } => Vec::new(),
                 };
                 self.judge(verdict);
                 self.ask_ready(&waiting, actions);
-                self.close_if_complete(actions);
+                self.proceed(actions);
             }
             Input::Outcomes {
                 host,
@@ -253,10 +276,19 @@ impl Machine {
                 let says_nothing = outcomes.is_empty();
                 self.take_outcomes(host, tick, outcomes)?;
                 if !says_nothing {
-                    self.close_if_complete(actions);
+                    self.proceed(actions);
                 }
             }
+            Input::Parked { host, tick, waits } => {
+                self.take_waits(host, tick, waits)?;
+                self.proceed(actions);
+            }
             Input::Answer { batch, outputs } => {
+                if let Some(round) = self.round.as_mut().filter(|round| round.has(batch)) {
+                    round.answer(&self.plan, batch, outputs)?;
+                    self.proceed(actions);
+                    return Ok(());
+                }
                 let answered = self.requests.answer(&self.plan, batch, outputs)?;
                 self.ask_ready(&answered, actions);
             }
@@ -271,6 +303,7 @@ impl Machine {
                 }
                 self.ask_ready(&agents, actions);
             }
+            Input::Awaited(awaited) => self.tell_awaited(awaited),
         }
         Ok(())
     }
@@ -311,15 +344,23 @@ impl Machine {
             *read = self.reading;
         }
         for outcome in outcomes {
-            let agent = outcome.agent;
-            self.agents[agent.index()].outcome = Some(outcome);
+            let held = &mut self.agents[outcome.agent.index()];
+            held.waits.complete(&outcome);
+            held.outcome = Some(outcome);
             self.missing -= 1;
         }
         Ok(())
     }
 
     fn check_outcome(&self, host: HostId, outcome: &Outcome) -> Result<(), Violation> {
-        let (agent, tick) = (outcome.agent, self.tick);
+        let held = self.asked_of(host, outcome.agent)?;
+        check_effects(&self.plan, self.tick, outcome, held.next_request)?;
+        self.check_waited(held, outcome)
+    }
+
+    /// An agent that this host was asked to step, and of which it has said nothing since.
+    fn asked_of(&self, host: HostId, agent: AgentId) -> Result<&Agent, Violation> {
+        let tick = self.tick;
         let held =
             self.agents
                 .get(agent.index())
@@ -330,20 +371,23 @@ impl Machine {
         {
             return Err(Violation::NotAsked { host, agent, tick });
         }
-        check_effects(&self.plan, tick, outcome, held.next_request)
+        Ok(held)
     }
 
     /// Lets a verdict take effect in the open tick.
     fn judge(&mut self, verdict: Verdict) {
         if let Verdict::Quarantined { agent, .. } = &verdict {
             let held = &mut self.agents[agent.index()];
-            if held.standing != Standing::Idle && held.outcome.is_none() {
-                self.missing -= 1;
+            match held.standing {
+                Standing::Parked => self.parked -= 1,
+                Standing::Waiting | Standing::Asked if held.outcome.is_none() => self.missing -= 1,
+                _ => {}
             }
             // Whatever the step came to, it is taken back: a replay never takes it.
             held.standing = Standing::Idle;
             held.outcome = None;
             held.results.clear();
+            held.waits = Waits::default();
             self.halt(*agent);
         }
         self.verdicts.push(verdict);
@@ -410,10 +454,22 @@ impl Machine {
         );
     }
 
-    fn close_if_complete(&mut self, actions: &mut Vec<Action>) {
-        if self.missing > 0 {
-            return;
+    /// Goes on with the open tick as far as it goes: to the next round, or to the next tick.
+    fn proceed(&mut self, actions: &mut Vec<Action>) {
+        while self.missing == 0 {
+            match self.round.take() {
+                Some(round) if round.is_complete() => self.end_round(round, actions),
+                Some(round) => {
+                    self.round = Some(round);
+                    return;
+                }
+                None if self.parked > 0 => self.begin_round(actions),
+                None => return self.close_and_open_next(actions),
+            }
         }
+    }
+
+    fn close_and_open_next(&mut self, actions: &mut Vec<Action>) {
         let commit = self.close(actions);
         if let Some(end) = self.end.clone() {
             actions.extend([commit, Action::Finish(end)]);
@@ -439,6 +495,7 @@ impl Machine {
             let held = &mut self.agents[agent.index()];
             record.results.append(&mut held.results);
             record.outcomes.extend(held.outcome.take());
+            record.awaited.extend(held.waits.take(*agent));
             held.standing = Standing::Idle;
         }
         // Of a verdict that was foretold, the journal has told what this tick had of it.

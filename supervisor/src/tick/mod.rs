@@ -9,6 +9,7 @@
 //! * [`Machine`]: the state, with [`Input`] and [`Action`];
 //! * `inbox`: what waits for agents, within bounds;
 //! * `requests`: inference requests between their tick and their delivery;
+//! * `rounds`: what agents wait for within their steps;
 //! * `batch`: which requests go to the engine together;
 //! * `finite`: whether tensors hold only finite numbers;
 //! * `texts`: what language models write, piece by piece;
@@ -30,6 +31,7 @@ mod machine;
 pub mod order;
 mod plan;
 mod requests;
+mod rounds;
 mod saved;
 #[cfg(test)]
 mod tests;
@@ -41,4 +43,5 @@ pub use batch::{Batch, Member};
 pub use foretold::Foretold;
 pub use machine::{End, Machine, NotThisPlan};
 pub use plan::{Plan, PlannedAgent, PlannedGenerator, PlannedModel};
+pub use rounds::Awaiting;
 pub use violation::Violation;

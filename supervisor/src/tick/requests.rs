@@ -54,7 +54,8 @@ pub(super) struct Requests {
     /// Slots of each agent in the order of its requests.
     queues: Vec<Vec<usize>>,
     running: BTreeMap<BatchId, Running>,
-    next_batch: BatchId,
+    /// Shared with the rounds of the open tick.
+    pub(super) next_batch: BatchId,
     /// The ticks in which they were made, from which they can be made again.
     sources: BTreeMap<Tick, Source>,
     /// What is known of batches that were given up. They never go to the engine.
@@ -237,6 +238,16 @@ impl Requests {
         self.foretold = foretold;
     }
 
+    /// What a wait within a step is answered, whatever the engine says.
+    pub(super) fn foretold_wait(
+        &self,
+        tick: Tick,
+        agent: AgentId,
+        number: usize,
+    ) -> Option<Arc<Answer>> {
+        self.foretold.of_wait(tick, agent, number)
+    }
+
     /// Whether a batch is known to be given up; its requests are answered then.
     fn is_given_up(&mut self, batch: &Batch) -> bool {
         if self.foretold.is_empty() {
@@ -332,20 +343,11 @@ impl Requests {
         let model = plan
             .model(running.batch.model)
             .expect("a running batch has a model");
-        if let Ok(outputs) = &outputs {
-            check_outputs(batch, model, outputs)?;
-        }
+        let answers = parts(model, &running.batch, outputs)?;
         let running = self.running.remove(&batch).expect("it was there just now");
         if planted(Bug::AnswerTwice) {
             let (batch, left) = (running.batch.clone(), running.left);
             self.running.insert(batch.id, Running { batch, left });
-        }
-        let mut answers = split(&running.batch, outputs);
-        if model.rejects_nonfinite {
-            for answer in &mut answers {
-                let outputs = answer.as_ref().clone();
-                *answer = Arc::new(finite::checked(&model.signature.outputs, outputs));
-            }
         }
         let mut agents = Vec::with_capacity(running.batch.members.len());
         for (member, answer) in running.batch.members.iter().zip(answers) {
@@ -594,7 +596,7 @@ fn fits(plan: &Plan, record: &TickRecord) -> bool {
 }
 
 /// The answer, or an error when it takes the sum over the bound.
-fn within(answer: Arc<Answer>, bytes: &mut usize, most_bytes: usize) -> Arc<Answer> {
+pub(super) fn within(answer: Arc<Answer>, bytes: &mut usize, most_bytes: usize) -> Arc<Answer> {
     let size: usize = answer.as_ref().as_ref().map_or(0, |outputs| {
         outputs.iter().map(|tensor| tensor.data.len()).sum()
     });
@@ -608,11 +610,30 @@ fn within(answer: Arc<Answer>, bytes: &mut usize, most_bytes: usize) -> Arc<Answ
 }
 
 /// Whether inputs may go to the model.
-fn admissible(model: &PlannedModel, inputs: &[Tensor]) -> Result<(), String> {
+pub(super) fn admissible(model: &PlannedModel, inputs: &[Tensor]) -> Result<(), String> {
     match model.rejects_nonfinite {
         true => finite::check("input", &model.signature.inputs, inputs),
         false => Ok(()),
     }
+}
+
+/// What each member of a batch is answered.
+pub(super) fn parts(
+    model: &PlannedModel,
+    batch: &Batch,
+    outputs: Answer,
+) -> Result<Vec<Arc<Answer>>, Violation> {
+    if let Ok(outputs) = &outputs {
+        check_outputs(batch.id, model, outputs)?;
+    }
+    let mut answers = split(batch, outputs);
+    if model.rejects_nonfinite {
+        for answer in &mut answers {
+            let outputs = answer.as_ref().clone();
+            *answer = Arc::new(finite::checked(&model.signature.outputs, outputs));
+        }
+    }
+    Ok(answers)
 }
 
 /// What no sound engine host sends, whatever the model.

@@ -15,6 +15,7 @@ use shm_protocol::tensor::{DType, Port, Shape, Signature, Tensor};
 use std::sync::Arc;
 
 mod recovery;
+mod rounds;
 mod texts;
 
 const STEP_BYTES: usize = 1 << 20;
@@ -150,6 +151,7 @@ fn run(
                         outcomes: vec![world.step(tick, step)],
                     }));
                 }
+                Action::Answer { .. } => unreachable!("nobody waits"),
                 Action::Infer(batch) => arrivals.push(Input::Answer {
                     batch: batch.id,
                     outputs: Ok(World::infer(&batch)),

@@ -45,6 +45,25 @@ pub enum Violation {
         expected: RequestId,
         tick: Tick,
     },
+    /// A wait out of its step's order, or one more than a step has.
+    #[error(
+        "agent {agent} waits in tick {tick} with number {number}, but {expected} is next, or none"
+    )]
+    WaitOrder {
+        agent: AgentId,
+        number: u32,
+        expected: u32,
+        tick: Tick,
+    },
+    /// An outcome that names another wait than the one that was answered, or one that never was.
+    #[error(
+        "agent {agent} has not waited in tick {tick} for what its outcome says (wait {number})"
+    )]
+    OtherWait {
+        agent: AgentId,
+        number: u32,
+        tick: Tick,
+    },
     /// A request that its host should have refused.
     #[error(
         "agent {agent} makes a request in tick {tick} that does not fit model {model}: {reason}"

@@ -3,10 +3,11 @@
 //! `cargo test --release -p agent-host speed -- --ignored --nocapture`
 
 use super::supervisor::{FUEL, Given, Host, artifact, bare};
+use crate::agent::Stepped;
 use crate::agents::Agents;
 use crate::bindings::AgentPre;
 use crate::fleet::Fleet;
-use crate::outcomes::OutcomeRecord;
+use crate::list_record::ListRecord;
 use crate::program::Program;
 use crate::state::State;
 use crate::{determinism, imports};
@@ -97,7 +98,7 @@ fn speed() {
     bare_calls();
     let given = vec![Given::new("counter"); AGENTS as usize];
     let mut agents = bare(&given);
-    let mut record = OutcomeRecord::new(limit::RECORD_BYTES);
+    let mut record = ListRecord::new(limit::RECORD_BYTES);
     let encoded = codec::encode(&all());
     measure("decode, step, encode", |tick| {
         let steps = codec::decode::<Steps, { limit::RECORD_BYTES }>(&encoded).expect("valid");
@@ -106,7 +107,10 @@ fn speed() {
             Ok::<(), Infallible>(())
         };
         for step in steps.steps {
-            let outcome = agents.step(Tick(tick), step).expect("a sound machine");
+            let Stepped::Done(outcome) = agents.step(Tick(tick), step).expect("a sound machine")
+            else {
+                panic!("a counter does not wait");
+            };
             let Ok(()) = record.add(&outcome, &mut send);
             agents.recycle(outcome);
         }

@@ -72,7 +72,7 @@ impl Given {
     fn load(&self, position: usize) -> (Load, Vec<u8>) {
         let artifact = artifact(self.component);
         let mut settings = self.settings.clone();
-        if self.component == "mlp" {
+        if ["mlp", "ponder"].contains(&self.component) {
             settings.push(("model".into(), "policy".into()));
         }
         let load = Load {
@@ -286,6 +286,18 @@ impl Host {
             }
         }
         outcomes
+    }
+
+    /// The next record that comes up.
+    pub(super) fn take(&mut self) -> (Header, Vec<u8>) {
+        let mut bytes = Vec::new();
+        loop {
+            match self.link.up.try_take(&mut bytes).expect("a sound ring") {
+                Some(header) => return (header, bytes),
+                None if self.thread.is_finished() => panic!("the host has ended"),
+                None => thread::yield_now(),
+            }
+        }
     }
 
     /// Says that nothing more comes, and expects a good end.

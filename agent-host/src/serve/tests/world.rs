@@ -77,7 +77,7 @@ impl World {
                     outcome: Ok(outputs.iter().map(answer).collect()).into(),
                 });
             }
-            Effect::Emit { .. } | Effect::Log(_) => {}
+            Effect::Emit { .. } | Effect::Log(_) | Effect::Infer { .. } => {}
         }
     }
 }

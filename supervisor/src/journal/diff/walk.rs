@@ -4,12 +4,13 @@ use super::{ByteChange, Change};
 use crate::journal::hex;
 use crate::journal::inspect::{element, number};
 use crate::journal::record::{
-    AgentPin, Dropped, ModelPin, ResultRecord, RunHeader, TickRecord, Verdict,
+    AgentPin, AwaitedRecord, Dropped, ModelPin, ResultRecord, RunHeader, TickRecord, Verdict,
 };
 use bincode::Encode;
 use shm_protocol::agent_to_supervisor::{Effect, Outcome};
 use shm_protocol::codec;
 use shm_protocol::id::AgentId;
+use shm_protocol::supervisor_to_agent::Answer;
 use shm_protocol::tensor::Tensor;
 use std::fmt::Debug;
 
@@ -189,6 +190,14 @@ pub(super) fn records(left: &TickRecord, right: &TickRecord) -> Compared {
     each("result", &left.results, &right.results, results, |result| {
         Some(result.agent)
     })?;
+    // Answers come before what agents make of them.
+    each(
+        "awaited",
+        &left.awaited,
+        &right.awaited,
+        awaited,
+        |awaited| Some(awaited.agent),
+    )?;
     each(
         "outcome",
         &left.outcomes,
@@ -218,12 +227,24 @@ pub(super) fn records(left: &TickRecord, right: &TickRecord) -> Compared {
 fn results(left: &ResultRecord, right: &ResultRecord) -> Compared {
     let compare = || {
         same!(left, right, agent, request, model);
-        match (left.outcome.as_ref(), right.outcome.as_ref()) {
-            (Ok(left), Ok(right)) => each("output", left, right, tensors, |_| None),
-            (left, right) => value("outcome", left, right),
-        }
+        answers(&left.outcome, &right.outcome)
     };
     compare().map_err(|found| found.of(left.agent))
+}
+
+fn awaited(left: &AwaitedRecord, right: &AwaitedRecord) -> Compared {
+    let compare = || {
+        same!(left, right, agent, model);
+        answers(&left.outcome, &right.outcome)
+    };
+    compare().map_err(|found: Found| found.of(left.agent))
+}
+
+fn answers(left: &Answer, right: &Answer) -> Compared {
+    match (left, right) {
+        (Ok(left), Ok(right)) => each("output", left, right, tensors, |_| None),
+        (left, right) => value("outcome", left, right),
+    }
 }
 
 fn outcomes(left: &Outcome, right: &Outcome) -> Compared {
@@ -269,6 +290,17 @@ fn effects(left: &Effect, right: &Effect) -> Compared {
             .and_then(|()| value("model", left_model, right_model))
             .and_then(|()| each("input", left, right, tensors, |_| None)),
         (
+            Effect::Infer {
+                model: left_model,
+                inputs: left,
+            },
+            Effect::Infer {
+                model: right_model,
+                inputs: right,
+            },
+        ) => value("model", left_model, right_model)
+            .and_then(|()| each("input", left, right, tensors, |_| None)),
+        (
             Effect::Emit {
                 topic: left_topic,
                 payload: left,
@@ -289,6 +321,7 @@ fn kind(effect: &Effect) -> &'static str {
     match effect {
         Effect::Send { .. } => "send",
         Effect::Submit { .. } => "submit",
+        Effect::Infer { .. } => "infer",
         Effect::Emit { .. } => "emit",
         Effect::Log(_) => "log",
     }

@@ -12,6 +12,7 @@ pub(super) use numbers::{element, number};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use shm_protocol::id::{AgentId, ModelId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
+use shm_protocol::supervisor_to_agent::Answer;
 use shm_protocol::tensor::Tensor;
 use std::fmt;
 
@@ -218,16 +219,9 @@ impl TickText<'_> {
             f,
             "  result of request {} to {} for {agent}",
             result.request,
-            result.model_name(model)
+            model_name(model, result.model)
         )?;
-        match result.outcome.as_ref() {
-            Ok(outputs) => tensors(
-                f,
-                outputs,
-                model.map(|model| model.signature.outputs.as_slice()),
-            ),
-            Err(reason) => writeln!(f, "    failed: {reason}"),
-        }
+        answer(f, model, &result.outcome)
     }
 
     fn outcome(&self, f: &mut fmt::Formatter<'_>, outcome: &Outcome) -> fmt::Result {
@@ -240,10 +234,21 @@ impl TickText<'_> {
             Status::Halted(reason) => write!(f, "halted: {reason}")?,
         }
         writeln!(f, ", fuel {}", outcome.fuel_used)?;
-        outcome
-            .effects
+        let mut answers = self
+            .record
+            .awaited
             .iter()
-            .try_for_each(|effect| self.effect(f, effect))
+            .filter(|awaited| awaited.agent == outcome.agent);
+        for effect in &outcome.effects {
+            self.effect(f, effect)?;
+            if let Effect::Infer { model, .. } = effect
+                && let Some(awaited) = answers.next()
+            {
+                writeln!(f, "    answered:")?;
+                answer(f, self.model(*model), &awaited.outcome)?;
+            }
+        }
+        Ok(())
     }
 
     fn effect(&self, f: &mut fmt::Formatter<'_>, effect: &Effect) -> fmt::Result {
@@ -262,8 +267,13 @@ impl TickText<'_> {
                 inputs,
             } => {
                 let pin = self.model(*model);
-                let name = pin.map_or_else(|| format!("model {model}"), |pin| pin.name.clone());
+                let name = model_name(pin, *model);
                 writeln!(f, "    submit request {request} to {name}")?;
+                tensors(f, inputs, pin.map(|pin| pin.signature.inputs.as_slice()))
+            }
+            Effect::Infer { model, inputs } => {
+                let pin = self.model(*model);
+                writeln!(f, "    wait for {}", model_name(pin, *model))?;
                 tensors(f, inputs, pin.map(|pin| pin.signature.inputs.as_slice()))
             }
             Effect::Emit { topic, payload } => {
@@ -290,9 +300,18 @@ impl TickText<'_> {
     }
 }
 
-impl ResultRecord {
-    fn model_name(&self, pin: Option<&ModelPin>) -> String {
-        pin.map_or_else(|| format!("model {}", self.model), |pin| pin.name.clone())
+fn model_name(pin: Option<&ModelPin>, model: ModelId) -> String {
+    pin.map_or_else(|| format!("model {model}"), |pin| pin.name.clone())
+}
+
+/// What a model answered, or why it did not.
+fn answer(f: &mut fmt::Formatter<'_>, pin: Option<&ModelPin>, answer: &Answer) -> fmt::Result {
+    match answer {
+        Ok(outputs) => {
+            let ports = pin.map(|pin| pin.signature.outputs.as_slice());
+            tensors(f, outputs, ports)
+        }
+        Err(reason) => writeln!(f, "    failed: {reason}"),
     }
 }
 

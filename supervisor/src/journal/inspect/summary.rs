@@ -77,7 +77,7 @@ impl AgentSummary {
         for effect in &outcome.effects {
             match effect {
                 Effect::Send { .. } => self.messages += 1,
-                Effect::Submit { .. } => self.requests += 1,
+                Effect::Submit { .. } | Effect::Infer { .. } => self.requests += 1,
                 Effect::Emit { .. } => self.emits += 1,
                 Effect::Log(_) => {}
             }

@@ -290,6 +290,7 @@ impl Drive<'_> {
                 station.known.insert((again.tick, outcome.agent), outcome);
             }
             if !again.steps.is_empty() {
+                self.push_answers(host, again.tick, &again.answers)?;
                 self.push_steps(host, again.tick, &again.steps)?;
             }
         }
@@ -314,14 +315,14 @@ impl Drive<'_> {
             for step in &station.steps {
                 if let Some(outcome) = self.machine.outcome(step.agent) {
                     station.known.insert((open, step.agent), outcome.clone());
+                } else if !self.machine.asked(step.agent).is_empty() {
+                    station.repeating.insert(step.agent, false);
                 }
             }
         } else {
             station.ask_nothing();
         }
-        if station.known.is_empty() {
-            self.back_at_work(host)?;
-        }
+        self.has_repeated(host)?;
         Ok(self.send_steps(host)?)
     }
 

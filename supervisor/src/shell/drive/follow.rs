@@ -52,6 +52,9 @@ impl Follower {
         if !entry.record.results.is_empty() {
             self.apply(Input::Journaled(entry.record.results.clone()))?;
         }
+        if !entry.record.awaited.is_empty() {
+            self.apply(Input::Awaited(entry.record.awaited.clone()))?;
+        }
         self.pending = Some(entry);
         Ok(self.actions.drain(..))
     }
@@ -73,7 +76,10 @@ impl Follower {
         self.actions.retain(|action| match action {
             Action::Step { tick, .. } => *tick == open,
             Action::Proceed | Action::Finish(_) => true,
-            Action::Infer(_) | Action::Checkpoint { .. } | Action::Commit { .. } => false,
+            Action::Answer { .. }
+            | Action::Infer(_)
+            | Action::Checkpoint { .. }
+            | Action::Commit { .. } => false,
         });
         Ok((self.machine, self.actions))
     }

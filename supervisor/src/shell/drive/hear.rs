@@ -10,7 +10,7 @@ use crate::shell::error::RunError;
 use crate::tick::Input;
 use bincode::Decode;
 use shm_protocol::agent_state::STATE;
-use shm_protocol::agent_to_supervisor::{OUTCOMES, Outcome, Outcomes};
+use shm_protocol::agent_to_supervisor::{OUTCOMES, Outcome, Outcomes, PARKED};
 use shm_protocol::fault::Phase;
 use shm_protocol::id::{AgentId, HostId, Tick};
 use shm_protocol::ring::Header;
@@ -47,6 +47,7 @@ impl Drive<'_> {
             Stage::Loading(_) => self.hear_loaded(host, header),
             _ if is_engine => self.hear_engine(host, header),
             _ if header.kind == STATE => self.hear_state(host, header),
+            _ if header.kind == PARKED => self.hear_parked(host, header),
             _ => self.hear_outcomes(host, header),
         }
     }
@@ -67,7 +68,7 @@ impl Drive<'_> {
         let tick = header.tick;
         self.pass(Phase::OutcomeHeard);
         self.station(host).paid(outcomes.len());
-        if !self.station(host).known.is_empty() {
+        if self.station(host).is_on_its_way_back() {
             outcomes = self.compare_known(host, tick, outcomes)?;
         }
         if !outcomes.is_empty() {
@@ -90,20 +91,29 @@ impl Drive<'_> {
         let mut fresh = Vec::new();
         for outcome in outcomes {
             match self.station(host).known.remove(&(tick, outcome.agent)) {
-                None => fresh.push(outcome),
+                None => {
+                    self.compare_waited(host, tick, &outcome)?;
+                    fresh.push(outcome);
+                }
                 Some(known) if known == outcome || planted(Bug::BelieveRedone) => {}
                 Some(known) => return self.differs(host, tick, known, outcome).map(|()| fresh),
             }
         }
-        if self.station(host).known.is_empty() {
-            self.back_at_work(host)?;
-        }
+        self.has_repeated(host)?;
         Ok(fresh)
+    }
+
+    /// Looks whether everything that was known has come again.
+    pub(super) fn has_repeated(&mut self, host: HostId) -> Result<(), RunError> {
+        match self.station(host).is_on_its_way_back() {
+            true => Ok(()),
+            false => self.back_at_work(host),
+        }
     }
 
     /// A step came to something else than before. Perhaps the state that it began with was wrong: that is tried once
     /// more from the very beginning, and a second difference ends the run.
-    fn differs(
+    pub(super) fn differs(
         &mut self,
         host: HostId,
         tick: Tick,

@@ -1,6 +1,6 @@
 //! What the loop of a run needs of its journal and its checkpoints.
 
-use crate::journal::record::{ResultRecord, TickRecord};
+use crate::journal::record::{AwaitedRecord, ResultRecord, TickRecord};
 use crate::journal::{JournalReader, Mark};
 use crate::rundir::Event;
 use crate::shell::error::RunError;
@@ -21,6 +21,11 @@ pub trait Ledger {
     /// [`RunError`] ends the run.
     fn results(&mut self, _tick: Tick) -> Result<Vec<ResultRecord>, RunError> {
         Ok(Vec::new())
+    }
+
+    /// What agents wait for within their steps of that tick, if the ledger has it. Asked after [`Ledger::results`].
+    fn awaited(&mut self) -> Vec<AwaitedRecord> {
+        Vec::new()
     }
 
     /// Called when the supervisor has nothing else to do.

@@ -97,7 +97,7 @@ impl Drive<'_> {
         }
     }
 
-    /// Agents whose step may have killed the host: they were asked, and have not answered.
+    /// Agents whose step may have killed the host: they were asked, and have neither answered nor wait for an answer.
     fn suspects(&self, host: HostId) -> Vec<AgentId> {
         let station = &self.stations[host.index()];
         if station.tick != self.machine.tick() {
@@ -106,7 +106,9 @@ impl Drive<'_> {
         station.steps[..station.sent]
             .iter()
             .map(|step| step.agent)
-            .filter(|agent| self.machine.outcome(*agent).is_none())
+            .filter(|agent| {
+                self.machine.outcome(*agent).is_none() && !self.machine.is_parked(*agent)
+            })
             .collect()
     }
 

@@ -4,6 +4,7 @@
 //! * this file: the loop, and what the machine asks for;
 //! * `station`: what the loop knows of one host;
 //! * `hear`: what hosts say;
+//! * `waits`: agents that wait within their steps;
 //! * `engine`: batches and their answers;
 //! * `watch`: how long hosts may be silent;
 //! * `lose`, `comeback`, `redo`: a host that is lost, and how it comes back;
@@ -21,6 +22,7 @@ mod lose;
 mod redo;
 mod snapshot;
 mod station;
+mod waits;
 mod watch;
 
 pub(super) use follow::Follower;
@@ -218,6 +220,7 @@ impl<'a> Drive<'a> {
                 self.station(host).ask(tick, steps);
                 self.send_steps(host)?;
             }
+            Action::Answer { host, answers, .. } => self.answer(host, answers)?,
             Action::Infer(batch) => self.infer(&batch)?,
             Action::Checkpoint { tick, machine } => self.begin_snapshot(tick, machine)?,
             Action::Commit { tick, record } => {
@@ -241,11 +244,14 @@ impl<'a> Drive<'a> {
     /// After tick `committed`, gives the machine what the ledger has for the next one.
     fn feed_results(&mut self, committed: Tick) -> Result<(), RunError> {
         let results = self.ledger.results(committed.next())?;
-        if results.is_empty() {
-            Ok(())
-        } else {
-            self.apply(Input::Journaled(results))
+        if !results.is_empty() {
+            self.apply(Input::Journaled(results))?;
         }
+        let awaited = self.ledger.awaited();
+        if !awaited.is_empty() {
+            self.apply(Input::Awaited(awaited))?;
+        }
+        Ok(())
     }
 
     fn station(&mut self, host: HostId) -> &mut Station {
@@ -253,7 +259,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Sends what was asked of a host in the open tick and was not sent to this incarnation: all of it, or the next
-    /// step alone if that is to tell which one it is that kills.
+    /// step or answer alone if that is to tell which one it is that kills.
     fn send_steps(&mut self, host: HostId) -> Result<(), RunError> {
         let station = self.station(host);
         if !matches!(station.stage, Stage::Serving) {
@@ -261,11 +267,13 @@ impl<'a> Drive<'a> {
         }
         let range = station.next_steps();
         if range.is_empty() {
-            return Ok(());
+            return self.send_answers(host);
         }
         station.sent = range.end;
         let (tick, steps) = (station.tick, std::mem::take(&mut station.steps));
-        let pushed = self.push_steps(host, tick, &steps[range]);
+        let pushed = self
+            .push_known_answers(host, tick, &steps[range.clone()])
+            .and_then(|()| self.push_steps(host, tick, &steps[range]));
         self.station(host).steps = steps;
         self.settle(host, pushed)?;
         self.pass(Phase::AfterStepsSent);

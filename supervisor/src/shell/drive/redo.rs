@@ -9,8 +9,9 @@ use crate::shell::error::RunError;
 use crate::tick::{Action, Machine, Plan};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{AgentId, HostId, Tick};
-use shm_protocol::supervisor_to_agent::Step;
+use shm_protocol::supervisor_to_agent::{Awaited, Step};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Follows the journal for one host.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Redo {
 pub(super) struct Again {
     pub(super) tick: Tick,
     pub(super) steps: Vec<Step>,
+    /// What they waited for was answered so.
+    pub(super) answers: Vec<Awaited>,
     /// What they came to then.
     pub(super) outcomes: Vec<Outcome>,
 }
@@ -74,7 +77,7 @@ impl Redo {
             return Ok(None);
         };
         self.mark = Some(self.reader.mark());
-        let outcomes = self.outcomes(&entry);
+        let (outcomes, answers) = (self.outcomes(&entry), self.answers(&entry));
         let tick = entry.tick;
         let actions = self.follower.follow(entry)?;
         let mut steps = Vec::new();
@@ -92,8 +95,24 @@ impl Redo {
         Ok(Some(Again {
             tick,
             steps,
+            answers,
             outcomes,
         }))
+    }
+
+    fn answers(&self, entry: &Entry) -> Vec<Awaited> {
+        let mut numbers: BTreeMap<AgentId, u32> = BTreeMap::new();
+        let awaited = entry.record.awaited.iter().map(|record| {
+            let next = numbers.entry(record.agent).or_default();
+            Awaited {
+                agent: record.agent,
+                number: std::mem::replace(next, *next + 1),
+                outcome: Arc::clone(&record.outcome),
+            }
+        });
+        awaited
+            .filter(|answer| self.is_wanted(answer.agent, entry.tick))
+            .collect()
     }
 
     fn outcomes(&self, entry: &Entry) -> Vec<Outcome> {

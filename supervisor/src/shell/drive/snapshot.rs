@@ -18,7 +18,8 @@ impl Drive<'_> {
 
     pub(super) fn all_serve(&self) -> bool {
         self.stations.iter().all(|station| {
-            matches!(station.stage, Stage::Serving | Stage::GivenUp) && station.known.is_empty()
+            matches!(station.stage, Stage::Serving | Stage::GivenUp)
+                && !station.is_on_its_way_back()
         })
     }
 

@@ -7,8 +7,8 @@ use crate::planted::{Bug, planted};
 use crate::shell::outbound::Outbound;
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{AgentId, Incarnation, Tick};
-use shm_protocol::supervisor_to_agent::Step;
-use std::collections::BTreeMap;
+use shm_protocol::supervisor_to_agent::{Awaited, Step};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -52,6 +52,11 @@ pub(super) struct Station {
     pub(super) is_careful: bool,
     /// Outcomes that are known already: they are compared, and not taken a second time.
     pub(super) known: BTreeMap<(Tick, AgentId), Outcome>,
+    /// Answers for steps that were sent to this incarnation, which wait for their turn.
+    pub(super) answers: VecDeque<Awaited>,
+    /// Agents of which not the outcome is known, but what they have waited for in the open tick, and whether they have
+    /// waited again.
+    pub(super) repeating: BTreeMap<AgentId, bool>,
     /// How it comes back, if it was lost.
     pub(super) comeback: Option<Comeback>,
     /// Checkpoints are not used for it: an agent that began with one did something else than the journal says.
@@ -66,6 +71,7 @@ impl Station {
         } else {
             (self.tick, self.steps, self.sent) = (tick, steps, 0);
             (self.repeated, self.is_careful) = (0, false);
+            self.answers.clear();
         }
     }
 
@@ -88,6 +94,21 @@ impl Station {
         }
     }
 
+    /// Takes out the answers that are to be sent now. They come after all steps.
+    pub(super) fn next_answers(&mut self) -> Vec<Awaited> {
+        let count = match (self.is_careful, self.owed) {
+            (true, 0) => self.answers.len().min(1),
+            (true, _) => 0,
+            (false, _) => self.answers.len(),
+        };
+        self.answers.drain(..count).collect()
+    }
+
+    /// Whether something is known of its agents that has not come again.
+    pub(super) fn is_on_its_way_back(&self) -> bool {
+        !self.known.is_empty() || !self.repeating.is_empty()
+    }
+
     pub(super) fn owe(&mut self, answers: usize) {
         if self.owed == 0 {
             self.silent = Duration::ZERO;
@@ -103,6 +124,7 @@ impl Station {
     /// Nothing is asked of it in the open tick.
     pub(super) fn ask_nothing(&mut self) {
         self.steps.clear();
+        self.answers.clear();
         (self.sent, self.repeated) = (0, 0);
     }
 
@@ -113,7 +135,9 @@ impl Station {
         }
         (self.owed, self.silent) = (0, Duration::ZERO);
         (self.sent, self.repeated) = (0, 0);
+        self.answers.clear();
         self.known.clear();
+        self.repeating.clear();
     }
 }
 

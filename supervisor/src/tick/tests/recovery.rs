@@ -88,6 +88,7 @@ impl Life {
                         });
                     }
                 }
+                Action::Answer { .. } => unreachable!("nobody waits"),
                 Action::Infer(batch) => self.arrivals.push(answered(&batch)),
                 Action::Checkpoint { tick, machine } => {
                     self.between = Some(Between {

@@ -1,44 +1,49 @@
-//! Outcomes on their way up: encoded one after the other into one buffer, and
-//! sent as few records.
+//! Outcomes and waits on their way up: encoded one after the other into one
+//! buffer, and sent as few records.
 
-use shm_protocol::agent_to_supervisor::Outcome;
+use bincode::Encode;
 use shm_protocol::{codec, limit};
 
-/// Room for the number of outcomes, which is known last and stands first.
+/// Room for the number of elements, which is known last and stands first.
 const HEADROOM: usize = 9;
 
-/// Most bytes of a record with several outcomes. The decoder's limit counts what it allocates, which may be more than
+/// Most bytes of a record with several elements. The decoder's limit counts what it allocates, which may be more than
 /// it reads, so there is room to spare.
 const RECORD_BYTES: usize = limit::RECORD_BYTES / 2;
 
-/// The encoding of an [`shm_protocol::agent_to_supervisor::Outcomes`] that grows.
-pub(crate) struct OutcomeRecord {
+/// The encoding of a list that grows, as of [`shm_protocol::agent_to_supervisor::Outcomes`].
+pub(crate) struct ListRecord {
     buffer: Vec<u8>,
     count: u64,
     limit: usize,
 }
 
-impl OutcomeRecord {
+impl ListRecord {
     /// For a ring that takes payloads of this size.
     pub(crate) fn new(max_payload_bytes: usize) -> Self {
-        OutcomeRecord {
+        ListRecord {
             buffer: vec![0; HEADROOM],
             count: 0,
             limit: max_payload_bytes.min(RECORD_BYTES),
         }
     }
 
-    /// Adds an outcome. Sends what is there before, if both together are too large for one record.
+    /// Whether there is nothing to send.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds an element. Sends what is there before, if both together are too large for one record.
     ///
     /// # Errors
     /// Those of `send`.
-    pub(crate) fn add<E>(
+    pub(crate) fn add<T: Encode, E>(
         &mut self,
-        outcome: &Outcome,
+        element: &T,
         send: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let start = self.buffer.len();
-        codec::encode_into(outcome, &mut self.buffer);
+        codec::encode_into(element, &mut self.buffer);
         if self.buffer.len() > self.limit && self.count > 0 {
             let last = self.buffer.split_off(start);
             self.flush(send)?;
@@ -69,7 +74,7 @@ impl OutcomeRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shm_protocol::agent_to_supervisor::{Effect, Outcomes, Status};
+    use shm_protocol::agent_to_supervisor::{Effect, Outcome, Outcomes, Status};
     use shm_protocol::id::AgentId;
     use std::convert::Infallible;
 
@@ -92,7 +97,7 @@ mod tests {
             sent.push(bytes.to_vec());
             Ok::<(), Infallible>(())
         };
-        let mut record = OutcomeRecord::new(limit);
+        let mut record = ListRecord::new(limit);
         for outcome in outcomes {
             let Ok(()) = record.add(outcome, &mut send);
         }

@@ -1,0 +1,335 @@
+//! The promise: an agent that waits within its step holds nobody up, comes to the
+//! same whether it waits or is told the answers before, and leaves nothing behind
+//! when it never gets them.
+
+use super::supervisor::{Given, Host, numbered};
+use crate::error::HostError;
+use shm_protocol::agent_state::{SNAPSHOT, Snapshot};
+use shm_protocol::agent_to_supervisor::{
+    Effect, OUTCOMES, Outcome, Outcomes, PARKED, Parked, Status, Wait,
+};
+use shm_protocol::id::AgentId;
+use shm_protocol::supervisor_to_agent::{
+    ANSWERS, Answer, Answers, Awaited, ModelPorts, OnFailure, OnMismatch,
+};
+use shm_protocol::tensor::{DType, Port, Shape, Signature, Tensor};
+use shm_protocol::{codec, limit};
+use std::sync::Arc;
+
+const WIDTH: usize = 4;
+
+fn model() -> ModelPorts {
+    let port = |name: &str| Port {
+        name: name.to_owned(),
+        dtype: DType::F32,
+        dims: vec![None, Some(WIDTH as u64)],
+    };
+    ModelPorts {
+        signature: Signature {
+            inputs: vec![port("x")],
+            outputs: vec![port("y")],
+        },
+        on_mismatch: OnMismatch::Refuse,
+    }
+}
+
+fn ponder() -> Given {
+    Given::new("ponder").setting("width", &WIDTH.to_string())
+}
+
+/// A model that adds a number to all elements.
+fn add(wait: &Wait, number: f32) -> Answer {
+    let (elements, _) = wait.inputs[0].data.as_chunks::<4>();
+    let sum = |element: &[u8; 4]| (f32::from_le_bytes(*element) + number).to_le_bytes();
+    Ok(vec![Tensor {
+        dtype: DType::F32,
+        shape: Shape::new(&[1, WIDTH as u64]).expect("two dimensions"),
+        data: elements.iter().flat_map(sum).collect(),
+    }])
+}
+
+fn answered(wait: &Wait) -> Awaited {
+    let outcome = Arc::new(add(
+        wait,
+        f32::from(u16::try_from(wait.agent.0).expect("few")),
+    ));
+    Awaited {
+        agent: wait.agent,
+        number: wait.number,
+        outcome,
+    }
+}
+
+/// What a host says of a tick, as far as it has come.
+#[derive(Default)]
+struct Said {
+    outcomes: Vec<Outcome>,
+    waits: Vec<Wait>,
+}
+
+impl Said {
+    /// Listens until this many agents are heard of.
+    fn of(host: &mut Host, agents: usize) -> Said {
+        let mut said = Said::default();
+        while said.outcomes.len() + said.waits.len() < agents {
+            let (header, bytes) = host.take();
+            match header.kind {
+                OUTCOMES => {
+                    let record = codec::decode::<Outcomes, { limit::RECORD_BYTES }>(&bytes);
+                    said.outcomes.extend(record.expect("outcomes").outcomes);
+                }
+                PARKED => {
+                    let record = codec::decode::<Parked, { limit::RECORD_BYTES }>(&bytes);
+                    said.waits.extend(record.expect("waits").waits);
+                }
+                kind => panic!("a record of kind {kind}"),
+            }
+        }
+        said
+    }
+}
+
+fn ask(host: &mut Host, tick: u64, agents: usize) -> Said {
+    let steps = vec![Vec::new(); agents].into_iter().enumerate();
+    host.ask(tick, steps.map(numbered).collect());
+    Said::of(host, agents)
+}
+
+fn go_on(host: &mut Host, tick: u64, answers: Vec<Awaited>) -> Said {
+    let agents = answers.len();
+    host.push(ANSWERS, tick, &Answers { answers });
+    Said::of(host, agents)
+}
+
+/// Takes a tick to its end, and says what was answered.
+fn whole(host: &mut Host, tick: u64, agents: usize) -> (Vec<Outcome>, Vec<Awaited>) {
+    let mut said = ask(host, tick, agents);
+    let (mut outcomes, mut all) = (std::mem::take(&mut said.outcomes), Vec::new());
+    while !said.waits.is_empty() {
+        // Whoever waited first goes on last.
+        let answers: Vec<Awaited> = said.waits.iter().rev().map(answered).collect();
+        all.extend(answers.iter().cloned());
+        said = go_on(host, tick, answers);
+        outcomes.append(&mut said.outcomes);
+    }
+    outcomes.sort_by_key(|outcome| outcome.agent);
+    (outcomes, all)
+}
+
+fn waits_in(outcome: &Outcome) -> usize {
+    let is_wait = |effect: &&Effect| matches!(effect, Effect::Infer { .. });
+    outcome.effects.iter().filter(is_wait).count()
+}
+
+#[test]
+fn many_wait_at_once_while_others_go_on_and_each_gets_its_own_answer() {
+    let given: Vec<Given> = (0..40)
+        .map(|number| match number % 4 {
+            0 => Given::new("counter"),
+            _ => ponder().setting("turns", &(number % 4).to_string()),
+        })
+        .collect();
+    let mut host = Host::start_with(&given, vec![model()]);
+    let said = ask(&mut host, 1, given.len());
+    assert_eq!((said.outcomes.len(), said.waits.len()), (10, 30));
+    assert!(said.waits.iter().all(|wait| wait.number == 0));
+    let answers = said.waits.iter().map(answered).collect();
+    let said = go_on(&mut host, 1, answers);
+    // Who thinks once is done.
+    assert_eq!((said.outcomes.len(), said.waits.len()), (10, 20));
+    let wait = &said.waits[0];
+    let first = AgentId(2);
+    assert_eq!((wait.agent, wait.number), (first, 1));
+    let rest: Vec<Awaited> = said.waits.iter().map(answered).collect();
+    let said = go_on(&mut host, 1, rest);
+    let done = said.outcomes.iter().find(|outcome| outcome.agent == first);
+    let inputs: Vec<Vec<u8>> = done
+        .expect("it is done")
+        .effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Infer { inputs, .. } => Some(inputs[0].data.clone()),
+            _ => None,
+        })
+        .collect();
+    let number = |bytes: &[u8]| f32::from_le_bytes(bytes[..4].try_into().expect("four"));
+    assert_eq!(number(&inputs[1]) - number(&inputs[0]), 2.0);
+    host.drain();
+}
+
+#[test]
+fn who_is_told_the_answers_before_comes_to_the_same_without_waiting() {
+    let given = [ponder(), ponder().setting("turns", "1")];
+    let (mut live, mut again) = (
+        Host::start_with(&given, vec![model()]),
+        Host::start_with(&given, vec![model()]),
+    );
+    for tick in 1..=5 {
+        let (outcomes, answers) = whole(&mut live, tick, 2);
+        assert_eq!((waits_in(&outcomes[0]), waits_in(&outcomes[1])), (3, 1));
+        // All of them, or as many as there were when somebody was lost.
+        let told: Vec<Awaited> = answers
+            .iter()
+            .filter(|answer| u64::from(answer.number) < tick)
+            .cloned()
+            .collect();
+        again.push(ANSWERS, tick, &Answers { answers: told });
+        let (repeated, rest) = whole(&mut again, tick, 2);
+        assert_eq!(repeated, outcomes);
+        let expected = answers
+            .iter()
+            .filter(|answer| u64::from(answer.number) >= tick);
+        assert_eq!(rest.len(), expected.count());
+    }
+    live.drain();
+    again.drain();
+}
+
+#[test]
+fn a_step_may_wait_as_often_as_a_tick_has_rounds() {
+    let given = [ponder().setting("turns", &(limit::ROUNDS_PER_TICK + 2).to_string())];
+    let mut host = Host::start_with(&given, vec![model()]);
+    let (outcomes, answers) = whole(&mut host, 1, 1);
+    assert_eq!(answers.len(), limit::ROUNDS_PER_TICK);
+    assert_eq!(outcomes[0].status, Status::Completed);
+    assert_eq!(waits_in(&outcomes[0]), limit::ROUNDS_PER_TICK);
+    let text = format!("{:?}", outcomes[0].effects);
+    assert_eq!(
+        text.matches("the request was refused: Refusal::TooMany")
+            .count(),
+        2,
+        "{text}"
+    );
+    host.drain();
+}
+
+#[test]
+fn what_does_not_fit_is_refused_without_waiting() {
+    for (wrong, reason) in [
+        ("shape", "input x takes f32[?,4], got f32[1,3]"),
+        ("model", "Refusal::NoSuchModel"),
+    ] {
+        let given = [ponder().setting("turns", "1").setting("wrong", wrong)];
+        let mut host = Host::start_with(&given, vec![model()]);
+        let said = ask(&mut host, 1, 1);
+        let text = format!("{:?}", said.outcomes[0]);
+        assert!(text.contains(reason), "{text}");
+        assert_eq!(waits_in(&said.outcomes[0]), 0);
+        host.drain();
+    }
+    // Or ends the step, if the model says so.
+    let stops = ModelPorts {
+        on_mismatch: OnMismatch::Stop,
+        ..model()
+    };
+    let mut host = Host::start_with(&[ponder().setting("wrong", "shape")], vec![stops]);
+    let said = ask(&mut host, 1, 1);
+    assert!(
+        matches!(said.outcomes[0].status, Status::Mismatch(_)),
+        "{:?}",
+        said.outcomes
+    );
+    host.drain();
+}
+
+#[test]
+fn an_answer_without_outputs_is_an_error_of_the_agent_and_not_of_the_host() {
+    let mut host = Host::start_with(&[ponder().setting("turns", "1")], vec![model()]);
+    let said = ask(&mut host, 1, 1);
+    let failed = Awaited {
+        outcome: Arc::new(Err("the engine has no memory".to_owned())),
+        ..answered(&said.waits[0])
+    };
+    let said = go_on(&mut host, 1, vec![failed]);
+    assert_eq!(said.outcomes[0].status, Status::Completed);
+    let text = format!("{:?}", said.outcomes[0].effects);
+    assert!(text.contains("the engine has no memory"), "{text}");
+    host.drain();
+}
+
+#[test]
+fn a_trap_after_a_wait_keeps_what_it_waited_for_and_harms_nobody() {
+    let given = [
+        ponder()
+            .setting("trap_at", "2")
+            .on_failure(OnFailure::Restart),
+        ponder(),
+    ];
+    let mut host = Host::start_with(&given, vec![model()]);
+    let (first, _) = whole(&mut host, 1, 2);
+    let (second, answers) = whole(&mut host, 2, 2);
+    assert!(matches!(second[0].status, Status::Trapped(_)), "{second:?}");
+    assert_eq!(waits_in(&second[0]), 1);
+    assert!(
+        second[0]
+            .effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Log(_)))
+    );
+    assert_eq!(answers.len(), 4);
+    assert_eq!(second[1].status, Status::Completed);
+    // It begins anew, and waits again.
+    let (third, _) = whole(&mut host, 3, 2);
+    assert_eq!(third[0].status, Status::Completed);
+    assert_eq!(waits_in(&third[0]), 3);
+    assert_eq!(first[0].effects.len(), third[0].effects.len());
+    host.drain();
+}
+
+#[test]
+fn who_waits_for_ever_goes_with_its_host() {
+    let given = vec![ponder(); 20];
+    let mut host = Host::start_with(&given, vec![model()]);
+    assert_eq!(ask(&mut host, 1, given.len()).waits.len(), given.len());
+    host.drain();
+}
+
+#[test]
+fn what_comes_out_of_turn_ends_the_host() {
+    let out_of_turn = |what: &dyn Fn(&mut Host, Wait)| {
+        let mut host = Host::start_with(&[ponder()], vec![model()]);
+        let mut said = ask(&mut host, 1, 1);
+        what(&mut host, said.waits.remove(0));
+        match host.end() {
+            Err(HostError::OutOfTurn { agent, what }) => {
+                assert_eq!(agent, AgentId(0));
+                what
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let answer = |host: &mut Host, answer| {
+        let answers = vec![answer];
+        host.push(ANSWERS, 1, &Answers { answers });
+    };
+    let later = out_of_turn(&|host, wait| {
+        answer(
+            host,
+            Awaited {
+                number: 1,
+                ..answered(&wait)
+            },
+        );
+    });
+    assert_eq!(later, "the answer to its wait 1");
+    let step = out_of_turn(&|host, _| host.ask(1, vec![numbered((0, Vec::new()))]));
+    assert_eq!(step, "its next step");
+    let snapshot = out_of_turn(&|host, _| host.push(SNAPSHOT, 1, &Snapshot { full: true }));
+    assert_eq!(snapshot, "a snapshot");
+}
+
+#[test]
+fn an_agent_that_has_waited_is_captured_and_restored_like_any_other() {
+    let mut host = Host::start_with(&[ponder()], vec![model()]);
+    whole(&mut host, 1, 1);
+    let state = host.snapshot(1, true);
+    let (expected, _) = whole(&mut host, 2, 1);
+    let mut other = Host::start_with(&[ponder().restored()], vec![model()]);
+    for record in &state {
+        other.push(shm_protocol::agent_state::RESTORE, 1, record);
+    }
+    let (found, _) = whole(&mut other, 2, 1);
+    assert_eq!(found, expected);
+    host.drain();
+    other.drain();
+}

@@ -1,0 +1,252 @@
+//! Waits within the steps of one tick, and the rounds in which they are answered.
+//!
+//! A round begins when every agent of the tick is done or waits. What is waited
+//! for then forms batches in schedule order, by the rules of all requests, and
+//! once all of it is answered the agents go on in that order. So neither who
+//! waited first nor who was answered first is observable.
+
+use super::batch::{Batch, Former, Request};
+use super::plan::{Plan, PlannedModel};
+use super::requests::{admissible, parts, within};
+use super::violation::Violation;
+use crate::journal::record::{AwaitedRecord, TickRecord};
+use crate::planted::{Bug, planted};
+use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
+use shm_protocol::id::{AgentId, BatchId, ModelId, Tick};
+use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::tensor::Tensor;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A request for whose answer a step waits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Awaiting {
+    /// The model.
+    pub model: ModelId,
+    /// The inputs, in the model's order.
+    pub inputs: Arc<Vec<Tensor>>,
+}
+
+impl Awaiting {
+    /// What an effect of a step has waited for, if it is of that kind.
+    #[must_use]
+    pub fn of(effect: &Effect) -> Option<Awaiting> {
+        match effect {
+            Effect::Infer { model, inputs } => Some(Awaiting {
+                model: *model,
+                inputs: Arc::clone(inputs),
+            }),
+            _ => None,
+        }
+    }
+
+    /// As an outcome has it.
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        Effect::Infer {
+            model: self.model,
+            inputs: Arc::clone(&self.inputs),
+        }
+    }
+}
+
+/// What one agent has waited for in the open tick.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    /// The last one is unanswered while the agent is parked.
+    pub(super) asked: Vec<Awaiting>,
+    pub(super) answers: Vec<Arc<Answer>>,
+    /// Answers that a journal has told.
+    pub(super) told: Vec<Arc<Answer>>,
+    /// Bytes of the answers.
+    bytes: usize,
+}
+
+impl Waits {
+    /// Gives the agent its next answer, or an error in its place if that takes the sum over the bound.
+    pub(super) fn answer(&mut self, answer: Arc<Answer>, most_bytes: usize) -> Arc<Answer> {
+        let answer = within(answer, &mut self.bytes, most_bytes);
+        self.answers.push(Arc::clone(&answer));
+        answer
+    }
+
+    /// Takes what an outcome has waited for and its host did not park for, because it had the answers that were told.
+    pub(super) fn complete(&mut self, outcome: &Outcome) {
+        let effects = outcome.effects.iter().filter_map(Awaiting::of);
+        self.asked.extend(effects.skip(self.asked.len()));
+        let told = self.told.iter().skip(self.answers.len()).cloned();
+        let missing = self.asked.len().saturating_sub(self.answers.len());
+        let told: Vec<_> = told.take(missing).collect();
+        self.answers.extend(told);
+    }
+
+    /// Takes everything as it is journaled.
+    pub(super) fn take(&mut self, agent: AgentId) -> impl Iterator<Item = AwaitedRecord> {
+        (self.told, self.bytes) = (Vec::new(), 0);
+        let asked = std::mem::take(&mut self.asked);
+        let answers = std::mem::take(&mut self.answers);
+        let record = move |(asked, outcome): (Awaiting, _)| AwaitedRecord {
+            agent,
+            model: asked.model,
+            outcome,
+        };
+        asked.into_iter().zip(answers).map(record)
+    }
+}
+
+/// What all agents wait for that wait at the same time.
+#[derive(Debug)]
+pub(super) struct Round {
+    /// In schedule order.
+    waits: Vec<Waiting>,
+    /// Batches that the engine has not answered. The places of their members are positions among the waits.
+    running: BTreeMap<BatchId, Batch>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    agent: AgentId,
+    model: ModelId,
+    answer: Option<Arc<Answer>>,
+    /// The answer is that of a verdict, and no other one counts.
+    given_up: bool,
+}
+
+/// One wait of a round that begins.
+pub(super) struct Begun {
+    pub(super) agent: AgentId,
+    pub(super) asked: Awaiting,
+    /// The answer, if it is known without the engine.
+    pub(super) answer: Option<Arc<Answer>>,
+}
+
+impl Round {
+    /// Begins a round with these waits, in schedule order. `next` is the number of the next batch.
+    pub(super) fn begin(
+        plan: &Plan,
+        tick: Tick,
+        mut begun: Vec<Begun>,
+        next: &mut BatchId,
+    ) -> Round {
+        // Batches find the bytes of their members in a record, as those of a committed tick do.
+        let outcome = |begun: &Begun| Outcome {
+            agent: begun.agent,
+            status: Status::Completed,
+            fuel_used: 0,
+            effects: vec![begun.asked.effect()],
+        };
+        let record = Arc::new(TickRecord {
+            outcomes: begun.iter().map(outcome).collect(),
+            ..TickRecord::default()
+        });
+        let mut former = Former::new(tick, record, *next);
+        for (position, begun) in begun.iter_mut().enumerate() {
+            if begun.answer.is_some() {
+                continue;
+            }
+            let model = begun.asked.model;
+            let planned = plan.model(model).expect("checked when the wait came in");
+            if let Err(reason) = answerable(planned, &begun.asked.inputs) {
+                begun.answer = Some(Arc::new(Err(reason)));
+                continue;
+            }
+            let request = Request {
+                outcome: position,
+                effect: 0,
+                slot: position,
+                model,
+                inputs: &begun.asked.inputs,
+            };
+            former.add(planned, &request);
+        }
+        let (batches, following) = former.finish();
+        *next = following;
+        let waiting = |begun: Begun| Waiting {
+            agent: begun.agent,
+            model: begun.asked.model,
+            answer: begun.answer,
+            given_up: false,
+        };
+        Round {
+            waits: begun.into_iter().map(waiting).collect(),
+            running: batches.into_iter().map(|batch| (batch.id, batch)).collect(),
+        }
+    }
+
+    /// The batches that the engine has not answered, in the order of their numbers.
+    pub(super) fn running(&self) -> impl Iterator<Item = &Batch> {
+        self.running.values()
+    }
+
+    /// Whether a batch is one of this round.
+    pub(super) fn has(&self, batch: BatchId) -> bool {
+        self.running.contains_key(&batch)
+    }
+
+    /// Takes in what the engine answered.
+    pub(super) fn answer(
+        &mut self,
+        plan: &Plan,
+        batch: BatchId,
+        outputs: Answer,
+    ) -> Result<(), Violation> {
+        let running = self
+            .running
+            .get(&batch)
+            .ok_or(Violation::NoSuchBatch { batch })?;
+        let model = plan.model(running.model).expect("a batch has a model");
+        let answers = parts(model, running, outputs)?;
+        for (member, answer) in running.members.iter().zip(answers) {
+            let waiting = &mut self.waits[member.slot];
+            if !waiting.given_up {
+                waiting.answer = Some(answer);
+            }
+        }
+        self.running.remove(&batch);
+        Ok(())
+    }
+
+    /// Answers everything that is asked of a model, answered or not: what was answered is not in the journal, and whoever
+    /// takes the tick again must come to the same.
+    pub(super) fn give_up(&mut self, model: ModelId, reason: &str) {
+        let answer: Arc<Answer> = Arc::new(Err(reason.to_owned()));
+        for waiting in &mut self.waits {
+            if waiting.model == model {
+                (waiting.answer, waiting.given_up) = (Some(Arc::clone(&answer)), true);
+            }
+        }
+        self.running.retain(|_, batch| batch.model != model);
+    }
+
+    /// Whether everything is answered. Also what nobody waits for any more, because the engine will answer it.
+    pub(super) fn is_complete(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// The agents and their answers, in the order in which they go on.
+    pub(super) fn end(self) -> Vec<(AgentId, Arc<Answer>)> {
+        let answered = |waiting: Waiting| {
+            let answer = waiting.answer.expect("the round is complete");
+            (waiting.agent, answer)
+        };
+        let mut ended: Vec<_> = self.waits.into_iter().map(answered).collect();
+        if planted(Bug::AnswerOfAnother)
+            && let [.., (_, left), (_, right)] = &mut ended[..]
+        {
+            std::mem::swap(left, right);
+        }
+        ended
+    }
+}
+
+/// Whether a wait may go to its model.
+fn answerable(model: &PlannedModel, inputs: &[Tensor]) -> Result<(), String> {
+    // Its host tells the agent before it comes to this.
+    if model.generator.is_some() {
+        return Err(format!(
+            "model {} writes over many ticks, and no step can wait for that",
+            model.name
+        ));
+    }
+    admissible(model, inputs)
+}

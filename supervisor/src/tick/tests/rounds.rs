@@ -1,0 +1,400 @@
+//! The promise: what agents wait for within their steps is answered in rounds,
+//! and neither who waits first nor who is answered first is observable.
+
+use super::*;
+use crate::journal::record::Verdict;
+use shm_protocol::agent_to_supervisor::Wait;
+use shm_protocol::limit;
+use shm_protocol::supervisor_to_agent::{Answer, Awaited};
+
+/// Agents of which each waits as often as its number says, and emits what it was answered.
+struct Waiters {
+    machine: Machine,
+    arrivals: Vec<Input>,
+    commits: Vec<TickRecord>,
+    batches: Vec<Vec<usize>>,
+    /// What each agent has been answered in the open tick.
+    heard: Vec<Vec<u8>>,
+    is_over: bool,
+}
+
+fn waiting(model: u32, data: Vec<u8>) -> (ModelId, Arc<Vec<Tensor>>) {
+    (ModelId(model), Arc::new(vec![rows(data)]))
+}
+
+fn wait(agent: AgentId, number: u32, data: Vec<u8>) -> Wait {
+    let (model, inputs) = waiting(0, data);
+    Wait {
+        agent,
+        number,
+        model,
+        inputs,
+    }
+}
+
+impl Waiters {
+    fn new(agents: Vec<PlannedAgent>, joined: bool, ticks: u64) -> Waiters {
+        let heard = vec![Vec::new(); agents.len()];
+        let plan = Plan::new(agents, vec![model(joined, 5, 1)], STEP_BYTES);
+        Waiters {
+            machine: Machine::new(plan, Some(Tick(ticks))),
+            arrivals: vec![Input::Begin],
+            commits: Vec::new(),
+            batches: Vec::new(),
+            heard,
+            is_over: false,
+        }
+    }
+
+    /// What an agent says next: that it waits, or its outcome.
+    fn say(&self, agent: AgentId) -> Input {
+        let (host, tick) = (self.machine.host_of(agent), self.machine.tick());
+        let heard = &self.heard[agent.index()];
+        let data = |number: usize| {
+            let before = if number == 0 { 0 } else { heard[number - 1] };
+            vec![low(agent.0.into()), low(tick.0).wrapping_add(before)]
+        };
+        if heard.len() < agent.index() {
+            let number = heard.len();
+            let waits = vec![wait(agent, u32::try_from(number).unwrap(), data(number))];
+            return Input::Parked { host, tick, waits };
+        }
+        let infer = |number| {
+            let (model, inputs) = waiting(0, data(number));
+            Effect::Infer { model, inputs }
+        };
+        let mut effects: Vec<Effect> = (0..heard.len()).map(infer).collect();
+        effects.push(Effect::Emit {
+            topic: "heard".to_owned(),
+            payload: heard.clone(),
+        });
+        Input::Outcomes {
+            host,
+            tick,
+            outcomes: vec![outcome(agent, effects)],
+        }
+    }
+
+    fn apply(&mut self, input: Input) {
+        let mut actions = Vec::new();
+        self.machine.apply(input, &mut actions).expect("sound");
+        for action in actions {
+            match action {
+                Action::Step { steps, .. } => {
+                    for step in steps {
+                        self.heard[step.agent.index()].clear();
+                        self.arrivals.push(self.say(step.agent));
+                    }
+                }
+                Action::Answer { answers, .. } => {
+                    for Awaited { agent, outcome, .. } in answers {
+                        let byte = match &*outcome {
+                            Ok(outputs) => outputs[0].data[1],
+                            Err(_) => 0xff,
+                        };
+                        self.heard[agent.index()].push(byte);
+                        self.arrivals.push(self.say(agent));
+                    }
+                }
+                Action::Infer(batch) => {
+                    self.batches
+                        .push(batch.members.iter().map(|member| member.slot).collect());
+                    self.arrivals.push(Input::Answer {
+                        batch: batch.id,
+                        outputs: Ok(World::infer(&batch)),
+                    });
+                }
+                Action::Commit { record, .. } => self.commits.push(Arc::unwrap_or_clone(record)),
+                Action::Finish(_) => self.is_over = true,
+                Action::Proceed | Action::Checkpoint { .. } => unreachable!("nobody asked"),
+            }
+        }
+    }
+
+    fn go(mut self, mut choose: impl FnMut(usize) -> usize) -> Waiters {
+        while !self.is_over {
+            let next = self.arrivals.swap_remove(choose(self.arrivals.len()));
+            self.apply(next);
+        }
+        self
+    }
+}
+
+proptest! {
+    #[test]
+    fn neither_who_waits_first_nor_who_is_answered_first_is_observable(
+        seed in any::<u64>(),
+        hosts in proptest::collection::vec(0_u32..3, 1..7),
+        joined in any::<bool>(),
+    ) {
+        let mut state = seed;
+        let shuffled = |among: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % among
+        };
+        let spread: Vec<_> = hosts.iter().map(|host| agent(*host)).collect();
+        let together = hosts.iter().map(|_| agent(0)).collect();
+        let in_order = Waiters::new(together, joined, 6).go(|_| 0);
+        let any_order = Waiters::new(spread, joined, 6).go(shuffled);
+        prop_assert_eq!(in_order.commits, any_order.commits);
+        let (mut left, mut right) = (in_order.batches, any_order.batches);
+        left.sort();
+        right.sort();
+        prop_assert_eq!(left, right);
+    }
+}
+
+#[test]
+fn a_round_begins_when_nobody_is_missing_and_ends_when_all_is_answered() {
+    let mut waiters = Waiters::new((0..3).map(|_| agent(0)).collect(), true, 1);
+    let begin = waiters.arrivals.remove(0);
+    waiters.apply(begin);
+    let [zero, one, two] = <[Input; 3]>::try_from(std::mem::take(&mut waiters.arrivals)).unwrap();
+    waiters.apply(two);
+    waiters.apply(one);
+    assert!(waiters.machine.is_parked(AgentId(1)) && waiters.batches.is_empty());
+    waiters.apply(zero);
+    assert_eq!(
+        waiters.batches,
+        [[0, 1]],
+        "one batch of both, in schedule order"
+    );
+    let waiters = waiters.go(|_| 0);
+    let record = &waiters.commits[0];
+    let who: Vec<u32> = record.awaited.iter().map(|answer| answer.agent.0).collect();
+    assert_eq!(who, [1, 2, 2]);
+    // Twice its input, and then twice the sum of that and the tick.
+    let Effect::Emit { payload, .. } = record.outcomes[2].effects.last().unwrap() else {
+        panic!("it emits");
+    };
+    assert_eq!(payload, &[2, 6]);
+}
+
+fn refused(machine: &mut Machine, input: Input) -> Violation {
+    let asked = machine.asked(AgentId(0)).len();
+    let refused = machine.apply(input, &mut Vec::new());
+    assert_eq!(machine.asked(AgentId(0)).len(), asked);
+    refused.expect_err("no sound host says it")
+}
+
+fn parked(waits: Vec<Wait>) -> Input {
+    let (host, tick) = (HostId(0), Tick(1));
+    Input::Parked { host, tick, waits }
+}
+
+#[test]
+fn what_no_sound_host_says_of_waits_is_refused_and_changes_nothing() {
+    let (mut machine, _) = begun(vec![agent(0), agent(1)]);
+    let (own, other) = (AgentId(0), AgentId(1));
+    let good = || wait(own, 0, vec![1, 2]);
+    let mut say = |waits| refused(&mut machine, parked(waits));
+    assert!(matches!(
+        say(vec![good(), good()]),
+        Violation::NotAsked { .. }
+    ));
+    let of_other = vec![good(), wait(other, 0, vec![1, 2])];
+    assert!(matches!(say(of_other), Violation::NotAsked { .. }));
+    let unknown = vec![wait(AgentId(7), 0, vec![1, 2])];
+    assert!(matches!(say(unknown), Violation::NotAsked { .. }));
+    let later = vec![wait(own, 1, vec![1, 2])];
+    assert!(matches!(say(later), Violation::WaitOrder { .. }));
+    let mut model = good();
+    model.model = ModelId(9);
+    assert!(matches!(say(vec![model]), Violation::NoSuchModel { .. }));
+    let mut inputs = good();
+    inputs.inputs = Arc::new(Vec::new());
+    assert!(matches!(say(vec![inputs]), Violation::BadRequest { .. }));
+    let (host, tick, waits) = (HostId(0), Tick(2), vec![good()]);
+    let early = refused(&mut machine, Input::Parked { host, tick, waits });
+    assert!(matches!(early, Violation::WrongTick { .. }));
+    // An outcome that has waited for what nobody was asked.
+    let (model, inputs) = waiting(0, vec![1, 2]);
+    let claimed = outcome(own, vec![Effect::Infer { model, inputs }]);
+    assert!(matches!(
+        answer(&mut machine, vec![claimed]),
+        Err(Violation::OtherWait { number: 0, .. })
+    ));
+    // One that says nothing of what it was asked.
+    machine
+        .apply(parked(vec![good()]), &mut Vec::new())
+        .expect("sound");
+    assert!(matches!(
+        answer(&mut machine, vec![outcome(own, Vec::new())]),
+        Err(Violation::NotAsked { .. })
+    ));
+}
+
+/// Answers all batches of these actions, until somebody is answered.
+fn answered(machine: &mut Machine, actions: &mut Vec<Action>) -> Vec<Awaited> {
+    for _ in 0..9 {
+        for action in std::mem::take(actions) {
+            match action {
+                Action::Infer(batch) => {
+                    let (batch, outputs) = (batch.id, Ok(World::infer(&batch)));
+                    machine
+                        .apply(Input::Answer { batch, outputs }, actions)
+                        .expect("sound");
+                }
+                Action::Answer { answers, .. } => return answers,
+                _ => {}
+            }
+        }
+    }
+    panic!("nobody was answered");
+}
+
+#[test]
+fn a_step_waits_as_often_as_a_tick_has_rounds_and_no_more() {
+    let (mut machine, mut actions) = begun(vec![agent(0)]);
+    for number in 0..limit::ROUNDS_PER_TICK {
+        let number = u32::try_from(number).unwrap();
+        let waits = vec![wait(AgentId(0), number, vec![1, 2])];
+        machine.apply(parked(waits), &mut actions).expect("sound");
+        assert_eq!(answered(&mut machine, &mut actions)[0].number, number);
+    }
+    let number = u32::try_from(limit::ROUNDS_PER_TICK).unwrap();
+    let more = parked(vec![wait(AgentId(0), number, vec![1, 2])]);
+    assert!(matches!(
+        refused(&mut machine, more),
+        Violation::WaitOrder { .. }
+    ));
+}
+
+#[test]
+fn answers_over_the_bound_of_a_step_are_replaced_by_an_error() {
+    // The bound of these machines is 64 bytes.
+    let (mut machine, mut actions) = begun(vec![agent(0)]);
+    let mut said = |number| {
+        let waits = vec![wait(AgentId(0), number, vec![1; 40])];
+        machine.apply(parked(waits), &mut actions).expect("sound");
+        answered(&mut machine, &mut actions).remove(0).outcome
+    };
+    assert!(said(0).is_ok());
+    let error = said(1).as_ref().clone().expect_err("40 and 40 are over 64");
+    assert!(error.contains("over 64 bytes"), "{error}");
+}
+
+#[test]
+fn who_is_given_up_while_it_waits_holds_nobody_up() {
+    let (mut machine, mut actions) = begun(vec![agent(0), agent(0)]);
+    let waits = |agent| vec![wait(AgentId(agent), 0, vec![1, 2])];
+    machine
+        .apply(parked(waits(0)), &mut actions)
+        .expect("sound");
+    let reason = "its host was lost".to_owned();
+    let agent = AgentId(0);
+    let given_up = || {
+        Input::Verdict(Verdict::Quarantined {
+            agent,
+            reason: reason.clone(),
+        })
+    };
+    // Before the round: it is not in it.
+    machine
+        .apply(given_up(), &mut actions)
+        .expect("anybody may");
+    machine
+        .apply(parked(waits(1)), &mut actions)
+        .expect("sound");
+    assert_eq!(
+        machine
+            .running()
+            .map(|batch| batch.members.len())
+            .sum::<usize>(),
+        1
+    );
+    assert_eq!(answered(&mut machine, &mut actions)[0].agent, AgentId(1));
+    // In the round: it is not answered, and the others are.
+    let (mut machine, mut actions) = begun(vec![super::agent(0), super::agent(0)]);
+    machine
+        .apply(parked(waits(0)), &mut actions)
+        .expect("sound");
+    machine
+        .apply(parked(waits(1)), &mut actions)
+        .expect("sound");
+    machine
+        .apply(given_up(), &mut actions)
+        .expect("anybody may");
+    let answers = answered(&mut machine, &mut actions);
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[0].agent, AgentId(1));
+}
+
+#[test]
+fn a_model_that_is_given_up_answers_who_waits_with_the_reason() {
+    let (mut machine, mut actions) = begun(vec![agent(0)]);
+    let waits = vec![wait(AgentId(0), 0, vec![1, 2])];
+    machine.apply(parked(waits), &mut actions).expect("sound");
+    actions.clear();
+    let verdict = Verdict::Unanswered {
+        model: ModelId(0),
+        asked: Tick(1),
+        reason: "lost over it".to_owned(),
+    };
+    machine
+        .apply(Input::Verdict(verdict), &mut actions)
+        .expect("anybody may");
+    assert_eq!(machine.running().count(), 0);
+    let answers = answered(&mut machine, &mut actions);
+    let expected: Answer = Err("lost over it".to_owned());
+    assert_eq!(*answers[0].outcome, expected);
+}
+
+#[test]
+fn a_journal_is_followed_without_waiting_and_served_without_an_engine() {
+    let agents = || (0..4).map(|_| agent(0)).collect::<Vec<_>>();
+    let live = Waiters::new(agents(), true, 3).go(|_| 0);
+    // Who follows has the outcomes, and never asks an engine.
+    let plan = Plan::new(agents(), vec![model(true, 5, 1)], STEP_BYTES);
+    let mut machine = Machine::new(plan, Some(Tick(3)));
+    let (mut actions, mut commits) = (Vec::new(), Vec::new());
+    machine
+        .apply(Input::Begin, &mut actions)
+        .expect("it begins");
+    for (record, tick) in live.commits.iter().zip(1..) {
+        machine
+            .apply(Input::Awaited(record.awaited.clone()), &mut actions)
+            .expect("a journal");
+        let (host, tick, outcomes) = (HostId(0), Tick(tick), record.outcomes.clone());
+        let outcomes = Input::Outcomes {
+            host,
+            tick,
+            outcomes,
+        };
+        machine.apply(outcomes, &mut actions).expect("a journal");
+    }
+    for action in actions {
+        match action {
+            Action::Commit { record, .. } => commits.push(Arc::unwrap_or_clone(record)),
+            Action::Infer(batch) => panic!("{batch:?}"),
+            _ => {}
+        }
+    }
+    assert_eq!(commits, live.commits);
+    // Who replays has the answers of the journal.
+    let mut replay = Waiters::new(agents(), true, 3);
+    replay.machine = replay.machine.without_engine();
+    while !replay.is_over {
+        let tick = usize::try_from(replay.machine.tick().0).unwrap();
+        let next = replay.arrivals.remove(0);
+        let is_new = replay.machine.asked(AgentId(3)).is_empty();
+        if let (Some(record), true) = (live.commits.get(tick.wrapping_sub(1)), is_new)
+            && matches!(next, Input::Outcomes { .. })
+        {
+            replay.apply(Input::Awaited(record.awaited.clone()));
+        }
+        replay.apply(next);
+    }
+    assert_eq!(replay.commits, live.commits);
+    assert!(replay.batches.is_empty());
+}
+
+#[test]
+fn a_wait_that_the_journal_does_not_have_gets_an_error_and_holds_nobody_up() {
+    let (machine, mut actions) = begun(vec![agent(0)]);
+    let mut machine = machine.without_engine();
+    let waits = vec![wait(AgentId(0), 0, vec![1, 2])];
+    machine.apply(parked(waits), &mut actions).expect("sound");
+    let answers = answered(&mut machine, &mut actions);
+    assert!(answers[0].outcome.is_err());
+}
