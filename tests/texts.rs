@@ -84,7 +84,7 @@ fn whoever_dies_meanwhile_they_say_the_same() {
     for (name, phase, who, tick) in [
         ("engine-asked", "before-batch", "inference = true", 20),
         ("engine-answers", "mid-answer", "inference = true", 33),
-        ("keeper", "in-step", "agent = \"Marla\"", 25),
+        ("keeper", "in-step", "agent = \"marla\"", 25),
     ] {
         let plan = place.write(&format!("{name}.toml"), kill(phase, who, tick));
         let plan = plan.display().to_string();

@@ -23,8 +23,9 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// Of agents with these names.
-    pub(super) fn new(names: Vec<String>) -> Conversation {
+    /// Of agents with these names, which are written as names of people are.
+    pub(super) fn new(names: impl Iterator<Item = String>) -> Conversation {
+        let names: Vec<String> = names.map(|name| capital(&name)).collect();
         Conversation {
             saying: vec![String::new(); names.len()],
             names,
@@ -83,6 +84,13 @@ impl View for Conversation {
     }
 }
 
+/// A word with a capital.
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
+}
+
 /// Text without what could do something to a terminal.
 fn plain(text: &str) -> String {
     let letters = text.trim().chars();
@@ -97,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_turn_grows_and_is_said() {
-        let mut conversation = Conversation::new(vec!["Nell".to_owned(), "Abel".to_owned()]);
+        let mut conversation = Conversation::new(["nell", "abel"].map(str::to_owned).into_iter());
         conversation.take(AgentId(1), GROWS, b"Good ");
         conversation.take(AgentId(1), GROWS, b"evening.\x1b[2J");
         assert_eq!(conversation.picture(), "Abel: Good evening. [2J");

@@ -53,7 +53,7 @@ pub(super) fn demo(command: &Demo) -> Result<Done, Trouble> {
     if command.llm {
         let fleet = talk()?;
         let names = fleet.agents.iter().map(|agent| agent.name.clone());
-        let view = Conversation::new(names.collect());
+        let view = Conversation::new(names);
         return launch(
             fleet,
             "demo --llm",
