@@ -185,7 +185,7 @@ impl Encoder {
             .and_then(|width| usize::try_from(*width).ok())
             .unwrap_or(0);
         if width == 0
-            || numbers.len() % width != 0
+            || !numbers.len().is_multiple_of(width)
             || (self.pooling == Pooling::Done && numbers.len() != width)
         {
             return Err(format!(

@@ -36,7 +36,7 @@ fn writer(graph: &str) -> Box<dyn Model> {
         .model
 }
 
-fn ask(model: &mut dyn Model, steps: u32, sequences: &[Sequence]) -> Vec<Result<Piece, String>> {
+fn ask(model: &mut dyn Model, steps: u32, sequences: &[Sequence]) -> Said {
     let order = codec::encode(&Order {
         steps,
         sequences: sequences.to_vec(),
@@ -60,6 +60,9 @@ fn sequence(agent: u32, asked: &serde_json::Value) -> Sequence {
     }
 }
 
+/// What comes of an order.
+type Said = Vec<Result<Piece, String>>;
+
 /// What a text has become.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Text {
@@ -69,10 +72,7 @@ struct Text {
 }
 
 /// Writes all sequences to their ends, one order after the other; `answer` does what each order says.
-fn write(
-    answer: &mut dyn FnMut(&[Sequence]) -> Vec<Result<Piece, String>>,
-    sequences: &[Sequence],
-) -> Vec<Text> {
+fn write(answer: &mut dyn FnMut(&[Sequence]) -> Said, sequences: &[Sequence]) -> Vec<Text> {
     let mut sequences = sequences.to_vec();
     let mut texts = vec![Text::default(); sequences.len()];
     loop {
@@ -429,6 +429,21 @@ fn the_fault_of_one_is_not_that_of_the_others() {
         let said = said.expect_err(expected);
         assert!(said.contains(expected), "{said}");
     }
+    let onwards = Sequence {
+        tokens: good.tokens.clone(),
+        ..greedy("the keeper", 9)
+    };
+    let twice = ask(
+        model.as_mut(),
+        4,
+        &[greedy("the keeper", 9), greedy("the keeper", 9)],
+    );
+    assert!(twice[0].is_ok() && twice[1].is_err(), "{twice:?}");
+    let after = ask(model.as_mut(), 4, std::slice::from_ref(&onwards)).remove(0);
+    assert_eq!(
+        after,
+        ask(writer("model.onnx").as_mut(), 4, &[onwards]).remove(0)
+    );
     let impossible = Sequence {
         tokens: vec![7_000_000],
         ..greedy("the keeper", 4)

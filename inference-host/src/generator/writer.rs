@@ -138,8 +138,10 @@ impl Writer {
     fn begin(&mut self, key: Key, sequence: &Sequence) -> Result<Writing, String> {
         let digest = digest_of(sequence);
         let kept = self.kept.remove(&key);
-        let fits =
-            |kept: &Writing| kept.digest == digest && sequence.tokens.starts_with(kept.written());
+        let is_here = self.store.holds(key);
+        let fits = |kept: &Writing| {
+            is_here && kept.digest == digest && sequence.tokens.starts_with(kept.written())
+        };
         let mut writing = match kept.filter(fits) {
             Some(kept) => kept,
             None => {

@@ -103,6 +103,11 @@ impl Store {
         }
     }
 
+    /// Whether a text is here.
+    pub(in crate::generator) fn holds(&self, key: Key) -> bool {
+        self.find(key).is_some()
+    }
+
     /// Bytes that a text takes.
     pub(in crate::generator) fn bytes_of(&self, key: Key) -> usize {
         self.find(key)

@@ -78,13 +78,12 @@ impl Request {
             ));
         }
         let fields = Fields(&object);
+        let whole = |count| usize::try_from(count).unwrap_or(usize::MAX);
         let sampling = Sampling {
             temperature: fields.real("temperature", usual.temperature, "0 to 100", |n| {
                 (0.0..=100.0).contains(&n)
             })?,
-            top_k: fields
-                .whole("top_k", 1 << 20)?
-                .map_or(usual.top_k, |count| count as usize),
+            top_k: fields.whole("top_k", 1 << 20)?.map_or(usual.top_k, whole),
             top_p: fields.real("top_p", usual.top_p, "above 0, at most 1", |n| {
                 n > 0.0 && n <= 1.0
             })?,
@@ -105,7 +104,7 @@ impl Request {
         }
         Ok(Request {
             task: fields.task()?,
-            max_tokens: max_tokens.map_or(MAX_TOKENS, |count| count as usize),
+            max_tokens: max_tokens.map_or(MAX_TOKENS, whole),
             sampling,
             stops: fields.stops()?,
             seed: fields.whole("seed", u64::MAX)?.unwrap_or(0),
