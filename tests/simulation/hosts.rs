@@ -17,13 +17,13 @@ use super::reply::{Done, Reply};
 use crate::host::{CrewError, Kind, News, decoded};
 use crate::shell::Hosts;
 use incarnation::{Happening, Inside, Life, Place};
-use shm_protocol::agent_to_supervisor::{OUTCOMES, Outcomes, READY, Ready};
+use shm_protocol::agent_to_supervisor::{OUTCOMES, Outcomes, PARKED, Parked, READY, Ready};
 use shm_protocol::id::{AgentId, HostId, Incarnation, Tick};
 use shm_protocol::ring::{Header, PushError, RingViolation};
 use shm_protocol::supervisor_to_agent as agents;
 use shm_protocol::supervisor_to_inference as inference;
 use shm_protocol::{codec, limit};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -44,6 +44,9 @@ pub(super) struct Seen {
 /// The last tick that each agent has answered in any life of any host, over all lives of the supervisor.
 pub(super) type Answered = BTreeMap<AgentId, Tick>;
 
+/// What agents have waited for in this life of the supervisor, by tick, agent and number.
+pub(super) type Waited = BTreeSet<(Tick, AgentId, u32)>;
+
 /// The hosts of a simulated run.
 #[derive(Debug)]
 pub(super) struct SimHosts<'fleet> {
@@ -52,6 +55,7 @@ pub(super) struct SimHosts<'fleet> {
     random: Random,
     pub(super) mischiefs: Mischiefs,
     pub(super) answered: Answered,
+    waited: Waited,
     now: Duration,
     places: Vec<Place>,
     next_incarnation: u32,
@@ -105,6 +109,7 @@ impl<'fleet> SimHosts<'fleet> {
             random,
             mischiefs,
             answered: Answered::new(),
+            waited: Waited::new(),
             now: Duration::ZERO,
             places: (1..).zip(insides).map(place).collect(),
             next_incarnation,
@@ -150,6 +155,12 @@ impl<'fleet> SimHosts<'fleet> {
     }
 
     fn remember_answered(&mut self, header: &Header) {
+        if header.kind == PARKED {
+            let parked = codec::decode::<Parked, { limit::RECORD_BYTES }>(&self.payload);
+            let waits = parked.into_iter().flat_map(|parked| parked.waits);
+            self.waited
+                .extend(waits.map(|wait| (header.tick, wait.agent, wait.number)));
+        }
         if header.kind != OUTCOMES {
             return;
         }

@@ -1,14 +1,14 @@
 //! What goes wrong with hosts, and when: drawn from a seed, before the run begins.
 
 use super::fleet::Fleet;
-use super::hosts::Answered;
+use super::hosts::{Answered, Waited};
 use super::random::Random;
 use super::reply::Reply;
 use bincode::Encode;
 use shm_protocol::agent_state::STATE;
 use shm_protocol::agent_to_supervisor::{
     Blame, Effect, FAILURE, Failure, LOADED, Loaded, OUTCOMES, Outcome, Outcomes, PARKED, Parked,
-    READY, Status,
+    READY, Status, Wait,
 };
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
 use shm_protocol::inference_to_supervisor::{LoadRefused, MODEL_LOADED, ModelLoaded, OUTPUT};
@@ -246,8 +246,24 @@ fn lie_about_waits(fleet: &Fleet, random: &mut Random, replies: &mut Vec<Reply>,
     replies[at].payload = codec::encode(&parked);
 }
 
-/// Lets a step that was answered before come to something else. False when there is none.
-pub(super) fn misremember(answered: &Answered, replies: &mut [Reply]) -> bool {
+/// Lets a step that was answered before come to something else, or one that waited before wait for something else. False
+/// when there is none.
+pub(super) fn misremember(answered: &Answered, waited: &Waited, replies: &mut [Reply]) -> bool {
+    for reply in replies
+        .iter_mut()
+        .filter(|reply| reply.header.kind == PARKED)
+    {
+        let mut parked: Parked = decode(&reply.payload);
+        let tick = reply.header.tick;
+        let is_known = |wait: &&mut Wait| waited.contains(&(tick, wait.agent, wait.number));
+        if let Some(wait) = parked.waits.iter_mut().find(is_known) {
+            let mut inputs = wait.inputs.to_vec();
+            inputs[0].data[0] ^= 1;
+            wait.inputs = Arc::new(inputs);
+            reply.payload = codec::encode(&parked);
+            return true;
+        }
+    }
     let known = |agent: &AgentId, tick| answered.get(agent).is_some_and(|last| tick <= *last);
     for reply in replies
         .iter_mut()

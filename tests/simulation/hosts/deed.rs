@@ -16,7 +16,10 @@ impl SimHosts<'_> {
         let mut ending = dies.then_some(Happening::Exited);
         let mut slowness = Duration::ZERO;
         let is_doomed = self.life(host).is_doomed;
-        if self.misremembers && !is_doomed && mischief::misremember(&self.answered, &mut replies) {
+        if self.misremembers
+            && !is_doomed
+            && mischief::misremember(&self.answered, &self.waited, &mut replies)
+        {
             self.misremembers = false;
             self.life(host).is_suspect = true;
         }

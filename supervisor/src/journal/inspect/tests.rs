@@ -1,9 +1,10 @@
 //! What people read, word for word.
 
 use super::*;
-use crate::journal::JournalReader;
 use crate::journal::diff::{diff, ticks};
+use crate::journal::record::AwaitedRecord;
 use crate::journal::testing::{Small, header, record, tensor};
+use crate::journal::{JournalReader, check};
 use shm_protocol::id::RequestId;
 
 fn tick_text(agent: Option<&str>, record: &TickRecord) -> String {
@@ -161,4 +162,55 @@ fn runs_of_different_things_or_lengths_are_told_apart() {
             .to_string()
     });
     insta::assert_snapshot!(texts.join("\n\n"));
+}
+
+/// A tick in which the first agent has waited for the model.
+fn with_a_wait() -> TickRecord {
+    let mut record = record(3);
+    record.outcomes[1].effects.push(Effect::Infer {
+        model: ModelId(0),
+        inputs: vec![tensor(&[1.5])].into(),
+    });
+    record.awaited.push(AwaitedRecord {
+        agent: AgentId(0),
+        model: ModelId(0),
+        outcome: Ok(vec![tensor(&[0.75])]).into(),
+    });
+    record
+}
+
+#[test]
+fn a_wait_is_shown_with_its_answer_and_compared() {
+    let record = with_a_wait();
+    let text = tick_text(None, &record);
+    let (_, wait) = text.split_once("wait for ").expect("a wait");
+    let (asked, answered) = wait.split_once("answered:").expect("an answer");
+    assert!(asked.contains("1.5") && answered.contains("0.75"), "{text}");
+    let mut other = with_a_wait();
+    other.awaited[0].outcome = Ok(vec![tensor(&[0.25])]).into();
+    let difference = ticks(&header(1), Tick(3), &record, &other).expect("they differ");
+    assert!(
+        difference.to_string().contains("awaited 0 output 0"),
+        "{difference}"
+    );
+    let mut other = with_a_wait();
+    other.outcomes[1].effects.pop();
+    assert!(ticks(&header(1), Tick(3), &record, &other).is_some());
+}
+
+#[test]
+fn a_tick_whose_answers_are_not_those_of_its_waits_is_no_tick() {
+    let header = header(1);
+    let (agents, models) = (header.agents.len(), header.models.len());
+    let judge = |record: &TickRecord| check::record(record, agents, models);
+    assert!(judge(&with_a_wait()).is_ok());
+    let mut unanswered = with_a_wait();
+    unanswered.awaited.clear();
+    assert!(judge(&unanswered).is_err());
+    let mut of_another = with_a_wait();
+    of_another.awaited[0].agent = AgentId(1);
+    assert!(judge(&of_another).is_err());
+    let mut twice = with_a_wait();
+    twice.awaited.push(twice.awaited[0].clone());
+    assert!(judge(&twice).is_err());
 }
