@@ -13,7 +13,7 @@ use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use shm_protocol::id::{AgentId, ModelId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::supervisor_to_agent::Answer;
-use shm_protocol::tensor::Tensor;
+use shm_protocol::tensor::{DType, Port, Tensor};
 use std::fmt;
 
 /// Most bytes of a payload that are shown.
@@ -130,7 +130,7 @@ fn agent_text(
 }
 
 fn model_text(f: &mut fmt::Formatter<'_>, model: &ModelPin) -> fmt::Result {
-    let ports = |ports: &[shm_protocol::tensor::Port]| {
+    let ports = |ports: &[Port]| {
         ports
             .iter()
             .map(ToString::to_string)
@@ -155,7 +155,17 @@ fn model_text(f: &mut fmt::Formatter<'_>, model: &ModelPin) -> fmt::Result {
         ports(&model.signature.outputs),
     );
     writeln!(f, "          {inputs} -> {outputs}")?;
+    if let Some(generator) = &model.generator {
+        writeln!(
+            f,
+            "          {} texts at once, {} tokens in a tick",
+            generator.sequences, generator.tokens_per_tick
+        )?;
+    }
     match &model.batching {
+        Batching::Joined if model.generator.is_some() => {
+            writeln!(f, "          texts share runs")?;
+        }
         Batching::Joined => writeln!(f, "          requests are joined, up to {max_batch} rows")?,
         Batching::Alone(_) | Batching::Unwanted => writeln!(
             f,
@@ -269,7 +279,7 @@ impl TickText<'_> {
                 let pin = self.model(*model);
                 let name = model_name(pin, *model);
                 writeln!(f, "    submit request {request} to {name}")?;
-                tensors(f, inputs, pin.map(|pin| pin.signature.inputs.as_slice()))
+                self::inputs(f, pin, inputs)
             }
             Effect::Infer { model, inputs } => {
                 let pin = self.model(*model);
@@ -309,17 +319,43 @@ fn answer(f: &mut fmt::Formatter<'_>, pin: Option<&ModelPin>, answer: &Answer) -
     match answer {
         Ok(outputs) => {
             let ports = pin.map(|pin| pin.signature.outputs.as_slice());
-            tensors(f, outputs, ports)
+            match pin.is_some_and(|pin| pin.generator.is_some()) {
+                false => tensors(f, outputs, ports),
+                true => words(f, outputs, ports.unwrap_or_default()),
+            }
         }
         Err(reason) => writeln!(f, "    failed: {reason}"),
     }
 }
 
-fn tensors(
-    f: &mut fmt::Formatter<'_>,
-    tensors: &[Tensor],
-    ports: Option<&[shm_protocol::tensor::Port]>,
-) -> fmt::Result {
+fn inputs(f: &mut fmt::Formatter<'_>, pin: Option<&ModelPin>, inputs: &[Tensor]) -> fmt::Result {
+    let ports = pin.map(|pin| pin.signature.inputs.as_slice());
+    match pin.is_some_and(|pin| pin.generator.is_some()) {
+        false => tensors(f, inputs, ports),
+        true => words(f, inputs, ports.unwrap_or_default()),
+    }
+}
+
+/// What a language model takes and gives: bytes are text, and what is empty says nothing.
+fn words(f: &mut fmt::Formatter<'_>, outputs: &[Tensor], ports: &[Port]) -> fmt::Result {
+    for (port, tensor) in ports.iter().zip(outputs) {
+        match tensor.dtype {
+            _ if tensor.data.is_empty() => {}
+            DType::U8 => writeln!(f, "      {}: {}", port.name, Payload(&tensor.data))?,
+            _ => writeln!(
+                f,
+                "      {} {}{:?}: {}",
+                port.name,
+                tensor.dtype,
+                tensor.shape,
+                Numbers(tensor)
+            )?,
+        }
+    }
+    Ok(())
+}
+
+fn tensors(f: &mut fmt::Formatter<'_>, tensors: &[Tensor], ports: Option<&[Port]>) -> fmt::Result {
     for (position, tensor) in tensors.iter().enumerate() {
         let named = ports.and_then(|ports| ports.get(position));
         let name = named.map_or_else(|| position.to_string(), |port| port.name.clone());
