@@ -29,7 +29,7 @@ fn run(test: &str, bug: Option<&str>) -> Output {
     let mut command = Command::new(std::env::current_exe().expect("a path"));
     command.args([test, "--exact"]).env_remove(PLANTED);
     // Bugs are caught early in a campaign of the simulator, or not at all.
-    command.env("LOCKSTEP_SIM_FAULTS", "6000");
+    command.env("LOCKSTEP_SIM_FAULTS", "20000");
     if let Some(bug) = bug {
         command.env(PLANTED, bug);
     }

@@ -115,7 +115,8 @@ impl Stage {
         let order: Vec<u8> = batch.input_parts(0).flatten().copied().collect();
         let order: Order = codec::decode::<_, { limit::RECORD_BYTES }>(&order).expect("an order");
         let pieces = order.sequences.iter().map(|sequence| {
-            let from = sequence.tokens.last().map_or(1, |last| last + 1);
+            // Of all tokens, not of the last: who forgets some of them goes on elsewhere.
+            let from = u32::try_from(sequence.tokens.len()).expect("few") + 1;
             let tokens: Vec<u32> = (from..=LAST).take(order.steps as usize).collect();
             let is_last = tokens.last() == Some(&LAST);
             Ok(Piece {
