@@ -42,6 +42,18 @@ impl BareEngine {
     /// # Errors
     /// When it cannot be loaded.
     pub fn model(&self) -> Result<BareModel, Trouble> {
+        let session = self.session(&std::fs::read(fleets::model())?)?;
+        let input = session.inputs()[0].name().to_owned();
+        Ok(BareModel { session, input })
+    }
+}
+
+impl BareEngine {
+    /// Any model, with the settings of the inference host.
+    ///
+    /// # Errors
+    /// When it cannot be loaded.
+    pub fn session(&self, file: &[u8]) -> Result<Session, Trouble> {
         let failed = |error: ort::Error<_>| Trouble::from(error.to_string());
         let session = Session::builder(&self.environment)?
             .with_auto_device(AutoDevicePolicy::PreferCPU)
@@ -58,9 +70,8 @@ impl BareEngine {
             .map_err(failed)?
             .with_prepacking(true)
             .map_err(failed)?
-            .commit_from_memory(&std::fs::read(fleets::model())?)?;
-        let input = session.inputs()[0].name().to_owned();
-        Ok(BareModel { session, input })
+            .commit_from_memory(file)?;
+        Ok(session)
     }
 }
 

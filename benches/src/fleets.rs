@@ -56,6 +56,12 @@ impl Work {
     }
 }
 
+/// The folder of the language model that the binary has in it.
+#[must_use]
+pub fn talk() -> PathBuf {
+    in_repository("models/talk")
+}
+
 /// The 64→256→256→16 network.
 #[must_use]
 pub fn model() -> PathBuf {

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bare_agents;
+pub mod bare_decoder;
 pub mod bare_model;
 pub mod binary;
 pub mod captured;
