@@ -23,7 +23,7 @@ use std::time::Duration;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Rows of a batch: one for each agent of a fleet.
-const SIZES: [usize; 5] = [1, 8, 32, 100, 500];
+const SIZES: [usize; 6] = [1, 8, 32, 100, 128, 500];
 
 /// How often each is measured. Odd, for the median.
 const REPEATS: usize = 21;
