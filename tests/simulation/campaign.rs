@@ -90,6 +90,16 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
+/// Seeds that have found something which the first ones do not.
+const HAVE_FAILED: [u64; 2] = [15_713, 73_800];
+
+#[test]
+fn seeds_that_have_failed_do_not_fail_again() {
+    for seed in HAVE_FAILED {
+        run(seed, 1).unwrap_or_else(|failed| panic!("{failed}"));
+    }
+}
+
 #[test]
 fn whatever_happens_the_journal_is_that_of_the_fault_free_run() {
     let seed = number("LOCKSTEP_SIM_SEED").unwrap_or(1);

@@ -54,6 +54,9 @@ pub(super) struct Station {
     pub(super) known: BTreeMap<(Tick, AgentId), Outcome>,
     /// Answers for steps that were sent to this incarnation, which wait for their turn.
     pub(super) answers: VecDeque<Awaited>,
+    /// How many answers agents were told with their steps, where there were any. The machine may still have to say that
+    /// it has the last one.
+    pub(super) told: BTreeMap<AgentId, usize>,
     /// Agents of which not the outcome is known, but what they have waited for in the open tick, and whether they have
     /// waited again.
     pub(super) repeating: BTreeMap<AgentId, bool>,
@@ -71,7 +74,7 @@ impl Station {
         } else {
             (self.tick, self.steps, self.sent) = (tick, steps, 0);
             (self.repeated, self.is_careful) = (0, false);
-            self.answers.clear();
+            self.forget_answers();
         }
     }
 
@@ -104,6 +107,13 @@ impl Station {
         self.answers.drain(..count).collect()
     }
 
+    /// Whether an answer is for a step that this incarnation has, and was not told with it.
+    pub(super) fn lacks(&self, answer: &Awaited) -> bool {
+        let has_step = |step: &Step| step.agent == answer.agent;
+        let told = self.told.get(&answer.agent).copied().unwrap_or(0);
+        self.steps[..self.sent].iter().any(has_step) && answer.number as usize >= told
+    }
+
     /// Whether something is known of its agents that has not come again.
     pub(super) fn is_on_its_way_back(&self) -> bool {
         !self.known.is_empty() || !self.repeating.is_empty()
@@ -124,8 +134,13 @@ impl Station {
     /// Nothing is asked of it in the open tick.
     pub(super) fn ask_nothing(&mut self) {
         self.steps.clear();
-        self.answers.clear();
+        self.forget_answers();
         (self.sent, self.repeated) = (0, 0);
+    }
+
+    fn forget_answers(&mut self) {
+        self.answers.clear();
+        self.told.clear();
     }
 
     /// Forgets what belongs to an incarnation that is gone.
@@ -135,7 +150,7 @@ impl Station {
         }
         (self.owed, self.silent) = (0, Duration::ZERO);
         (self.sent, self.repeated) = (0, 0);
-        self.answers.clear();
+        self.forget_answers();
         self.known.clear();
         self.repeating.clear();
     }
@@ -144,6 +159,7 @@ impl Station {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     fn step(agent: u32) -> Step {
         Step {
@@ -167,5 +183,31 @@ mod tests {
         assert_eq!(station.next_steps(), 2..3);
         station.ask(Tick(2), (0..4).map(step).collect());
         assert_eq!(station.next_steps(), 0..4);
+    }
+
+    #[test]
+    fn what_was_told_with_a_step_is_not_lacking() {
+        let answer = |agent, number| Awaited {
+            agent: AgentId(agent),
+            number,
+            outcome: Arc::new(Err("no".to_owned())),
+        };
+        let mut station = Station::default();
+        station.ask(Tick(1), (0..3).map(step).collect());
+        station.sent = 2;
+        station.told.insert(AgentId(1), 3);
+        assert!(station.lacks(&answer(0, 0)));
+        assert!(!station.lacks(&answer(1, 2)), "it came with the step");
+        assert!(station.lacks(&answer(1, 3)));
+        assert!(
+            !station.lacks(&answer(2, 0)),
+            "it will come with the step, which is not sent"
+        );
+        station.bereave();
+        (station.sent, station.stage) = (3, Stage::Serving);
+        assert!(
+            station.lacks(&answer(1, 0)),
+            "another incarnation was told nothing"
+        );
     }
 }

@@ -17,14 +17,16 @@ use shm_protocol::supervisor_to_agent::{ANSWERS, Awaited, Step};
 
 impl Drive<'_> {
     /// Lets a host go on with agents that wait. One that has not got the step yet gets the answers with it.
-    pub(super) fn answer(&mut self, host: HostId, answers: Vec<Awaited>) -> Result<(), RunError> {
+    pub(super) fn answer(
+        &mut self,
+        host: HostId,
+        mut answers: Vec<Awaited>,
+    ) -> Result<(), RunError> {
         let station = self.station(host);
         if !matches!(station.stage, Stage::Serving) {
             return Ok(());
         }
-        let sent = &station.steps[..station.sent];
-        let has_step = |answer: &Awaited| sent.iter().any(|step| step.agent == answer.agent);
-        let answers: Vec<Awaited> = answers.into_iter().filter(has_step).collect();
+        answers.retain(|answer| station.lacks(answer));
         station.answers.extend(answers);
         self.send_answers(host)
     }
@@ -64,6 +66,10 @@ impl Drive<'_> {
             })
         };
         let answers: Vec<Awaited> = steps.iter().flat_map(known).collect();
+        let told = answers
+            .iter()
+            .map(|answer| (answer.agent, answer.number as usize + 1));
+        self.stations[host.index()].told.extend(told);
         self.push_answers(host, tick, &answers)
     }
 
