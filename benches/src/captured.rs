@@ -3,7 +3,7 @@
 
 use crate::Trouble;
 use crate::fleets::{self, Work};
-use shm_protocol::id::HostId;
+use shm_protocol::id::{HostId, VersionId};
 use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::limit;
 use shm_protocol::supervisor_to_agent::{Event, ModelPorts, Step};
@@ -13,7 +13,7 @@ use supervisor::fleet::Durability;
 use supervisor::journal::JournalReader;
 use supervisor::journal::record::{RunHeader, TickRecord};
 use supervisor::rundir::RunDir;
-use supervisor::tick::{Plan, PlannedAgent, PlannedModel};
+use supervisor::tick::{Lives, Plan, PlannedAgent, PlannedModel};
 
 /// A run as its journal has it.
 pub struct Captured {
@@ -125,10 +125,12 @@ impl Captured {
             every: agent.every,
             on_failure: agent.on_failure,
         });
-        let models = self.header.models.iter().map(|model| PlannedModel {
+        let versions = (0..).map(VersionId);
+        let models = versions.zip(&self.header.models);
+        let models = models.map(|(version, model)| PlannedModel {
             name: model.name.clone(),
             signature: model.signature.clone(),
-            joined: model.batching == Batching::Joined,
+            lives: Lives::of(version, model.batching == Batching::Joined),
             max_batch: model.max_batch,
             latency_ticks: model.latency_ticks,
             rejects_nonfinite: false,

@@ -5,7 +5,7 @@ use crate::bare_model::WIDTH;
 use crate::fleets;
 use shm_protocol::boot::Extent;
 use shm_protocol::codec;
-use shm_protocol::id::{BatchId, HostId, ModelId, Tick};
+use shm_protocol::id::{BatchId, HostId, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{
     Batching, ENGINE_READY, EngineReady, MODEL_LOADED, ModelLoaded, OUTPUT,
 };
@@ -24,6 +24,7 @@ const RING_BYTES: usize = 16 << 20;
 
 /// The only model.
 const MODEL: ModelId = ModelId(0);
+const VERSION: VersionId = VersionId(0);
 
 /// An inference host with the network of the measurements.
 pub struct EngineHost {
@@ -63,7 +64,9 @@ impl EngineHost {
             intra_threads: 1,
         }))?;
         crew.command_inference(Command::Load(Load {
+            version: VERSION,
             model: MODEL,
+            keep: true,
             name: "mlp".to_owned(),
             artifact: Extent {
                 offset: 0,
@@ -113,6 +116,7 @@ impl EngineHost {
         let full = || Trouble::from("a ring with one batch in it is full");
         let run = codec::encode(&Run {
             batch,
+            version: VERSION,
             model: MODEL,
             inputs: 1,
         });

@@ -50,6 +50,18 @@ pub enum HostError {
         /// What is wrong with it.
         source: DecodeError,
     },
+    /// A batch has failed, and who ran it computes no more.
+    #[error("model `{model}` has failed ({message}), and {provider} computes no more: {reason}")]
+    ProviderLost {
+        /// The model's name.
+        model: String,
+        /// Who ran it.
+        provider: String,
+        /// What became of the batch.
+        message: String,
+        /// What became of the proof.
+        reason: String,
+    },
     /// Something came that has no place here.
     #[error("the supervisor sent {got} where {expected} belongs")]
     Protocol {

@@ -19,6 +19,8 @@ pub mod confine;
 pub mod error;
 mod generator;
 pub mod library;
+pub mod load;
+pub mod models;
 pub mod obey;
 pub mod onnx;
 pub mod probe;

@@ -1,4 +1,5 @@
 //! Takes batches from the ring down and puts their results into the ring up.
+//! Between batches, versions of models are loaded and let go, in the order of the ring.
 //!
 //! One batch is one run of the engine. Inputs are read where they lie; the first
 //! output is written where the supervisor will read it, if its shape is known
@@ -8,19 +9,20 @@
 
 mod batch;
 
-use crate::backend::Model;
 use crate::error::HostError;
+use crate::load::Loader;
+use crate::models::Models;
 use crate::sys::in_place::WaitingRecords;
 use crate::sys::tensor::TensorView;
 use batch::{Answer, Batch, Rest};
+use bincode::Decode;
 use shm_protocol::codec;
 use shm_protocol::fault::{self, Phase};
-use shm_protocol::id::ModelId;
+use shm_protocol::id::VersionId;
 use shm_protocol::limit;
 use shm_protocol::link::{HostLink, Wait, WaitPolicy};
 use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_inference::{RUN, Run};
-use std::collections::BTreeMap;
+use shm_protocol::supervisor_to_inference::{LOAD, Load, RUN, Run, UNLOAD};
 
 /// How often to look for the rest of a batch before its inputs are taken out of the ring: the supervisor writes them
 /// in one go, so if they do not come, the ring may be too small to hold all of them.
@@ -29,61 +31,31 @@ const PATIENCE: u32 = 20_000;
 /// How many of those looks are made without giving up the processor.
 const SPINS: u32 = 2_000;
 
-/// The models that were loaded.
-#[derive(Default)]
-pub struct Models(BTreeMap<ModelId, Named>);
-
-/// A model, its name in the fleet file, and who runs it.
-struct Named {
-    name: String,
-    provider: String,
-    model: Box<dyn Model>,
-}
-
-impl Models {
-    /// Keeps a model.
-    pub fn insert(&mut self, number: ModelId, name: &str, provider: &str, model: Box<dyn Model>) {
-        let (name, provider) = (name.to_owned(), provider.to_owned());
-        self.0.insert(
-            number,
-            Named {
-                name,
-                provider,
-                model,
-            },
-        );
-    }
-
-    /// Whether this provider alone runs every model.
-    #[must_use]
-    pub fn all_on(&self, provider: &str) -> bool {
-        self.0.values().all(|named| named.provider == provider)
-    }
-}
-
-/// Serves until `drained` says that nothing more will come and nothing has.
+/// Serves until `drained` says that nothing more will come and nothing has. Without a loader, no further version comes.
 ///
 /// # Errors
 /// When a ring cannot be used any more, or carries what does not belong there.
 pub fn serve(
     link: &mut HostLink,
     models: &mut Models,
+    loader: Option<&Loader<'_>>,
     drained: &mut dyn FnMut() -> bool,
 ) -> Result<(), HostError> {
     let mut scratch = Vec::new();
     loop {
         match link.wait(&WaitPolicy::HOST) {
-            Wait::Ready => next_batch(link, models, &mut scratch)?,
+            Wait::Ready => next_record(link, models, loader, &mut scratch)?,
             Wait::TimedOut if drained() => return Ok(()),
             Wait::TimedOut => {}
         }
     }
 }
 
-/// Answers the next batch.
-fn next_batch(
+/// Does what the next record asks for.
+fn next_record(
     link: &mut HostLink,
     models: &mut Models,
+    loader: Option<&Loader<'_>>,
     scratch: &mut Vec<u8>,
 ) -> Result<(), HostError> {
     let Some(head) = link.down.try_peek(0)? else {
@@ -92,12 +64,38 @@ fn next_batch(
     let header = head.header;
     scratch.clear();
     head.copy_to(scratch)?;
-    let run = read_head(&header, scratch)?;
+    match (header.kind, loader) {
+        (LOAD, Some(loader)) => {
+            let load: Load = decoded(&header, scratch)?;
+            link.down.release(1);
+            loader.bring(link, &load, models)
+        }
+        (UNLOAD, _) => {
+            link.down.release(1);
+            models.remove(VersionId(header.subject));
+            Ok(())
+        }
+        _ => {
+            let run = read_head(&header, scratch)?;
+            answer_batch(link, models, loader, &header, run)
+        }
+    }
+}
+
+/// Answers the batch that begins with the next record.
+fn answer_batch(
+    link: &mut HostLink,
+    models: &mut Models,
+    loader: Option<&Loader<'_>>,
+    header: &Header,
+    run: Run,
+) -> Result<(), HostError> {
     fault::at(Phase::BeforeBatch, header.tick, run.model.0);
     let mut batch = Batch {
         run,
         tick: header.tick,
         models,
+        loader,
     };
     let records = 1 + batch.inputs();
     let rest = match in_place(link, &mut batch)? {
@@ -116,6 +114,13 @@ fn next_batch(
     Ok(())
 }
 
+fn decoded<T: Decode<()>>(header: &Header, payload: &[u8]) -> Result<T, HostError> {
+    codec::decode::<_, { limit::CONTROL_BYTES }>(payload).map_err(|source| HostError::Decode {
+        kind: header.kind,
+        source,
+    })
+}
+
 fn read_head(header: &Header, payload: &[u8]) -> Result<Run, HostError> {
     if header.kind != RUN {
         return Err(HostError::Protocol {
@@ -123,12 +128,7 @@ fn read_head(header: &Header, payload: &[u8]) -> Result<Run, HostError> {
             got: format!("a record of kind {}", header.kind),
         });
     }
-    let run: Run = codec::decode::<_, { limit::CONTROL_BYTES }>(payload).map_err(|source| {
-        HostError::Decode {
-            kind: header.kind,
-            source,
-        }
-    })?;
+    let run: Run = decoded(header, payload)?;
     if run.inputs as usize > limit::TENSORS {
         return Err(HostError::Protocol {
             expected: "a batch",

@@ -12,7 +12,7 @@ use shm_protocol::agent_to_supervisor::{Blame, FAILURE, Failure, READY, Ready};
 use shm_protocol::boot::{self, Extent, HostArguments};
 use shm_protocol::codec;
 use shm_protocol::fault::{self, Kind, Phase, Slot};
-use shm_protocol::id::{BatchId, HostId, Incarnation, ModelId, Tick};
+use shm_protocol::id::{BatchId, HostId, Incarnation, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{
     Batching, ENGINE_READY, EngineReady, MODEL_LOADED, ModelFacts, ModelLoaded, OUTPUT,
 };
@@ -265,7 +265,9 @@ fn load_command(
     providers: &[&str],
 ) -> supervisor_to_inference::Command {
     supervisor_to_inference::Command::Load(Load {
+        version: VersionId(model),
         model: ModelId(model),
+        keep: true,
         name: format!("model-{model}"),
         artifact: Extent {
             offset: offset as u64,
@@ -289,6 +291,7 @@ fn push_batch(host: &mut Host) -> Tensor {
     let input = floats(&[3, 4], |n| if n % 2 == 0 { 0.1 } else { -0.2 });
     let run = Run {
         batch: BatchId(0),
+        version: VersionId(0),
         model: ModelId(0),
         inputs: 1,
     };

@@ -109,7 +109,17 @@ impl HostArguments {
 }
 
 /// A stretch of the artifact memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    bincode::Encode,
+    bincode::Decode,
+)]
 pub struct Extent {
     /// Bytes from the start of the memory.
     pub offset: u64,

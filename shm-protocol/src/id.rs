@@ -34,6 +34,11 @@ identifier! {
     ModelId(u32)
 }
 identifier! {
+    /// One version of a model: what it was loaded from, and what runs it. The first versions of all models have the
+    /// numbers of the models; later ones follow in the order in which they were brought in.
+    VersionId(u32)
+}
+identifier! {
     /// Position of a host process among the hosts of a run, counted from zero.
     HostId(u32)
 }
@@ -97,3 +102,4 @@ macro_rules! index {
 index!(AgentId);
 index!(ModelId);
 index!(HostId);
+index!(VersionId);

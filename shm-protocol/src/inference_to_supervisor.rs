@@ -6,7 +6,7 @@
 //! [`crate::agent_to_supervisor::Ready`] and [`crate::agent_to_supervisor::Failure`]
 //! are the same for both kinds of host.
 
-use crate::id::{BatchId, ModelId};
+use crate::id::{BatchId, VersionId};
 use crate::tensor::Signature;
 use bincode::{Decode, Encode};
 
@@ -44,8 +44,8 @@ pub struct ProviderProved {
 /// How loading a model ended.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct ModelLoaded {
-    /// The model.
-    pub model: ModelId,
+    /// The version.
+    pub version: VersionId,
     /// What was found, or why it could not be loaded, for people.
     pub result: Result<ModelFacts, LoadRefused>,
 }

@@ -6,7 +6,7 @@
 
 use crate::boot::Extent;
 use crate::generation::Generator;
-use crate::id::{BatchId, ModelId};
+use crate::id::{BatchId, ModelId, VersionId};
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,10 @@ pub const RUN: u16 = 201;
 /// Record kind of an input: dtype, rank and dims in the record header, its
 /// position among the model's inputs as the subject, the batch as the correlation.
 pub const INPUT: u16 = 202;
+/// Record kind of a [`Load`] while batches are served. Answered, in its turn, as the command is.
+pub const LOAD: u16 = 203;
+/// Record kind of a version that is needed no longer: the record's subject. It has no payload and no answer.
+pub const UNLOAD: u16 = 204;
 
 /// A command, in the order in which a host receives them: one `Setup`, a `Load`
 /// for each model, one `Start`, then `Drain` at the end.
@@ -42,10 +46,14 @@ pub struct Setup {
 }
 
 /// One model to load.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
 pub struct Load {
+    /// The version.
+    pub version: VersionId,
     /// The model.
     pub model: ModelId,
+    /// Whether batches will come for it. Otherwise it is loaded to find out what it is, and let go again.
+    pub keep: bool,
     /// Its name in the fleet file, for messages.
     pub name: String,
     /// The ONNX file in the artifact memory, or a [`crate::pack`] of it and the files it needs.
@@ -65,6 +73,8 @@ pub struct Load {
 pub struct Run {
     /// The batch.
     pub batch: BatchId,
+    /// The version that runs it.
+    pub version: VersionId,
     /// The model.
     pub model: ModelId,
     /// How many records of kind [`INPUT`] follow.

@@ -11,7 +11,7 @@ use shm_protocol::agent_to_supervisor::{
     Status, Wait,
 };
 use shm_protocol::codec::{decode, encode};
-use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId};
+use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, VersionId};
 use shm_protocol::inference_to_supervisor::{
     BatchFailed, Batching, EngineReady, LoadRefused, ModelFacts, ModelLoaded,
 };
@@ -122,14 +122,14 @@ fn effect() -> impl Strategy<Value = Effect> {
         (any::<u64>(), any::<u32>(), vec(tensor(), 0..3)).prop_map(|(request, model, inputs)| {
             Effect::Submit {
                 request: RequestId(request),
-                model: ModelId(model),
+                version: VersionId(model),
                 inputs,
             }
         }),
         (text(), bytes()).prop_map(|(topic, payload)| Effect::Emit { topic, payload }),
         log_line().prop_map(Effect::Log),
         (any::<u32>(), vec(tensor(), 0..3)).prop_map(|(model, inputs)| Effect::Infer {
-            model: ModelId(model),
+            version: VersionId(model),
             inputs: inputs.into(),
         }),
     ]
@@ -145,7 +145,7 @@ fn parked() -> impl Strategy<Value = Parked> {
         .prop_map(|(agent, number, model, inputs)| Wait {
             agent: AgentId(agent),
             number,
-            model: ModelId(model),
+            version: VersionId(model),
             inputs: inputs.into(),
         });
     vec(wait, 0..4).prop_map(|waits| Parked { waits })
@@ -198,7 +198,7 @@ fn steps() -> impl Strategy<Value = Steps> {
             .prop_map(|(request, model, outcome)| {
                 Event::Inference {
                     request: RequestId(request),
-                    model: ModelId(model),
+                    version: VersionId(model),
                     outcome: outcome.into(),
                 }
             }),
@@ -233,7 +233,7 @@ fn model_loaded() -> impl Strategy<Value = ModelLoaded> {
     );
     let refusal = (blame(), text()).prop_map(|(blame, message)| LoadRefused { blame, message });
     (any::<u32>(), result(facts, refusal)).prop_map(|(model, result)| ModelLoaded {
-        model: ModelId(model),
+        version: VersionId(model),
         result,
     })
 }
@@ -318,7 +318,7 @@ messages! {
     state_messages: StateRecord = state_record();
     snapshot_messages: Snapshot = any::<bool>().prop_map(|full| Snapshot { full });
     run_messages: Run = (any::<u64>(), any::<u32>(), any::<u32>())
-        .prop_map(|(batch, model, inputs)| Run { batch: BatchId(batch), model: ModelId(model), inputs });
+        .prop_map(|(batch, model, inputs)| Run { batch: BatchId(batch), version: VersionId(model), model: ModelId(model), inputs });
 }
 
 #[test]

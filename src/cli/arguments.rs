@@ -247,6 +247,9 @@ pub(super) struct Resume {
     /// Leave checkpoints aside and execute every tick again.
     #[arg(long)]
     pub(super) from_genesis: bool,
+    /// Let a model whose provider is gone go on with the next one of its list.
+    #[arg(long)]
+    pub(super) degrade: bool,
     /// End standard output with one JSON object.
     #[arg(long)]
     pub(super) json: bool,

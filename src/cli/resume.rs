@@ -19,6 +19,7 @@ pub(super) fn resume(command: &Resume) -> Result<Done, Trouble> {
         engines: &engines,
         ticks: command.ticks,
         from_genesis: command.from_genesis,
+        degrade: command.degrade,
         stop,
     };
     let ran = shell::resume(request, &mut progress);

@@ -34,6 +34,7 @@ pub(super) fn replayed(fleet: &Fleet, disk: &MemoryDisk, seed: u64) -> Result<()
     let faults = random.below(MOST_FAULTS + 1);
     let mischiefs = Mischiefs::drawn(Random::new(seed, 7), faults, 10 * through.until.0);
     let mut hosts = SimHosts::assembled(fleet, true, reinfer, random, mischiefs);
+    hosts.may_lose = false;
     let mut machine = Machine::new(
         plan(&fleet.header, &fleet.orders.layout),
         Some(through.until),

@@ -2,19 +2,21 @@
 //! and on its composition, so that a batch which is formed in another way when it
 //! is submitted again shows in the journal.
 
-use super::fleet::{Fleet, ROW_BYTES};
+use super::fleet::{FAST, Fleet, ROW_BYTES, SLOW};
 use super::random::{mix, mix_bytes};
 use super::reply::{Done, Reply};
+use crate::shell::versions::versions;
 use shm_protocol::generation::{Finish, Order, Piece, Pieces, Sequence};
-use shm_protocol::id::{BatchId, Tick};
+use shm_protocol::id::{BatchId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{
-    BATCH_FAILED, BatchFailed, ENGINE_READY, EngineReady, MODEL_LOADED, ModelFacts, ModelLoaded,
-    OUTPUT,
+    BATCH_FAILED, BatchFailed, Batching, ENGINE_READY, EngineReady, MODEL_LOADED, ModelFacts,
+    ModelLoaded, OUTPUT,
 };
 use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_inference::{Command, INPUT, Load, RUN, Run};
+use shm_protocol::supervisor_to_inference::{Command, INPUT, LOAD, Load, RUN, Run, UNLOAD};
 use shm_protocol::tensor::{DType, Shape};
 use shm_protocol::{codec, limit};
+use std::collections::BTreeMap;
 
 /// One of so many batches fails, by what is in it.
 const FAILS_ONE_IN: u64 = 40;
@@ -23,7 +25,10 @@ const FAILS_ONE_IN: u64 = 40;
 #[derive(Debug, Default)]
 pub(super) struct EngineHost {
     is_set_up: bool,
-    models: usize,
+    /// The versions that it has, and the providers that they were to try.
+    loaded: BTreeMap<VersionId, Vec<String>>,
+    /// Who runs models fast is gone.
+    has_lost: bool,
     is_started: bool,
     /// The batch whose input comes next.
     run: Option<Run>,
@@ -35,8 +40,22 @@ impl EngineHost {
     pub(super) fn loaded(fleet: &Fleet) -> EngineHost {
         EngineHost {
             is_set_up: true,
-            models: fleet.header.models.len(),
+            loaded: fleet
+                .orders
+                .versions
+                .iter()
+                .filter(|load| load.keep)
+                .map(|load| (load.version, load.providers.clone()))
+                .collect(),
             is_started: true,
+            ..EngineHost::default()
+        }
+    }
+
+    /// One that begins, and may have lost who runs models fast.
+    pub(super) fn losing(has_lost: bool) -> EngineHost {
+        EngineHost {
+            has_lost,
             ..EngineHost::default()
         }
     }
@@ -49,13 +68,11 @@ impl EngineHost {
                 self.is_set_up = true;
                 Done::of(vec![self.engine_ready(fleet)])
             }
-            Command::Load(load) => Done::of(vec![self.load(fleet, load)]),
+            Command::Load(load) => {
+                assert!(!self.is_started, "commands to load come before the start");
+                Done::of(vec![self.load(fleet, load)])
+            }
             Command::Start => {
-                assert_eq!(
-                    self.models,
-                    fleet.header.models.len(),
-                    "it is started with its models"
-                );
                 assert!(!self.is_started, "the engine is started once");
                 self.is_started = true;
                 Done::silent()
@@ -81,26 +98,42 @@ impl EngineHost {
     }
 
     fn load(&mut self, fleet: &Fleet, load: &Load) -> Reply {
+        assert!(self.is_set_up, "models are loaded after the setup");
+        let expected = &fleet.orders.versions[load.version.index()];
+        let is_asked = Load {
+            keep: true,
+            providers: load.providers.clone(),
+            ..expected.clone()
+        };
+        assert_eq!(*load, is_asked, "a version is loaded as it is");
+        let before = self.loaded.insert(load.version, load.providers.clone());
         assert!(
-            self.is_set_up && !self.is_started,
-            "models are loaded between setup and start"
+            before.is_none_or(|before| before != load.providers),
+            "version {} is loaded twice",
+            load.version
         );
-        assert_eq!(
-            *load, fleet.orders.models[self.models],
-            "models are loaded in their order"
-        );
-        let pin = &fleet.header.models[self.models];
-        self.models += 1;
+        let pin = &versions(&fleet.header)[load.version.index()].pin;
+        let wants_fast = load.providers.iter().any(|name| name == FAST);
+        let (provider, refused) = match (wants_fast, self.has_lost) {
+            (true, false) => (FAST, Vec::new()),
+            (true, true) => (SLOW, vec![(FAST.to_owned(), "it is gone".to_owned())]),
+            (false, _) => (SLOW, Vec::new()),
+        };
+        // Whether rows depend on each other may be another matter elsewhere.
+        let batching = match (provider == FAST, mix(fleet.seed, 14).is_multiple_of(2)) {
+            (false, true) => Batching::Unwanted,
+            _ => pin.batching.clone(),
+        };
         let facts = ModelFacts {
             signature: pin.signature.clone(),
-            provider: pin.provider.clone(),
-            refused: pin.refused.clone(),
-            batching: pin.batching.clone(),
+            provider: provider.to_owned(),
+            refused,
+            batching,
         };
         Reply::encoded(
             Header::new(MODEL_LOADED, Tick::ZERO),
             &ModelLoaded {
-                model: load.model,
+                version: load.version,
                 result: Ok(facts),
             },
         )
@@ -122,6 +155,11 @@ impl EngineHost {
                     "batches come in the order of their numbers"
                 );
                 assert_eq!(run.inputs, 1, "a simulated model has one input");
+                assert!(
+                    self.loaded.contains_key(&run.version),
+                    "version {} is asked, and is not loaded",
+                    run.version
+                );
                 self.last = Some(run.batch);
                 self.run = Some(run);
                 Done::silent()
@@ -140,6 +178,19 @@ impl EngineHost {
                     Some(_) => vec![write(fleet, header, &run, payload)],
                 })
             }
+            LOAD => {
+                let load = codec::decode::<Load, { limit::RECORD_BYTES }>(payload)
+                    .expect("the supervisor speaks the protocol");
+                Done::of(vec![self.load(fleet, &load)])
+            }
+            UNLOAD => {
+                let version = VersionId(header.subject);
+                assert!(
+                    self.loaded.remove(&version).is_some(),
+                    "version {version} is let go, and is not there"
+                );
+                Done::silent()
+            }
             kind => panic!("a record of kind {kind} goes down to the inference host"),
         }
     }
@@ -152,7 +203,7 @@ fn write(fleet: &Fleet, header: &Header, run: &Run, payload: &[u8]) -> Reply {
     let sequences = order.sequences.iter();
     let pieces = Pieces(
         sequences
-            .map(|sequence| piece(sequence, order.steps))
+            .map(|sequence| piece(fleet, run, sequence, order.steps))
             .collect(),
     );
     let payload = codec::encode(&pieces);
@@ -170,8 +221,9 @@ fn write(fleet: &Fleet, header: &Header, run: &Run, payload: &[u8]) -> Reply {
     Reply { header, payload }
 }
 
-fn piece(sequence: &Sequence, steps: u32) -> Result<Piece, String> {
+fn piece(fleet: &Fleet, run: &Run, sequence: &Sequence, steps: u32) -> Result<Piece, String> {
     let mut mixed = mix_bytes(mix(sequence.seed, sequence.agent.0.into()), &sequence.asked);
+    mixed = of_version(fleet, run, mixed);
     mixed = mix(mixed, sequence.request.0);
     for token in &sequence.tokens {
         mixed = mix(mixed, u64::from(*token));
@@ -200,6 +252,7 @@ fn answer(fleet: &Fleet, header: &Header, run: &Run, payload: &[u8]) -> Vec<Repl
     let (dtype, shape) = header.tensor.expect("an input is a tensor");
     assert_eq!(shape.bytes(dtype).expect("a small shape"), payload.len());
     let batch = mix_bytes(mix(fleet.seed, run.model.0.into()), payload);
+    let batch = of_version(fleet, run, batch);
     if batch.is_multiple_of(FAILS_ONE_IN) {
         let failed = BatchFailed {
             batch: run.batch,
@@ -224,4 +277,12 @@ fn answer(fleet: &Fleet, header: &Header, run: &Run, payload: &[u8]) -> Vec<Repl
         }
     };
     (0..).take(outputs.len()).map(output).collect()
+}
+
+/// Another version says something else than the first.
+fn of_version(fleet: &Fleet, run: &Run, mixed: u64) -> u64 {
+    match run.version.index() < fleet.header.models.len() {
+        true => mixed,
+        false => mix(mixed, run.version.0.into()),
+    }
 }

@@ -1,15 +1,18 @@
 //! A small fleet that follows from a seed.
 
 use super::random::{Random, mix};
-use crate::fleet::{Durability, RestartLimits};
-use crate::journal::record::{AgentPin, EnginePin, ModelPin, RunHeader};
+use crate::fleet::{Durability, OnLost, RestartLimits};
+use crate::journal::record::{
+    AgentPin, Become, EnginePin, ModelChange, ModelPin, RunHeader, VersionPin,
+};
 use crate::rundir::Launch;
 use crate::shell::layout::Layout;
 use crate::shell::orders::Orders;
 use crate::shell::run::ports;
+use crate::shell::versions::{Version, lives, versions};
 use shm_protocol::boot::Extent;
 use shm_protocol::generation::{self, Generator};
-use shm_protocol::id::{AgentId, ModelId, Tick};
+use shm_protocol::id::{AgentId, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::supervisor_to_agent::{self as agents, OnFailure, OnMismatch};
 use shm_protocol::supervisor_to_inference as inference;
@@ -19,6 +22,10 @@ use shm_protocol::tensor::{DType, Port, Signature};
 pub(super) const COMPONENT: &[u8] = b"a simulated component";
 /// What stands for a model.
 pub(super) const MODEL: &[u8] = b"a simulated model";
+/// Who runs models, until it is gone.
+pub(super) const FAST: &str = "cuda";
+/// Who runs them then.
+pub(super) const SLOW: &str = "cpu";
 /// Bytes of a row of a request and of its answer.
 pub(super) const ROW_BYTES: usize = 8;
 
@@ -48,6 +55,8 @@ pub(super) struct Fleet {
     pub(super) launch: Launch,
     /// The engine ends over what was asked in this tick, always.
     pub(super) deadly: Option<Tick>,
+    /// Who runs the models is gone once the inference host was started again so often.
+    pub(super) loses_provider: Option<u64>,
 }
 
 impl Fleet {
@@ -66,7 +75,7 @@ impl Fleet {
             characters[chosen].poison = Some(Tick(random.within(1..=ticks)));
         }
         let deadly = (poison && random.chance(1, 2)).then(|| Tick(random.within(1..=ticks)));
-        let header = header(seed, &mut random, characters.len(), models);
+        let header = header(seed, &mut random, characters.len(), models, ticks);
         let shared = u32::try_from(random.within(1..=3)).expect("few");
         let isolated: Vec<bool> = (0..agents).map(|_| random.chance(1, 8)).collect();
         let layout = Layout::new(&isolated, shared);
@@ -78,13 +87,17 @@ impl Fleet {
             characters,
             launch,
             deadly,
+            // Of the seed alone, so that all else of a fleet is as it is without it.
+            loses_provider: (poison && mix(seed, 12).is_multiple_of(3)).then(|| mix(seed, 13) % 3),
         }
     }
 
     /// Whether something in it ends a host, always.
     pub(super) fn is_poisoned(&self) -> bool {
         let is_poisonous = |character: &Character| character.poison.is_some();
-        self.deadly.is_some() || self.characters.iter().any(is_poisonous)
+        self.deadly.is_some()
+            || self.loses_provider.is_some()
+            || self.characters.iter().any(is_poisonous)
     }
 
     /// Three agents on two hosts and a model, which nothing stops before the last tick.
@@ -107,7 +120,8 @@ impl Fleet {
     }
 
     fn is_small(&self) -> bool {
-        let is_restorable = self.characters.iter().all(|character| !character.opaque);
+        let is_restorable = self.header.changes.is_empty()
+            && self.characters.iter().all(|character| !character.opaque);
         is_restorable
             && self.characters.len() == 3
             && self.orders.layout.hosts == 2
@@ -154,7 +168,7 @@ fn character(random: &mut Random, seed: u64) -> Character {
     }
 }
 
-fn header(seed: u64, random: &mut Random, agents: usize, models: u64) -> RunHeader {
+fn header(seed: u64, random: &mut Random, agents: usize, models: u64, ticks: u64) -> RunHeader {
     let digest = |bytes| *blake3::hash(bytes).as_bytes();
     let agent = |number| AgentPin {
         name: format!("agent-{number}"),
@@ -174,9 +188,10 @@ fn header(seed: u64, random: &mut Random, agents: usize, models: u64) -> RunHead
     };
     let model = |number| ModelPin {
         name: format!("model-{number}"),
+        version: "1".to_owned(),
         file: digest(MODEL),
-        providers: vec!["cpu".to_owned()],
-        provider: "cpu".to_owned(),
+        providers: vec![FAST.to_owned(), SLOW.to_owned()],
+        provider: FAST.to_owned(),
         refused: Vec::new(),
         signature: Signature {
             inputs: vec![port("rows".to_owned())],
@@ -192,6 +207,7 @@ fn header(seed: u64, random: &mut Random, agents: usize, models: u64) -> RunHead
         latency_ticks: random.within(1..=3),
         on_mismatch: OnMismatch::Refuse,
         rejects_nonfinite: false,
+        memory_bytes: 0,
         generator: None,
     };
     let mut models: Vec<ModelPin> = (0..models).map(model).collect();
@@ -215,6 +231,7 @@ fn header(seed: u64, random: &mut Random, agents: usize, models: u64) -> RunHead
         seed,
         canonical_nan: true,
         agents,
+        changes: changes(seed, models.len(), ticks),
         engine: (!models.is_empty()).then(|| EnginePin {
             name: "a simulated engine".to_owned(),
             library: [7; 32],
@@ -222,6 +239,42 @@ fn header(seed: u64, random: &mut Random, agents: usize, models: u64) -> RunHead
         }),
         models,
     }
+}
+
+/// What becomes of the models of a fleet: of one in three, something.
+fn changes(seed: u64, models: usize, ticks: u64) -> Vec<ModelChange> {
+    let mut random = Random::new(seed, 8);
+    let mut changes = Vec::new();
+    if models == 0 || !random.chance(1, 3) {
+        return changes;
+    }
+    let mut loaded = vec![true; models];
+    let mut from = 0;
+    for number in 2..=random.within(2..=5) {
+        from += random.within(1..=ticks / 4);
+        let model = random.position(models);
+        let to = match (loaded[model], random.chance(1, 2)) {
+            (true, true) => Become::Unloaded,
+            (false, true) => Become::Loaded,
+            (_, false) => Become::Version(VersionPin {
+                version: number.to_string(),
+                file: *blake3::hash(MODEL).as_bytes(),
+                provider: FAST.to_owned(),
+                refused: Vec::new(),
+                batching: match random.chance(1, 2) {
+                    true => Batching::Joined,
+                    false => Batching::Unwanted,
+                },
+            }),
+        };
+        loaded[model] = to != Become::Unloaded;
+        changes.push(ModelChange {
+            from: Tick(from),
+            model: ModelId::from_index(model),
+            to,
+        });
+    }
+    changes
 }
 
 fn launch(
@@ -259,6 +312,7 @@ fn launch(
             poison: u32::try_from(random.within(3..=5)).expect("few"),
         },
         spare: random.chance(1, 3),
+        on_provider_lost: OnLost::Degrade,
     }
 }
 
@@ -276,8 +330,10 @@ fn orders(header: &RunHeader, layout: Layout) -> Orders {
         on_failure: pin.on_failure,
         restored: false,
     };
-    let model = |(number, pin): (usize, &ModelPin)| inference::Load {
-        model: ModelId::from_index(number),
+    let version = |(number, Version { model, pin }): (usize, &Version)| inference::Load {
+        version: VersionId::from_index(number),
+        model: *model,
+        keep: lives(header, *model).at(Tick(1)).version == Some(VersionId::from_index(number)),
         name: pin.name.clone(),
         artifact: nothing,
         providers: pin.providers.clone(),
@@ -301,6 +357,6 @@ fn orders(header: &RunHeader, layout: Layout) -> Orders {
             library: None,
             intra_threads: 1,
         },
-        models: header.models.iter().enumerate().map(model).collect(),
+        versions: versions(header).iter().enumerate().map(version).collect(),
     }
 }

@@ -67,6 +67,10 @@ pub(super) struct SimHosts<'fleet> {
     /// What the engine was asked, by the number of the batch.
     batches: BTreeMap<u64, Vec<u8>>,
     waits: u64,
+    /// How often the engine was started again.
+    engine_starts: u64,
+    /// Whether who runs models may be gone at some time.
+    pub(super) may_lose: bool,
     /// The next step that is executed again comes to something else.
     pub(super) misremembers: bool,
     pub(super) seen: Seen,
@@ -118,6 +122,8 @@ impl<'fleet> SimHosts<'fleet> {
             stop_after: None,
             batches: BTreeMap::new(),
             waits: 0,
+            engine_starts: 0,
+            may_lose: true,
             misremembers: false,
             seen: Seen::default(),
         }
@@ -126,6 +132,13 @@ impl<'fleet> SimHosts<'fleet> {
     /// Somebody asks for the end once hosts have done so many things.
     pub(super) fn stop_after(&mut self, deeds: u64) {
         self.stop_after = Some(deeds);
+    }
+
+    /// The engine, started again.
+    fn engine_again(&mut self) -> EngineHost {
+        self.engine_starts += 1;
+        let lost = self.fleet.loses_provider.filter(|_| self.may_lose);
+        EngineHost::losing(lost.is_some_and(|after| self.engine_starts > after))
     }
 
     fn life(&mut self, host: HostId) -> &mut Life {
@@ -324,7 +337,7 @@ impl Hosts for SimHosts<'_> {
             return Err(CrewError::Silent { seconds: 0 });
         }
         let inside = match self.inference_host() == Some(host) {
-            true => Inside::Engine(EngineHost::default()),
+            true => Inside::Engine(self.engine_again()),
             false => Inside::Agents(AgentHost::default()),
         };
         let incarnation = Incarnation(self.next_incarnation);

@@ -135,7 +135,8 @@ impl Launched<'_> {
             &mut ledger,
             Patience::of(&self.fleet.launch),
         )
-        .knowing_opaque(&opaque);
+        .knowing_opaque(&opaque)
+        .losing(self.fleet.launch.on_provider_lost);
         let result = match self.going_on {
             Some(asked) => drive.go_on(asked),
             None => drive.run(),

@@ -77,6 +77,16 @@ impl OnnxRuntime {
             .clone()
     }
 
+    /// Whether a provider that has run a model, as in `cuda` or `cuda+cpu`, computes no more: each is tried again. The
+    /// processor is never lost.
+    #[must_use]
+    pub fn lost(&self, providers: &str) -> Option<String> {
+        let named = providers.split('+').filter_map(Provider::named);
+        named
+            .filter(|provider| *provider != Provider::Cpu)
+            .find_map(|provider| proof::prove(self, provider).err())
+    }
+
     /// A session in the making, with everything fixed that can change bits.
     fn builder(&self) -> ort::Result<SessionBuilder> {
         let builder = SessionBuilder::new(&self.environment)?

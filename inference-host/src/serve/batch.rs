@@ -1,8 +1,9 @@
 //! One batch: what does not fit about it, its run, and its answer.
 
-use super::Models;
 use crate::backend::{Model, Written};
 use crate::error::HostError;
+use crate::load::Loader;
+use crate::models::Models;
 use crate::sys::in_place::OutputRecord;
 use crate::sys::tensor::TensorView;
 use shm_protocol::codec;
@@ -32,6 +33,7 @@ pub(super) struct Batch<'m> {
     pub(super) run: Run,
     pub(super) tick: Tick,
     pub(super) models: &'m mut Models,
+    pub(super) loader: Option<&'m Loader<'m>>,
 }
 
 impl Batch<'_> {
@@ -60,7 +62,7 @@ impl Batch<'_> {
         up: &mut SharedProducer,
         inputs: &[TensorView<'_>],
     ) -> Result<Answer, HostError> {
-        let Some(named) = self.models.0.get_mut(&self.run.model) else {
+        let Some(named) = self.models.get_mut(self.run.version) else {
             return Ok(Answer::Given(vec![
                 self.failure(&format!("there is no model {}", self.run.model)),
             ]));
@@ -88,7 +90,18 @@ impl Batch<'_> {
         };
         match run(model, inputs, record, most) {
             Ok(first) => Ok(Answer::Given(pass_up(up, model, batch, tick, first)?)),
-            Err(message) => Ok(Answer::Given(vec![self.failure(&message)])),
+            Err(message) => {
+                let lost = self.loader.and_then(|loader| loader.lost(&named.provider));
+                match lost {
+                    Some(reason) => Err(HostError::ProviderLost {
+                        model: named.name.clone(),
+                        provider: named.provider.clone(),
+                        message,
+                        reason,
+                    }),
+                    None => Ok(Answer::Given(vec![self.failure(&message)])),
+                }
+            }
         }
     }
 

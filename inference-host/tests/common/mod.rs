@@ -7,10 +7,11 @@ pub mod onnx;
 
 use inference_host::backend::{InferenceBackend, Model, Prepared, Wanted};
 use inference_host::library::CheckedLibrary;
+use inference_host::models::Models;
 use inference_host::onnx::OnnxRuntime;
-use inference_host::serve::{Models, serve};
+use inference_host::serve::serve;
 use shm_protocol::codec;
-use shm_protocol::id::{BatchId, Incarnation, ModelId, Tick};
+use shm_protocol::id::{BatchId, Incarnation, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{BATCH_FAILED, BatchFailed, LoadRefused, OUTPUT};
 use shm_protocol::limit;
 use shm_protocol::link::{HostLink, LinkSizes, SupervisorLink};
@@ -158,10 +159,17 @@ pub fn serving_bytes(
             .expect("the other end");
             let mut models = Models::default();
             for (number, (name, bytes)) in files.iter().enumerate() {
-                models.insert(ModelId::from_index(number), name, "cpu", load_bytes(bytes));
+                models.insert(
+                    VersionId::from_index(number),
+                    name,
+                    "cpu",
+                    load_bytes(bytes),
+                );
             }
-            serve(&mut link, &mut models, &mut || over.load(Ordering::Acquire))
-                .expect("a link in order");
+            serve(&mut link, &mut models, None, &mut || {
+                over.load(Ordering::Acquire)
+            })
+            .expect("a link in order");
         });
         let end = OnPanic(&over);
         supervisor(&mut Served { link, batches: 0 });
@@ -193,6 +201,7 @@ impl Served {
         let tick = tick_of(batch);
         let run = Run {
             batch,
+            version: VersionId(model),
             model: ModelId(model),
             inputs: u32::try_from(inputs.len()).expect("few inputs"),
         };

@@ -37,6 +37,15 @@ pub(super) const KEEP: RangeInclusive<i128> = 1..=1_000;
 /// Restarts: from none at all to more than any host that can be helped needs.
 pub(super) const RESTARTS: RangeInclusive<i128> = 0..=100_000;
 
+/// Mebibytes of memory of a model, up to a terabyte.
+pub(super) const MODEL_MIB: RangeInclusive<i128> = 1..=1 << 20;
+
+/// Changes of models in one run.
+pub(super) const CHANGES: usize = 1_000;
+
+/// The first tick of a change. What holds in the first tick of a run is said of the model itself.
+pub(super) const CHANGE_TICK: RangeInclusive<i128> = 2..=i64::MAX as i128;
+
 /// Seconds over which restarts are counted, up to a day.
 pub(super) const RESTART_SECONDS: RangeInclusive<i128> = 1..=86_400;
 

@@ -2,7 +2,7 @@
 
 use super::bounds;
 use super::section::Section;
-use super::spec::{Durability, Fleet, Nan, RestartLimits};
+use super::spec::{Durability, Fleet, Nan, OnLost, RestartLimits};
 use crate::faults::Plan;
 
 /// Milliseconds until a host that has not answered counts as hung, unless the fleet says otherwise.
@@ -61,8 +61,17 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Fleet {
             INFERENCE_READY_MS,
         ),
         load_ms: section.number("load_ms", &bounds::DEADLINE_MS, LOAD_MS),
+        on_provider_lost: section.choice(
+            "on_provider_lost",
+            &[
+                ("refuse", OnLost::Refuse),
+                ("degrade", OnLost::Degrade),
+                ("ask", OnLost::Ask),
+            ],
+        ),
         agents: Vec::new(),
         models: Vec::new(),
+        changes: Vec::new(),
         faults: Plan::default(),
     };
     schedule(&mut section);

@@ -13,7 +13,7 @@ pub(super) struct Table {
 /// The file itself.
 pub(super) const FILE: Table = Table {
     title: "the fleet file",
-    keys: &["fleet", "agents", "models", "faults"],
+    keys: &["fleet", "agents", "models", "changes", "faults"],
 };
 
 /// What holds for the whole run.
@@ -41,6 +41,7 @@ pub(super) const FLEET: Table = Table {
         "agent_ready_ms",
         "inference_ready_ms",
         "load_ms",
+        "on_provider_lost",
     ],
 };
 
@@ -68,6 +69,9 @@ pub(super) const MODELS: Table = Table {
         "name",
         "file",
         "folder",
+        "version",
+        "loaded",
+        "memory_mib",
         "sequences",
         "tokens_per_tick",
         "context",
@@ -81,6 +85,12 @@ pub(super) const MODELS: Table = Table {
         "inputs",
         "outputs",
     ],
+};
+
+/// What becomes of a model while the run goes on.
+pub(super) const CHANGES: Table = Table {
+    title: "[[changes]]",
+    keys: &["tick", "model", "action", "file", "folder", "version"],
 };
 
 /// Keys of one rule of a fault plan, wherever it stands.
@@ -124,4 +134,4 @@ pub(super) const PLAN_RULES: Table = Table {
 
 /// The tables that a key may be of which stands in the wrong place, from the top of the file down. Rules of faults are
 /// not among them: few fleets have any, and their keys are common words.
-pub(super) const ALL: [&Table; 4] = [&FILE, &FLEET, &AGENTS, &MODELS];
+pub(super) const ALL: [&Table; 5] = [&FILE, &FLEET, &AGENTS, &MODELS, &CHANGES];

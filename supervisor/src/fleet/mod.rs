@@ -15,6 +15,7 @@
 
 mod agents;
 mod bounds;
+mod changes;
 mod compound;
 mod error;
 mod faults;
@@ -32,7 +33,10 @@ mod value;
 pub use error::{FleetError, Refusal};
 pub use problem::{Place, Problem};
 pub use source::SourceError;
-pub use spec::{AgentSpec, Durability, Fleet, ModelSpec, Nan, RestartLimits, Source};
+pub use spec::{
+    AgentSpec, ChangeSpec, ChangeTo, Durability, Fleet, ModelSpec, Nan, OnLost, RestartLimits,
+    Source,
+};
 
 #[cfg(test)]
 mod tests;

@@ -22,8 +22,14 @@ const TOKENS: u32 = 4;
 /// Mebibytes of keys and values that are kept between ticks.
 const CACHE_MIB: u64 = 256;
 
+/// A model, and whether it answers from the first tick on.
+pub(super) struct Told {
+    pub(super) spec: ModelSpec,
+    pub(super) is_loaded: bool,
+}
+
 /// The models of all tables, in the order of the file.
-pub(super) fn read(tables: &[TableAt<'_, '_>], reading: &Reading<'_>) -> Vec<ModelSpec> {
+pub(super) fn read(tables: &[TableAt<'_, '_>], reading: &Reading<'_>) -> Vec<Told> {
     let mut models = Vec::new();
     let mut names = Names::new("models");
     for table in tables.iter().take(limit::MODELS) {
@@ -44,31 +50,20 @@ pub(super) fn read(tables: &[TableAt<'_, '_>], reading: &Reading<'_>) -> Vec<Mod
 }
 
 /// The model of one table, if it has a name.
-fn read_table(section: &mut Section<'_, '_>, names: &mut Names) -> Option<ModelSpec> {
+fn read_table(section: &mut Section<'_, '_>, names: &mut Names) -> Option<Told> {
     let name = section.name("\"my-model\"");
-    let folder = section.folder("folder");
-    let generator = generator(section, folder.is_some());
-    let file = match folder {
-        None => section.source("file", "\"my-model.onnx\""),
-        Some(folder) => {
-            if let Some(file) = section.text("file") {
-                let message = format!("both `file` and `folder` in {}", section.title());
-                section.reading.problems.add(
-                    file.span,
-                    message,
-                    "one too many",
-                    "a language model has a `folder`, any other model a `file`",
-                );
-            }
-            folder.value
-        }
-    };
+    let (file, is_folder) = file(section);
+    let generator = generator(section, is_folder);
     let model = ModelSpec {
         name: name
             .as_ref()
             .map_or_else(String::new, |name| name.value.to_owned()),
         file: file.unwrap_or_else(|| Source::Builtin(String::new())),
         generator,
+        version: version(section, "1"),
+        memory_bytes: section
+            .optional_number::<u64>("memory_mib", &bounds::MODEL_MIB)
+            .map_or(0, |mib| mib << 20),
         providers: providers(section),
         latency_ticks: section.number("latency_ticks", &bounds::LATENCY_TICKS, 1),
         batch: section.boolean("batch", true),
@@ -93,9 +88,48 @@ fn read_table(section: &mut Section<'_, '_>, names: &mut Names) -> Option<ModelS
             "leave `latency_ticks` out; `tokens_per_tick` says how fast texts grow",
         );
     }
+    let is_loaded = section.boolean("loaded", true);
     let name = name?;
     names.take(&[name.value.to_owned()], &name.span, section.reading);
-    Some(model)
+    Some(Told {
+        spec: model,
+        is_loaded,
+    })
+}
+
+/// Where a model is, and whether it is the folder of a language model.
+pub(super) fn file(section: &mut Section<'_, '_>) -> (Option<Source>, bool) {
+    let Some(folder) = section.folder("folder") else {
+        return (section.source("file", "\"my-model.onnx\""), false);
+    };
+    if let Some(file) = section.text("file") {
+        let message = format!("both `file` and `folder` in {}", section.title());
+        section.reading.problems.add(
+            file.span,
+            message,
+            "one too many",
+            "a language model has a `folder`, any other model a `file`",
+        );
+    }
+    (folder.value, true)
+}
+
+/// What a version is called.
+pub(super) fn version(section: &mut Section<'_, '_>, usual: &str) -> String {
+    let Some(version) = section.text("version") else {
+        return usual.to_owned();
+    };
+    let is_long = version.value.chars().count() > bounds::NAME_CHARACTERS;
+    if version.value.is_empty() || is_long || version.value.contains(char::is_control) {
+        let message = format!("{} is no name", section.called("version"));
+        let help = format!(
+            "write one to {} characters on one line",
+            bounds::NAME_CHARACTERS
+        );
+        let problems = &section.reading.problems;
+        problems.add(version.span, message, "this", help);
+    }
+    version.value.to_owned()
 }
 
 /// How a language model writes. The keys of one belong to no other model.

@@ -7,7 +7,7 @@ use super::problem::Problems;
 use super::section::Section;
 use super::source::{SourceError, regular};
 use super::spec::Fleet;
-use super::{agents, faults, header, models};
+use super::{agents, changes, faults, header, models};
 use shm_protocol::limit;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -137,11 +137,13 @@ fn read_file(file: &DeTable<'_>, reading: &Reading<'_>) -> Option<Fleet> {
     let fleet = fleet_table(&mut section);
     let agent_tables = tables(&mut section, "agents", "agents");
     let model_tables = tables(&mut section, "models", "models");
+    let change_tables = tables(&mut section, "changes", "changes");
 
     let fleet =
         fleet.map(|table| header::read(Section::open(&FLEET, table.header, table.values, reading)));
     let agents = agents::read(&agent_tables, reading);
     let models = models::read(&model_tables, reading);
+    let changes = changes::read(&change_tables, &models, reading);
     if agent_tables.is_empty() && !file.contains_key("agents") {
         let help = "add a table [[agents]] with `name` and `component`";
         reading.problems.add(
@@ -155,13 +157,14 @@ fn read_file(file: &DeTable<'_>, reading: &Reading<'_>) -> Option<Fleet> {
         &mut section,
         faults::Cast {
             agents: &names_of(&agents, |agent| &agent.name),
-            models: &names_of(&models, |model| &model.name),
+            models: &names_of(&models, |model| &model.spec.name),
         },
     );
     section.close();
     let fleet = Fleet {
         agents,
-        models,
+        models: models.into_iter().map(|model| model.spec).collect(),
+        changes,
         faults,
         ..fleet?
     };

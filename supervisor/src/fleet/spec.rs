@@ -4,6 +4,7 @@
 use crate::faults::Plan;
 use serde::{Deserialize, Serialize};
 use shm_protocol::generation::Generator;
+use shm_protocol::id::{ModelId, Tick};
 use shm_protocol::supervisor_to_agent::{OnFailure, OnMismatch};
 use shm_protocol::tensor::Port;
 use std::path::PathBuf;
@@ -47,6 +48,10 @@ pub struct Fleet {
     pub agents: Vec<AgentSpec>,
     /// The models; the position is the model's number.
     pub models: Vec<ModelSpec>,
+    /// What becomes of them while the run goes on, in the order of the ticks.
+    pub changes: Vec<ChangeSpec>,
+    /// What becomes of the run when who runs a model is gone.
+    pub on_provider_lost: OnLost,
     /// What is made to go wrong.
     pub faults: Plan,
 }
@@ -108,6 +113,10 @@ pub struct ModelSpec {
     pub name: String,
     /// Its ONNX file, or the folder of a language model.
     pub file: Source,
+    /// What its first version is called.
+    pub version: String,
+    /// Most bytes of memory that it may take; zero for no limit.
+    pub memory_bytes: u64,
     /// How it writes, if it is a language model.
     pub generator: Option<Generator>,
     /// Providers to try, in order.
@@ -126,6 +135,46 @@ pub struct ModelSpec {
     pub inputs: Vec<Port>,
     /// Outputs that the model must have, if the fleet says so.
     pub outputs: Vec<Port>,
+}
+
+/// What becomes of a model from a tick on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChangeSpec {
+    /// The first tick in which it holds.
+    pub from: Tick,
+    /// The model.
+    pub model: ModelId,
+    /// What becomes of it.
+    pub to: ChangeTo,
+}
+
+/// What becomes of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChangeTo {
+    /// It answers no requests.
+    Unloaded,
+    /// It answers requests again, as the version that it was last.
+    Loaded,
+    /// It is another version.
+    Version {
+        /// What that is called.
+        version: String,
+        /// Its ONNX file, or its folder.
+        file: Source,
+    },
+}
+
+/// What becomes of a run in which who ran a model is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLost {
+    /// It stops, and goes on once the provider is back.
+    #[default]
+    Refuse,
+    /// It goes on with the next provider of the list, by a verdict.
+    Degrade,
+    /// It stops, and goes on once the provider is back or somebody says that it may go on with the next one.
+    Ask,
 }
 
 /// Where bytes come from.

@@ -59,6 +59,8 @@ fn a_small_fleet_gets_the_documented_defaults() {
     let model = ModelSpec {
         name: "m".into(),
         file: Source::Builtin("m".into()),
+        version: "1".into(),
+        memory_bytes: 0,
         generator: None,
         providers: vec!["cpu".into()],
         latency_ticks: 1,
@@ -92,8 +94,10 @@ fn a_small_fleet_gets_the_documented_defaults() {
         agent_ready_ms: 2_000,
         inference_ready_ms: 30_000,
         load_ms: 60_000,
+        on_provider_lost: OnLost::Refuse,
         agents: vec![agent],
         models: vec![model],
+        changes: Vec::new(),
         faults: Plan::default(),
     };
     assert_eq!(fleet, expected);

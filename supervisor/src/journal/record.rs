@@ -8,7 +8,7 @@
 use bincode::{Decode, Encode};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::generation::Generator;
-use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
+use shm_protocol::id::{AgentId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::supervisor_to_agent::{Answer, OnFailure, OnMismatch};
 use shm_protocol::tensor::Signature;
@@ -34,6 +34,8 @@ pub struct RunHeader {
     pub agents: Vec<AgentPin>,
     /// The models; the position is the model's number.
     pub models: Vec<ModelPin>,
+    /// What becomes of models while the run goes on, in the order of the ticks.
+    pub changes: Vec<ModelChange>,
     /// The inference engine, if the fleet has models.
     pub engine: Option<EnginePin>,
 }
@@ -64,6 +66,8 @@ pub struct AgentPin {
 pub struct ModelPin {
     /// Its name.
     pub name: String,
+    /// What its first version is called.
+    pub version: String,
     /// BLAKE3 of its file.
     pub file: Digest,
     /// Providers that were asked for, in order.
@@ -84,8 +88,48 @@ pub struct ModelPin {
     pub on_mismatch: OnMismatch,
     /// Whether numbers that are not finite are refused, on the way there and back.
     pub rejects_nonfinite: bool,
+    /// Most bytes of memory that it may take; zero for no limit.
+    pub memory_bytes: u64,
     /// How it writes, if it is a language model.
     pub generator: Option<Generator>,
+}
+
+/// What becomes of a model from a tick on: of everything that is asked of it in that tick or later. What was asked
+/// before is answered as it would have been.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct ModelChange {
+    /// The tick.
+    pub from: Tick,
+    /// The model.
+    pub model: ModelId,
+    /// What becomes of it.
+    pub to: Become,
+}
+
+/// What becomes of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Become {
+    /// It answers no requests.
+    Unloaded,
+    /// It answers requests again, as the version that it was last.
+    Loaded,
+    /// It is another version.
+    Version(VersionPin),
+}
+
+/// Another version of a model, which takes and gives the same.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct VersionPin {
+    /// What it is called.
+    pub version: String,
+    /// BLAKE3 of its file.
+    pub file: Digest,
+    /// The provider that really runs it.
+    pub provider: String,
+    /// Providers that were refused, each with its reason.
+    pub refused: Vec<(String, String)>,
+    /// Whether requests are joined to batches.
+    pub batching: Batching,
 }
 
 /// What the inference engine is.
@@ -135,6 +179,20 @@ pub enum Verdict {
         /// Why, for people.
         reason: String,
     },
+    /// Who ran a version is gone, and from the next tick on its batches are those that go with who runs it now. What was
+    /// not answered is answered by that too.
+    ProviderLost {
+        /// The version.
+        version: VersionId,
+        /// The model that it is one of.
+        model: ModelId,
+        /// Who runs it now.
+        provider: String,
+        /// Providers that are asked for and refused now, each with its reason.
+        refused: Vec<(String, String)>,
+        /// Whether requests are joined to batches now.
+        batching: Batching,
+    },
 }
 
 impl Verdict {
@@ -159,6 +217,25 @@ impl Verdict {
                     .get(model.index())
                     .map_or("?", |pin| &pin.name);
                 format!("what was asked of model {name} in tick {asked} stays unanswered: {reason}")
+            }
+            Verdict::ProviderLost {
+                model,
+                provider,
+                refused,
+                ..
+            } => {
+                let name = header
+                    .models
+                    .get(model.index())
+                    .map_or("?", |pin| &pin.name);
+                let reasons = refused
+                    .iter()
+                    .map(|(provider, reason)| format!("{provider}: {reason}"));
+                let reasons: Vec<String> = reasons.collect();
+                format!(
+                    "model {name} has lost its provider and goes on with {provider} ({})",
+                    reasons.join("; ")
+                )
             }
         }
     }

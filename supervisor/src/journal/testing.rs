@@ -36,6 +36,7 @@ pub(crate) fn header(seed: u64) -> RunHeader {
             .map(|name| agent(name, digest(COMPONENT)))
             .to_vec(),
         models: vec![ModelPin {
+            version: "1".to_owned(),
             name: "policy".to_owned(),
             file: digest(MODEL),
             providers: vec!["cuda".to_owned(), "cpu".to_owned()],
@@ -50,8 +51,10 @@ pub(crate) fn header(seed: u64) -> RunHeader {
             latency_ticks: 1,
             on_mismatch: OnMismatch::Stop,
             rejects_nonfinite: false,
+            memory_bytes: 0,
             generator: None,
         }],
+        changes: Vec::new(),
         engine: Some(EnginePin {
             name: "onnxruntime 1.31.1".to_owned(),
             library: [7; 32],

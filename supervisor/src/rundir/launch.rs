@@ -2,7 +2,7 @@
 //! why it stands beside the journal and not in it.
 
 use super::{LAUNCH, RunDir, RunDirError};
-use crate::fleet::{Durability, RestartLimits};
+use crate::fleet::{Durability, OnLost, RestartLimits};
 use serde::{Deserialize, Serialize};
 
 /// How a run was launched, for people and for going on with it.
@@ -40,6 +40,8 @@ pub struct Launch {
     pub restarts: RestartLimits,
     /// Whether an agent host stands ready to take the place of one that is lost.
     pub spare: bool,
+    /// What becomes of the run when who runs a model is gone.
+    pub on_provider_lost: OnLost,
 }
 
 /// The levels by the names that the fleet file has for them.

@@ -227,6 +227,7 @@ fn launch() -> Launch {
         keep: 3,
         restarts: crate::fleet::RestartLimits::USUAL,
         spare: false,
+        on_provider_lost: crate::fleet::OnLost::Refuse,
     }
 }
 

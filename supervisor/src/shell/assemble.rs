@@ -12,12 +12,12 @@ use crate::host::{Crew, Muster, Program, StopSignals};
 use crate::journal::record::Digest;
 use shm_protocol::boot::Extent;
 use shm_protocol::fault::Phase;
-use shm_protocol::id::{HostId, Tick};
+use shm_protocol::id::{HostId, ModelId, Tick, VersionId};
 use shm_protocol::limit;
 use shm_protocol::link::LinkSizes;
 use shm_protocol::supervisor_to_agent::{ModelPorts, Start};
 use shm_protocol::sys::sealed_memory;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,14 +85,18 @@ pub fn assemble(
         down_bytes: bytes,
         up_bytes: bytes,
     };
-    let orders = Orders::new(
+    let mut orders = Orders::new(
         engines,
         manifest,
         layout,
         &components,
         &models,
         demands.strict_providers,
+        &kept(manifest, demands.needed.as_ref()),
     );
+    for (load, providers) in orders.versions.iter_mut().zip(&demands.providers) {
+        load.providers.clone_from(providers);
+    }
     let copy = |memory: &OwnedFd| {
         memory.try_clone().map_err(|source| RunError::System {
             what: "memory for components and models",
@@ -158,6 +162,10 @@ pub struct Demands {
     pub spare: bool,
     /// How long hosts may be silent while they start and load.
     pub load_patience: Duration,
+    /// Versions of models that answer first; those of the first tick without it. The others are looked at and let go.
+    pub needed: Option<BTreeSet<VersionId>>,
+    /// Providers to try for each version, by its number, where they are not those of its model.
+    pub providers: Vec<Vec<String>>,
 }
 
 impl Assembled {
@@ -204,6 +212,20 @@ fn compile(
     )
 }
 
+fn kept(manifest: &Manifest, needed: Option<&BTreeSet<VersionId>>) -> BTreeSet<VersionId> {
+    needed.cloned().unwrap_or_else(|| {
+        let numbers = (0..manifest.models.len()).map(ModelId::from_index);
+        let is_kept = |model: &ModelId| {
+            let mut changes = manifest.changes.iter();
+            !changes.any(|change| change.model == *model && change.from <= Tick(1))
+        };
+        numbers
+            .filter(is_kept)
+            .map(|model| VersionId(model.0))
+            .collect()
+    })
+}
+
 fn gather_models(
     manifest: &Manifest,
     inference: bool,
@@ -212,9 +234,8 @@ fn gather_models(
         return Ok((BTreeMap::new(), None));
     }
     let files: BTreeMap<Digest, &[u8]> = manifest
-        .models
-        .iter()
-        .map(|model| (model.file, manifest.object(&model.file)))
+        .versions()
+        .map(|(_, file)| (*file, manifest.object(file)))
         .collect();
     let (extents, memory) = bundle("lockstep-models", files.into_iter())?;
     Ok((extents, Some(memory)))

@@ -1,19 +1,25 @@
 //! The records in which a batch goes down to the inference host.
 
 use shm_protocol::codec;
-use shm_protocol::id::{BatchId, ModelId, Tick};
+use shm_protocol::id::{BatchId, ModelId, Tick, VersionId};
 use shm_protocol::ring::Header;
 use shm_protocol::supervisor_to_inference::{INPUT, RUN, Run};
 use shm_protocol::tensor::{DType, Shape};
 
 /// The head of a batch.
-pub(super) fn head(batch: BatchId, tick: Tick, model: ModelId, inputs: u32) -> (Header, Vec<u8>) {
+pub(super) fn head(
+    batch: BatchId,
+    tick: Tick,
+    (version, model): (VersionId, ModelId),
+    inputs: u32,
+) -> (Header, Vec<u8>) {
     let header = Header {
         correlation: batch.0,
         ..Header::new(RUN, tick)
     };
     let run = Run {
         batch,
+        version,
         model,
         inputs,
     };

@@ -42,6 +42,8 @@ pub(super) fn prepare(
         faults,
         spare: fleet.spare,
         load_patience: Duration::from_millis(fleet.load_ms),
+        needed: None,
+        providers: Vec::new(),
     };
     let assembled = assemble(engines, manifest, layout, &demands, stop, observer)?;
     check_signatures(manifest, &assembled.facts)?;

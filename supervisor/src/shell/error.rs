@@ -118,6 +118,30 @@ pub enum RunError {
         "the engine or a model is not what it was when the run began: it was {before}, now it is {now}"
     )]
     EngineChanged { before: String, now: String },
+    #[error(
+        "model {model} ran on {provider}, and that is gone: {reasons}. {}",
+        if *asks {
+            "`lockstep resume --degrade` goes on with the next provider of its list; `lockstep resume` goes on once it is back"
+        } else {
+            "`lockstep resume` goes on once it is back; `on_provider_lost` in the fleet file may say to degrade or to ask"
+        }
+    )]
+    ProviderLost {
+        model: String,
+        provider: String,
+        reasons: String,
+        asks: bool,
+    },
+    #[error(
+        "model {model}, version {version}: the {what} of its first version are {asked}, but the file has {found}; another version takes and gives the same"
+    )]
+    OtherVersion {
+        model: String,
+        version: String,
+        what: &'static str,
+        asked: String,
+        found: String,
+    },
     #[error("{what}: {source}")]
     System {
         what: &'static str,
@@ -143,12 +167,14 @@ impl RunError {
             | RunError::AgentRefused(_)
             | RunError::LostWithModel { .. }
             | RunError::Signature { .. }
+            | RunError::OtherVersion { .. }
             | RunError::Mismatch { .. }
             | RunError::Checkpoint(_)
             | RunError::AlreadyFurther { .. }
             | RunError::Changed { .. }
             | RunError::EngineChanged { .. }
             | RunError::OtherBuild { .. } => Kind::Input,
+            RunError::ProviderLost { .. } => Kind::Demand,
             RunError::Component {
                 source: ArtifactError::Refused { .. } | ArtifactError::Failed { .. },
                 ..

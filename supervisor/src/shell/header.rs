@@ -3,10 +3,12 @@
 use super::error::RunError;
 use super::layout::Layout;
 use super::load::Facts;
-use super::manifest::{Manifest, ModelAsked};
-use crate::journal::record::{EnginePin, ModelPin, RunHeader};
+use super::manifest::{AskedToBecome, ChangeAsked, Manifest, ModelAsked};
+use super::versions;
+use crate::journal::record::{Become, EnginePin, ModelChange, ModelPin, RunHeader, VersionPin};
 use crate::tick::{Plan, PlannedAgent, PlannedGenerator, PlannedModel};
-use shm_protocol::inference_to_supervisor::{Batching, ModelFacts};
+use shm_protocol::id::ModelId;
+use shm_protocol::inference_to_supervisor::ModelFacts;
 use shm_protocol::limit;
 use shm_protocol::tensor::Port;
 
@@ -19,6 +21,7 @@ pub(super) fn run_header(
 ) -> RunHeader {
     let pin = |(asked, found): (&ModelAsked, &ModelFacts)| ModelPin {
         name: asked.name.clone(),
+        version: asked.version.clone(),
         file: asked.file,
         providers: asked.providers.clone(),
         provider: found.provider.clone(),
@@ -29,8 +32,30 @@ pub(super) fn run_header(
         latency_ticks: asked.latency_ticks,
         on_mismatch: asked.on_mismatch,
         rejects_nonfinite: asked.rejects_nonfinite,
+        memory_bytes: asked.memory_bytes,
         generator: asked.generator,
     };
+    // Versions after the first come in the order of the changes that bring them in.
+    let mut later = facts.models.iter().skip(manifest.models.len());
+    let change = |asked: &ChangeAsked| ModelChange {
+        from: asked.from,
+        model: asked.model,
+        to: match &asked.to {
+            AskedToBecome::Unloaded => Become::Unloaded,
+            AskedToBecome::Loaded => Become::Loaded,
+            AskedToBecome::Version { version, file } => {
+                let found = later.next().expect("every version is loaded once");
+                Become::Version(VersionPin {
+                    version: version.clone(),
+                    file: *file,
+                    provider: found.provider.clone(),
+                    refused: found.refused.clone(),
+                    batching: found.batching.clone(),
+                })
+            }
+        },
+    };
+    let changes = manifest.changes.iter().map(change).collect();
     RunHeader {
         lockstep: lockstep.to_owned(),
         wasmtime: wasmtime.to_owned(),
@@ -39,6 +64,7 @@ pub(super) fn run_header(
         canonical_nan: manifest.canonical_nan,
         agents: manifest.agents.clone(),
         models: manifest.models.iter().zip(&facts.models).map(pin).collect(),
+        changes,
         engine: facts.engine.as_ref().map(|engine| EnginePin {
             name: engine.engine.clone(),
             library: engine.library_digest,
@@ -78,6 +104,24 @@ pub(super) fn check_signatures(manifest: &Manifest, facts: &Facts) -> Result<(),
             }
         }
     }
+    // Agents know the ports of a model, whichever version answers.
+    let later = facts.models.iter().skip(manifest.models.len());
+    for ((model, version), found) in manifest.later_versions().zip(later) {
+        let first = &facts.models[model.index()].signature;
+        let pairs = [
+            ("inputs", &first.inputs, &found.signature.inputs),
+            ("outputs", &first.outputs, &found.signature.outputs),
+        ];
+        if let Some((what, asked, found)) = pairs.into_iter().find(|(_, one, other)| one != other) {
+            return Err(RunError::OtherVersion {
+                model: manifest.models[model.index()].name.clone(),
+                version: version.to_owned(),
+                what,
+                asked: listed(asked),
+                found: listed(found),
+            });
+        }
+    }
     Ok(())
 }
 
@@ -101,10 +145,10 @@ pub(super) fn plan(header: &RunHeader, layout: &Layout) -> Plan {
             every: agent.every,
             on_failure: agent.on_failure,
         });
-    let models = header.models.iter().map(|model| PlannedModel {
+    let planned = |(number, model): (usize, &ModelPin)| PlannedModel {
         name: model.name.clone(),
         signature: model.signature.clone(),
-        joined: model.batching == Batching::Joined,
+        lives: versions::lives(header, ModelId::from_index(number)),
         max_batch: model.max_batch,
         latency_ticks: model.latency_ticks,
         rejects_nonfinite: model.rejects_nonfinite,
@@ -112,6 +156,7 @@ pub(super) fn plan(header: &RunHeader, layout: &Layout) -> Plan {
             how,
             seed: header.seed,
         }),
-    });
+    };
+    let models = header.models.iter().enumerate().map(planned);
     Plan::new(agents.collect(), models.collect(), limit::STEP_BYTES)
 }

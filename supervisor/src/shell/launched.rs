@@ -10,6 +10,7 @@ use super::observe::Observer;
 use super::tally::Tally;
 use super::writing::{GoingOn, Writing};
 use crate::faults::Faults;
+use crate::fleet::OnLost;
 use crate::host::Crew;
 use crate::journal::record::{Digest, RunHeader, SealReason, Verdict};
 use crate::tick::{Action, End, Machine};
@@ -57,6 +58,10 @@ pub(super) struct Launched {
     /// What the machine asks for in the open tick, if it goes on with a run: the agents then come with their state.
     pub(super) going_on: Option<Vec<Action>>,
     pub(super) patience: Patience,
+    /// What becomes of the run when who runs a model is gone.
+    pub(super) losing: OnLost,
+    /// What was found to be lost before the first tick of this launch.
+    pub(super) lost: Vec<Verdict>,
     pub(super) faults: Faults,
 }
 
@@ -87,6 +92,8 @@ impl Launched {
             self.patience,
         )
         .knowing_opaque(&self.assembled.facts.opaque)
+        .losing(self.losing)
+        .having_lost(self.lost)
         .under(self.faults);
         let result = match self.going_on {
             Some(asked) => drive.go_on(asked),

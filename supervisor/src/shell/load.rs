@@ -19,7 +19,7 @@ use std::time::Duration;
 pub struct Facts {
     /// The engine, if it was started.
     pub engine: Option<EngineReady>,
-    /// The models, by number.
+    /// The models, by the number of the version.
     pub models: Vec<ModelFacts>,
     /// Why the state of an agent cannot be captured, by the number of the agent, for those of which it cannot.
     pub opaque: Vec<Option<String>>,
@@ -68,7 +68,7 @@ fn load_all(
         loading.begin_agents(crew, orders)?;
     }
     let models = if crew.inference_host().is_some() {
-        orders.models.len()
+        orders.versions.len()
     } else {
         0
     };
@@ -130,7 +130,7 @@ impl Loading {
 
     /// Models are loaded one after the other: each may take all the memory there is for a while.
     fn load_model(&mut self, crew: &Crew, orders: &Orders) -> Result<(), RunError> {
-        match orders.models.get(self.models.len()) {
+        match orders.versions.get(self.models.len()) {
             Some(load) => Ok(crew.command_inference(inference::Command::Load(load.clone()))?),
             None => Ok(()),
         }

@@ -10,7 +10,7 @@ use crate::host::{Crew, CrewError, Muster, StopSignals};
 use crate::sys::clock::now;
 use shm_protocol::agent_to_supervisor::Blame;
 use shm_protocol::generation::{Generator, wire_signature};
-use shm_protocol::id::{BatchId, HostId, ModelId, Tick};
+use shm_protocol::id::{BatchId, HostId, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{
     BATCH_FAILED, BatchFailed, ENGINE_READY, EngineReady, LoadRefused, MODEL_LOADED, ModelFacts,
     ModelLoaded, OUTPUT,
@@ -105,7 +105,9 @@ impl Lone {
         let (host, header) = crew.record(request.patience)?;
         let engine = crew.expect(host, &header, ENGINE_READY)?;
         crew.command_inference(Command::Load(Load {
+            version: VersionId(0),
             model: ModelId(0),
+            keep: true,
             name: request.name.to_owned(),
             artifact: extents[&digest],
             providers: request.providers.clone(),
@@ -149,7 +151,8 @@ impl Lone {
         let batch = BatchId(self.batches);
         self.batches += 1;
         let count = u32::try_from(inputs.len()).expect("a model has few inputs");
-        let (header, run) = batch_records::head(batch, Tick::ZERO, ModelId(0), count);
+        let (header, run) =
+            batch_records::head(batch, Tick::ZERO, (VersionId(0), ModelId(0)), count);
         self.push(&header, &run)?;
         for (position, input) in inputs.iter().enumerate() {
             let (dtype, shape) = (input.dtype, input.shape);

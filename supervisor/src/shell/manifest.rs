@@ -4,10 +4,12 @@
 use super::error::RunError;
 use super::external;
 use super::folder::{read_folder, read_model};
-use crate::fleet::{Fleet, Nan, Source};
-use crate::journal::record::{AgentPin, Digest, RunHeader};
+use super::versions::versions;
+use crate::fleet::{ChangeTo, Fleet, Nan, Source};
+use crate::journal::record::{AgentPin, Become, Digest, RunHeader};
 use crate::rundir::RunDir;
 use shm_protocol::generation::Generator;
+use shm_protocol::id::{ModelId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::supervisor_to_agent::OnMismatch;
 use shm_protocol::tensor::Port;
@@ -34,8 +36,37 @@ pub struct Manifest {
     pub isolated: Vec<bool>,
     /// The models; the position is the model's number.
     pub models: Vec<ModelAsked>,
+    /// What becomes of them while the run goes on, in the order of the ticks.
+    pub changes: Vec<ChangeAsked>,
     /// The bytes of components and models by their digests.
     pub objects: BTreeMap<Digest, Vec<u8>>,
+}
+
+/// A change of a model as it is asked for.
+#[derive(Clone, Debug)]
+pub struct ChangeAsked {
+    /// The first tick in which it holds.
+    pub from: Tick,
+    /// The model.
+    pub model: ModelId,
+    /// What becomes of it.
+    pub to: AskedToBecome,
+}
+
+/// What a model is asked to become.
+#[derive(Clone, Debug)]
+pub enum AskedToBecome {
+    /// It answers no requests.
+    Unloaded,
+    /// It answers requests again.
+    Loaded,
+    /// It is another version.
+    Version {
+        /// What it is called.
+        version: String,
+        /// BLAKE3 of its file.
+        file: Digest,
+    },
 }
 
 /// A model as it is asked for.
@@ -43,6 +74,8 @@ pub struct Manifest {
 pub struct ModelAsked {
     /// Its name.
     pub name: String,
+    /// What its first version is called.
+    pub version: String,
     /// BLAKE3 of its file.
     pub file: Digest,
     /// Providers to try, in order.
@@ -61,6 +94,8 @@ pub struct ModelAsked {
     pub outputs: Vec<Port>,
     /// Whether numbers that are not finite are refused, on the way there and back.
     pub rejects_nonfinite: bool,
+    /// Most bytes of memory that it may take; zero for no limit.
+    pub memory_bytes: u64,
     /// How it writes, if it is a language model.
     pub generator: Option<Generator>,
 }
@@ -93,10 +128,8 @@ impl Manifest {
         for model in &fleet.models {
             models.push(ModelAsked {
                 name: model.name.clone(),
-                file: match model.generator {
-                    None => reader.read_model(&model.file)?,
-                    Some(_) => reader.read_folder(&model.file)?,
-                },
+                version: model.version.clone(),
+                file: reader.read_any(&model.file, model.generator.is_some())?,
                 providers: model.providers.clone(),
                 may_batch: model.batch,
                 max_batch: model.max_batch,
@@ -105,7 +138,24 @@ impl Manifest {
                 inputs: model.inputs.clone(),
                 outputs: model.outputs.clone(),
                 rejects_nonfinite: model.rejects_nonfinite,
+                memory_bytes: model.memory_bytes,
                 generator: model.generator,
+            });
+        }
+        let mut changes = Vec::with_capacity(fleet.changes.len());
+        for change in &fleet.changes {
+            let is_folder = fleet.models[change.model.index()].generator.is_some();
+            changes.push(ChangeAsked {
+                from: change.from,
+                model: change.model,
+                to: match &change.to {
+                    ChangeTo::Unloaded => AskedToBecome::Unloaded,
+                    ChangeTo::Loaded => AskedToBecome::Loaded,
+                    ChangeTo::Version { version, file } => AskedToBecome::Version {
+                        version: version.clone(),
+                        file: reader.read_any(file, is_folder)?,
+                    },
+                },
             });
         }
         Ok(Manifest {
@@ -116,6 +166,7 @@ impl Manifest {
             isolated: fleet.agents.iter().map(|agent| agent.isolate).collect(),
             agents,
             models,
+            changes,
             objects: reader.objects,
         })
     }
@@ -132,11 +183,10 @@ impl Manifest {
         with_models: bool,
     ) -> Result<Manifest, RunError> {
         let mut objects = BTreeMap::new();
-        let files = header
-            .models
-            .iter()
+        let files = versions(header)
+            .into_iter()
             .filter(|_| with_models)
-            .map(|model| model.file);
+            .map(|version| version.pin.file);
         for digest in header
             .agents
             .iter()
@@ -149,6 +199,7 @@ impl Manifest {
         }
         let asked = header.models.iter().map(|model| ModelAsked {
             name: model.name.clone(),
+            version: model.version.clone(),
             file: model.file,
             providers: model.providers.clone(),
             may_batch: model.batching != Batching::Unwanted,
@@ -158,7 +209,20 @@ impl Manifest {
             inputs: Vec::new(),
             outputs: Vec::new(),
             rejects_nonfinite: model.rejects_nonfinite,
+            memory_bytes: model.memory_bytes,
             generator: model.generator,
+        });
+        let changes = header.changes.iter().map(|change| ChangeAsked {
+            from: change.from,
+            model: change.model,
+            to: match &change.to {
+                Become::Unloaded => AskedToBecome::Unloaded,
+                Become::Loaded => AskedToBecome::Loaded,
+                Become::Version(pin) => AskedToBecome::Version {
+                    version: pin.version.clone(),
+                    file: pin.file,
+                },
+            },
         });
         Ok(Manifest {
             fleet: header.fleet.clone(),
@@ -174,8 +238,28 @@ impl Manifest {
                 .map(|agent| isolated.contains(&agent.name))
                 .collect(),
             models: asked.collect(),
+            changes: changes.collect(),
             agents: header.agents.clone(),
             objects,
+        })
+    }
+
+    /// The model and the file of every version, by the number of the version.
+    pub fn versions(&self) -> impl Iterator<Item = (ModelId, &Digest)> {
+        let numbers = (0..).map(ModelId);
+        let firsts = numbers.zip(self.models.iter().map(|model| &model.file));
+        let later = self.changes.iter().filter_map(|change| match &change.to {
+            AskedToBecome::Version { file, .. } => Some((change.model, file)),
+            _ => None,
+        });
+        firsts.chain(later)
+    }
+
+    /// The model and the name of every version after the first ones.
+    pub fn later_versions(&self) -> impl Iterator<Item = (ModelId, &str)> {
+        self.changes.iter().filter_map(|change| match &change.to {
+            AskedToBecome::Version { version, .. } => Some((change.model, version.as_str())),
+            _ => None,
         })
     }
 
@@ -202,6 +286,14 @@ impl Reader<'_> {
         match self.known.get(source) {
             Some(digest) => Ok(*digest),
             None => Ok(self.keep(source, source.read(self.builtin)?)),
+        }
+    }
+
+    /// A model, in whichever of the two ways they come.
+    fn read_any(&mut self, source: &Source, is_folder: bool) -> Result<Digest, RunError> {
+        match is_folder {
+            true => self.read_folder(source),
+            false => self.read_model(source),
         }
     }
 

@@ -26,6 +26,7 @@ mod launched;
 mod layout;
 mod load;
 mod lone;
+mod lost;
 mod manifest;
 mod observe;
 mod orders;
@@ -39,6 +40,7 @@ mod shelves;
 #[path = "../../../tests/simulation/mod.rs"]
 mod simulation;
 mod tally;
+mod versions;
 mod writing;
 
 pub use apart::{Apart, NOT_COMPARABLE, Place};

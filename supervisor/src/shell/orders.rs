@@ -5,9 +5,9 @@ use super::layout::Layout;
 use super::manifest::Manifest;
 use crate::journal::record::Digest;
 use shm_protocol::boot::Extent;
-use shm_protocol::id::{AgentId, HostId, ModelId};
+use shm_protocol::id::{AgentId, HostId, ModelId, VersionId};
 use shm_protocol::{supervisor_to_agent as agents, supervisor_to_inference as inference};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What every host is told when it starts, and when it starts again.
 #[derive(Clone, Debug)]
@@ -22,8 +22,8 @@ pub struct Orders {
     pub start: agents::Start,
     /// Which engine.
     pub engine: inference::Setup,
-    /// By the number of the model; none when models are not run.
-    pub models: Vec<inference::Load>,
+    /// By the number of the version; none when models are not run.
+    pub versions: Vec<inference::Load>,
 }
 
 impl Orders {
@@ -35,6 +35,7 @@ impl Orders {
         components: &BTreeMap<Digest, Extent>,
         models: &BTreeMap<Digest, Extent>,
         strict_providers: bool,
+        kept: &BTreeSet<VersionId>,
     ) -> Orders {
         let load = |(number, pin): (usize, &crate::journal::record::AgentPin)| agents::Load {
             agent: AgentId::from_index(number),
@@ -45,11 +46,15 @@ impl Orders {
             on_failure: pin.on_failure,
             restored: false,
         };
-        let model = |(number, model): (usize, &super::manifest::ModelAsked)| {
+        let version = |(number, (id, file)): (usize, (ModelId, &Digest))| {
+            let model = &manifest.models[id.index()];
+            let version = VersionId::from_index(number);
             Some(inference::Load {
-                model: ModelId::from_index(number),
+                version,
+                model: id,
+                keep: kept.contains(&version),
                 name: model.name.clone(),
-                artifact: *models.get(&model.file)?,
+                artifact: *models.get(file)?,
                 providers: model.providers.clone(),
                 strict_providers,
                 may_batch: model.may_batch,
@@ -65,11 +70,10 @@ impl Orders {
                 library: engines.library.clone(),
                 intra_threads: manifest.intra_threads,
             },
-            models: manifest
-                .models
-                .iter()
+            versions: manifest
+                .versions()
                 .enumerate()
-                .filter_map(model)
+                .filter_map(version)
                 .collect(),
         }
     }

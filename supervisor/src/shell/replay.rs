@@ -104,6 +104,8 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
         faults: Faults::none(),
         spare: false,
         load_patience: Duration::from_millis(launch.load_ms),
+        needed: None,
+        providers: Vec::new(),
     };
     let mut assembled = assemble(
         request.engines,

@@ -11,12 +11,15 @@ use super::gone::Gone;
 use super::header::run_header;
 use super::launched::{Finishing, Launched, Summary};
 use super::layout::Layout;
+use super::lost::moved;
 use super::manifest::Manifest;
 use super::observe::Observer;
 use super::planned;
 use super::replay::{check_build, shared_hosts};
 use super::run::ports;
 use super::tally::Tally;
+use super::versions::{judge, versions};
+use crate::fleet::OnLost;
 use crate::host::{StopSignals, sweep_socket_folders};
 use crate::journal::record::RunHeader;
 use crate::journal::{JournalReader, diff};
@@ -37,6 +40,8 @@ pub struct ResumeRequest<'a> {
     pub ticks: Option<u64>,
     /// Whether checkpoints are left aside.
     pub from_genesis: bool,
+    /// Whether the run may go on with the next provider of a model whose provider is gone.
+    pub degrade: bool,
     /// What ends the run early.
     pub stop: StopSignals,
 }
@@ -83,6 +88,11 @@ pub fn resume(
         return finishing.finish(Ok(end), Tally::begin(), asked, run_dir.path());
     }
     let manifest = Manifest::from_run(&header, &run_dir, &launch.isolated, true)?;
+    let mut expected = versions(&header);
+    judge(
+        &mut expected,
+        gone.machine.changed().iter().map(|(_, verdict)| verdict),
+    );
     let demands = Demands {
         inference: true,
         agents: false,
@@ -90,6 +100,11 @@ pub fn resume(
         faults: faults.clone(),
         spare: launch.spare,
         load_patience: Duration::from_millis(launch.load_ms),
+        needed: Some(gone.machine.needed()),
+        providers: expected
+            .iter()
+            .map(|version| version.pin.providers.clone())
+            .collect(),
     };
     let mut assembled = assemble(
         request.engines,
@@ -99,12 +114,23 @@ pub fn resume(
         request.stop,
         observer,
     )?;
+    let losing = match request.degrade {
+        true => OnLost::Degrade,
+        false => launch.on_provider_lost,
+    };
+    let lost = moved(&expected, &assembled.facts, losing)?;
     let present = run_header(
         &manifest,
         &assembled.facts,
         &header.lockstep,
         &header.wasmtime,
     );
+    // Versions were compared one by one.
+    let present = RunHeader {
+        models: header.models.clone(),
+        changes: header.changes.clone(),
+        ..present
+    };
     if let Some(difference) = diff::run_headers(&header, &present) {
         return Err(RunError::Changed {
             difference: difference.to_string(),
@@ -118,6 +144,8 @@ pub fn resume(
         machine: gone.machine,
         going_on: Some(gone.asked),
         patience: Patience::of(&launch),
+        losing,
+        lost,
         faults,
         header,
     };

@@ -110,6 +110,8 @@ fn begin(
         machine,
         going_on: None,
         patience: Patience::of(&launch),
+        losing: launch.on_provider_lost,
+        lost: Vec::new(),
         header,
     })
 }
@@ -132,6 +134,7 @@ fn launch(origin: String, fleet: &Fleet, strict_providers: bool, layout: &Layout
         keep: fleet.keep,
         restarts: fleet.restarts,
         spare: fleet.spare,
+        on_provider_lost: fleet.on_provider_lost,
     }
 }
 

@@ -8,7 +8,7 @@
 use super::plan::PlannedModel;
 use crate::journal::record::TickRecord;
 use shm_protocol::agent_to_supervisor::Effect;
-use shm_protocol::id::{BatchId, ModelId, Tick};
+use shm_protocol::id::{BatchId, ModelId, Tick, VersionId};
 use shm_protocol::limit;
 use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ pub struct Batch {
     pub id: BatchId,
     /// The model.
     pub model: ModelId,
+    /// The version that runs it.
+    pub version: VersionId,
     /// The tick in which the requests were made.
     pub tick: Tick,
     /// The requests in commit order; none for an order to a language model, whose texts are kept elsewhere.
@@ -79,11 +81,17 @@ impl Batch {
     }
 
     /// An order to a language model.
-    pub(super) fn of_order(id: BatchId, model: ModelId, tick: Tick, order: Arc<[u8]>) -> Batch {
+    pub(super) fn of_order(
+        id: BatchId,
+        (model, version): (ModelId, VersionId),
+        tick: Tick,
+        order: Arc<[u8]>,
+    ) -> Batch {
         let shape = Shape::new(&[order.len() as u64]).expect("one dimension");
         Batch {
             id,
             model,
+            version,
             tick,
             members: Vec::new(),
             inputs: vec![(DType::U8, shape)],
@@ -128,9 +136,11 @@ impl Former {
         }
     }
 
-    /// Adds a request to the newest batch that takes it, or to a new one.
+    /// Adds a request to the newest batch that takes it, or to a new one. A version of the model answers in this tick.
     pub(super) fn add(&mut self, model: &PlannedModel, request: &Request<'_>) {
-        let rows = if model.joined {
+        let life = model.lives.at(self.tick);
+        let version = life.version.expect("it was admitted");
+        let rows = if life.joined {
             common_rows(request.inputs)
         } else {
             0
@@ -167,6 +177,7 @@ impl Former {
         self.batches.push(Batch {
             id,
             model: request.model,
+            version,
             tick,
             members: vec![member],
             inputs,

@@ -16,9 +16,10 @@ use super::violation::Violation;
 use crate::journal::record::{Dropped, ResultRecord, TickRecord, Verdict};
 use crate::planted::{Bug, planted};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
-use shm_protocol::id::{AgentId, HostId, RequestId, Tick};
+use shm_protocol::id::{AgentId, HostId, RequestId, Tick, VersionId};
+use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::supervisor_to_agent::{Event, OnFailure, Step};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -99,6 +100,8 @@ pub struct Machine {
     verdicts: Vec<Verdict>,
     /// What is known to have been decided about a tick that is not open yet.
     foretold: BTreeMap<Tick, Vec<Verdict>>,
+    /// Verdicts that have changed the plan, with their ticks.
+    changed: Vec<(Tick, Verdict)>,
     end: Option<End>,
 }
 
@@ -133,6 +136,7 @@ impl Machine {
             checkpoint_asked: false,
             verdicts: Vec::new(),
             foretold: BTreeMap::new(),
+            changed: Vec::new(),
             end: None,
         }
     }
@@ -148,6 +152,9 @@ impl Machine {
         }
         let mut machine = Machine::new(plan, until);
         machine.tick = saved.tick;
+        for (tick, verdict) in saved.changed {
+            machine.change_plan(tick, &verdict);
+        }
         for (agent, saved) in machine.agents.iter_mut().zip(saved.agents) {
             (agent.halted, agent.next_request) = (saved.halted, saved.next_request);
             agent.inbox = Inbox::holding(saved.inbox);
@@ -168,6 +175,7 @@ impl Machine {
             tick: self.tick,
             agents: agents.collect(),
             requests: self.requests.save(),
+            changed: self.changed.clone(),
         }
         .encode()
     }
@@ -230,6 +238,34 @@ impl Machine {
         self.requests.running().chain(round)
     }
 
+    /// The versions of models that are needed now: those that answer what the open tick asks, or the next, and those that
+    /// have something to answer still.
+    #[must_use]
+    pub fn needed(&self) -> BTreeSet<VersionId> {
+        let (now, next) = (self.tick, self.tick.next());
+        let asked = self
+            .plan
+            .versions_at(now)
+            .chain(self.plan.versions_at(next));
+        let running = self.running().map(|batch| batch.version);
+        asked
+            .chain(running)
+            .chain(self.requests.writers())
+            .collect()
+    }
+
+    /// Whether models ever change while the run goes on.
+    #[must_use]
+    pub fn changes_models(&self) -> bool {
+        self.plan.changes_models()
+    }
+
+    /// Verdicts that have changed what holds of models, with their ticks.
+    #[must_use]
+    pub fn changed(&self) -> &[(Tick, Verdict)] {
+        &self.changed
+    }
+
     /// The open tick.
     #[must_use]
     pub fn tick(&self) -> Tick {
@@ -261,7 +297,7 @@ impl Machine {
                         }
                         self.requests.give_up(*model, *asked, reason)
                     }
-                    Verdict::Quarantined { .. } => Vec::new(),
+                    Verdict::Quarantined { .. } | Verdict::ProviderLost { .. } => Vec::new(),
                 };
                 self.judge(verdict);
                 self.ask_ready(&waiting, actions);
@@ -519,10 +555,29 @@ impl Machine {
                 .into_iter()
                 .map(Action::Infer),
         );
+        // Batches of this tick are formed: what changes, changes from the next one on.
+        for verdict in &record.verdicts {
+            self.change_plan(self.tick, verdict);
+        }
         self.decide_end();
         Action::Commit {
             tick: self.tick,
             record,
+        }
+    }
+
+    /// Lets a verdict of a tick that closes change what holds after it.
+    fn change_plan(&mut self, tick: Tick, verdict: &Verdict) {
+        if let Verdict::ProviderLost {
+            version,
+            model,
+            batching,
+            ..
+        } = verdict
+        {
+            let joined = *batching == Batching::Joined;
+            self.plan.moved(*model, *version, tick.next(), joined);
+            self.changed.push((tick, verdict.clone()));
         }
     }
 

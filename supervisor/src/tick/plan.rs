@@ -1,9 +1,10 @@
-//! What does not change during a run: who steps where and when, and what the
-//! models take and give.
+//! What is known of a run before it begins: who steps where and when, what the
+//! models take and give, and which of their versions answer when.
 
+use super::lives::Lives;
 use super::order::schedule_order;
 use shm_protocol::generation::Generator;
-use shm_protocol::id::{AgentId, HostId, ModelId};
+use shm_protocol::id::{AgentId, HostId, ModelId, Tick, VersionId};
 use shm_protocol::supervisor_to_agent::OnFailure;
 use shm_protocol::tensor::Signature;
 
@@ -27,8 +28,8 @@ pub struct PlannedModel {
     pub name: String,
     /// Its inputs and outputs.
     pub signature: Signature,
-    /// Whether rows of several requests may be joined.
-    pub joined: bool,
+    /// Which version answers when, and whether rows of several requests may be joined.
+    pub lives: Lives,
     /// Most rows of one batch.
     pub max_batch: u64,
     /// Ticks from request to result; at least 1.
@@ -48,7 +49,7 @@ pub struct PlannedGenerator {
     pub seed: u64,
 }
 
-/// What does not change during a run.
+/// What is known of a run before it begins, and what verdicts have changed of it.
 #[derive(Clone, Debug)]
 pub struct Plan {
     agents: Vec<PlannedAgent>,
@@ -115,6 +116,25 @@ impl Plan {
         models.filter_map(|(number, model)| {
             Some((ModelId::from_index(number), model.generator.as_ref()?))
         })
+    }
+
+    /// What a version is from a tick on, after who ran it was lost.
+    pub(super) fn moved(&mut self, model: ModelId, version: VersionId, from: Tick, joined: bool) {
+        if let Some(planned) = self.models.get_mut(model.index()) {
+            planned.lives.rejoin(version, from, joined);
+        }
+    }
+
+    /// Whether any model ever changes.
+    #[must_use]
+    pub fn changes_models(&self) -> bool {
+        self.models.iter().any(|model| model.lives.changes())
+    }
+
+    /// The versions that answer requests of a tick.
+    pub fn versions_at(&self, tick: Tick) -> impl Iterator<Item = VersionId> + '_ {
+        let version = move |model: &PlannedModel| model.lives.at(tick).version;
+        self.models.iter().filter_map(version)
     }
 
     /// Whether a number is that of a language model.

@@ -14,7 +14,7 @@ use super::violation::Violation;
 use crate::journal::record::{ResultRecord, TickRecord};
 use crate::planted::{Bug, planted};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
-use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick};
+use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::supervisor_to_agent::Answer;
 use shm_protocol::tensor::Tensor;
 use std::collections::BTreeMap;
@@ -104,8 +104,10 @@ impl Requests {
                 } = effect
                     && plan.is_generator(*model)
                 {
-                    self.texts
-                        .ask(tick, (outcome.agent, *request, *model), inputs);
+                    let planned = plan.model(*model).expect("it is a language model");
+                    let version = loaded(planned, tick);
+                    let asked = (outcome.agent, *request, *model);
+                    self.texts.ask(tick, asked, version, inputs);
                 }
             }
         }
@@ -160,7 +162,7 @@ impl Requests {
                 });
                 self.queues[agent_outcome.agent.index()].push(slot);
                 slots.push(Some(slot));
-                if let Err(reason) = admissible(planned, inputs) {
+                if let Err(reason) = admissible(planned, tick, inputs) {
                     let said = self.foretold.of_request(agent_outcome.agent, *request);
                     self.fill(slot, said.unwrap_or_else(|| Arc::new(Err(reason))));
                     continue;
@@ -420,6 +422,11 @@ impl Requests {
         self.running.values().map(|running| &running.batch)
     }
 
+    /// The versions that write texts which are not complete.
+    pub(super) fn writers(&self) -> impl Iterator<Item = VersionId> + '_ {
+        self.texts.writers()
+    }
+
     /// Everything from which [`Requests::restore`] makes these requests again.
     pub(super) fn save(&self) -> SavedRequests {
         let source = |(tick, source): (&Tick, &Source)| SavedSource {
@@ -609,8 +616,19 @@ pub(super) fn within(answer: Arc<Answer>, bytes: &mut usize, most_bytes: usize) 
     answer
 }
 
-/// Whether inputs may go to the model.
-pub(super) fn admissible(model: &PlannedModel, inputs: &[Tensor]) -> Result<(), String> {
+/// The version that answers what is asked in a tick, or what is answered without one.
+fn loaded(model: &PlannedModel, tick: Tick) -> Result<VersionId, String> {
+    let version = model.lives.at(tick).version;
+    version.ok_or_else(|| format!("model {} is not loaded in tick {tick}", model.name))
+}
+
+/// Whether inputs may go to the model in a tick.
+pub(super) fn admissible(
+    model: &PlannedModel,
+    tick: Tick,
+    inputs: &[Tensor],
+) -> Result<(), String> {
+    loaded(model, tick)?;
     match model.rejects_nonfinite {
         true => finite::check("input", &model.signature.inputs, inputs),
         false => Ok(()),

@@ -146,7 +146,7 @@ impl Round {
             }
             let model = begun.asked.model;
             let planned = plan.model(model).expect("checked when the wait came in");
-            if let Err(reason) = answerable(planned, &begun.asked.inputs) {
+            if let Err(reason) = answerable(planned, tick, &begun.asked.inputs) {
                 begun.answer = Some(Arc::new(Err(reason)));
                 continue;
             }
@@ -240,7 +240,7 @@ impl Round {
 }
 
 /// Whether a wait may go to its model.
-fn answerable(model: &PlannedModel, inputs: &[Tensor]) -> Result<(), String> {
+fn answerable(model: &PlannedModel, tick: Tick, inputs: &[Tensor]) -> Result<(), String> {
     // Its host tells the agent before it comes to this.
     if model.generator.is_some() {
         return Err(format!(
@@ -248,5 +248,5 @@ fn answerable(model: &PlannedModel, inputs: &[Tensor]) -> Result<(), String> {
             model.name
         ));
     }
-    admissible(model, inputs)
+    admissible(model, tick, inputs)
 }

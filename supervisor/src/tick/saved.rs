@@ -2,6 +2,7 @@
 //! later ticks cannot tell again.
 
 use super::texts::SavedTexts;
+use crate::journal::record::Verdict;
 use bincode::{Decode, Encode};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{RequestId, Tick};
@@ -15,6 +16,8 @@ pub(super) struct SavedMachine {
     pub(super) tick: Tick,
     pub(super) agents: Vec<SavedAgent>,
     pub(super) requests: SavedRequests,
+    /// Verdicts that have changed the plan, with their ticks.
+    pub(super) changed: Vec<(Tick, Verdict)>,
 }
 
 /// What the machine knows of an agent between two ticks.

@@ -5,11 +5,13 @@
 //! them, is run by the machine with every arrival shuffled by a seed. The
 //! committed ticks must be the same for every seed and every layout.
 
-use super::{Action, Batch, End, Input, Machine, Plan, PlannedAgent, PlannedModel, Violation};
+use super::{
+    Action, Batch, End, Input, Lives, Machine, Plan, PlannedAgent, PlannedModel, Violation,
+};
 use crate::journal::record::{Dropped, TickRecord};
 use proptest::prelude::*;
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
-use shm_protocol::id::{AgentId, HostId, ModelId, RequestId, Tick};
+use shm_protocol::id::{AgentId, HostId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::supervisor_to_agent::{Event, OnFailure, Step};
 use shm_protocol::tensor::{DType, Port, Shape, Signature, Tensor};
 use std::sync::Arc;
@@ -42,7 +44,7 @@ fn model(joined: bool, max_batch: u64, latency_ticks: u64) -> PlannedModel {
     PlannedModel {
         name: "double".to_owned(),
         signature,
-        joined,
+        lives: Lives::of(VersionId(0), joined),
         max_batch,
         latency_ticks,
         rejects_nonfinite: false,

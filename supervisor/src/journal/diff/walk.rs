@@ -143,6 +143,13 @@ pub(super) fn headers(left: &RunHeader, right: &RunHeader) -> Compared {
     same!(left, right, lockstep, wasmtime, fleet, seed, canonical_nan);
     each("agent", &left.agents, &right.agents, agents, |_| None)?;
     each("model", &left.models, &right.models, models, |_| None)?;
+    each(
+        "change",
+        &left.changes,
+        &right.changes,
+        |left, right| value("of models", left, right),
+        |_| None,
+    )?;
     same!(left, right, engine);
     Ok(())
 }
@@ -169,6 +176,7 @@ fn models(left: &ModelPin, right: &ModelPin) -> Compared {
     same!(
         left,
         right,
+        version,
         providers,
         provider,
         refused,
@@ -176,7 +184,10 @@ fn models(left: &ModelPin, right: &ModelPin) -> Compared {
         batching,
         max_batch,
         latency_ticks,
-        on_mismatch
+        on_mismatch,
+        rejects_nonfinite,
+        memory_bytes,
+        generator
     );
     Ok(())
 }
@@ -219,7 +230,7 @@ pub(super) fn records(left: &TickRecord, right: &TickRecord) -> Compared {
         |left, right| value("said", left, right),
         |verdict| match verdict {
             Verdict::Quarantined { agent, .. } => Some(*agent),
-            Verdict::Unanswered { .. } => None,
+            Verdict::Unanswered { .. } | Verdict::ProviderLost { .. } => None,
         },
     )
 }

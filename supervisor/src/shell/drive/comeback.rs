@@ -10,11 +10,11 @@ use crate::journal::record::EnginePin;
 use crate::planted::{Bug, planted};
 use crate::rundir::Event;
 use crate::shell::error::RunError;
-use crate::shell::header::{pin, plan};
+use crate::shell::header::plan;
 use shm_protocol::agent_state::RESTORE;
 use shm_protocol::agent_to_supervisor::{LOADED, Loaded};
 use shm_protocol::fault::Phase;
-use shm_protocol::id::{AgentId, HostId, Tick};
+use shm_protocol::id::{AgentId, HostId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{ENGINE_READY, EngineReady, MODEL_LOADED, ModelLoaded};
 use shm_protocol::ring::Header;
 use shm_protocol::{limit, supervisor_to_agent as agents, supervisor_to_inference as inference};
@@ -66,8 +66,8 @@ pub(super) enum Loading {
         unanswered: usize,
         base: Option<Base>,
     },
-    /// Of the engine and the models: how many are loaded.
-    Engine { loaded: Option<usize> },
+    /// Of the engine and the models: the versions that are still to be loaded, once the engine is.
+    Engine { left: Option<VecDeque<VersionId>> },
 }
 
 impl Drive<'_> {
@@ -122,7 +122,7 @@ impl Drive<'_> {
         match self.hosts.kind(host) {
             Kind::Agents => Ok(self.begin_loading(host)?),
             Kind::Inference => {
-                self.station(host).stage = Stage::Loading(Loading::Engine { loaded: None });
+                self.station(host).stage = Stage::Loading(Loading::Engine { left: None });
                 self.station(host).owe(1);
                 let setup = inference::Command::Setup(self.orders.engine.clone());
                 Ok(self.hosts.command_inference(setup)?)
@@ -360,45 +360,26 @@ impl Drive<'_> {
 
     /// The engine says that it is loaded, or a model. Both must be what they were.
     fn hear_model(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
-        let Stage::Loading(Loading::Engine { loaded }) = self.station(host).stage else {
+        let stage = &mut self.station(host).stage;
+        let Stage::Loading(Loading::Engine { left }) = stage else {
             unreachable!("the caller has looked");
         };
-        let next = match loaded {
+        let mut left = match left.take() {
             None => {
-                let ready: EngineReady = self.expect(host, header, ENGINE_READY)?;
-                let present = EnginePin {
-                    name: ready.engine,
-                    library: ready.library_digest,
-                    intra_threads: self.orders.engine.intra_threads,
-                };
-                if self.header.engine.as_ref() != Some(&present) {
-                    return Err(Trouble::Run(RunError::EngineChanged {
-                        before: format!("{:?}", self.header.engine),
-                        now: present.name,
-                    }));
-                }
-                0
+                self.hear_engine_ready(host, header)?;
+                self.machine.needed().into_iter().collect()
             }
-            Some(number) => {
+            Some(left) => {
                 let loaded: ModelLoaded = self.expect(host, header, MODEL_LOADED)?;
-                let facts = loaded
-                    .result
-                    .map_err(|refused| Trouble::Host(refused.message))?;
-                let before = &self.header.models[number];
-                let present = pin(before, &facts);
-                if *before != present {
-                    return Err(Trouble::Run(RunError::EngineChanged {
-                        before: format!("{before:?}"),
-                        now: format!("{present:?}"),
-                    }));
-                }
-                number + 1
+                let mut left = left;
+                left.extend(self.take_version(loaded)?);
+                left
             }
         };
         self.station(host).paid(1);
-        if let Some(load) = self.orders.models.get(next) {
-            let load = inference::Command::Load(load.clone());
-            self.station(host).stage = Stage::Loading(Loading::Engine { loaded: Some(next) });
+        if let Some(version) = left.pop_front() {
+            let load = inference::Command::Load(self.load_of(version));
+            self.station(host).stage = Stage::Loading(Loading::Engine { left: Some(left) });
             self.station(host).owe(1);
             return Ok(self.hosts.command_inference(load)?);
         }
@@ -410,5 +391,21 @@ impl Drive<'_> {
             self.back_at_work(host)?;
         }
         Ok(())
+    }
+
+    fn hear_engine_ready(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
+        let ready: EngineReady = self.expect(host, header, ENGINE_READY)?;
+        let present = EnginePin {
+            name: ready.engine,
+            library: ready.library_digest,
+            intra_threads: self.orders.engine.intra_threads,
+        };
+        if self.header.engine.as_ref() == Some(&present) {
+            return Ok(());
+        }
+        Err(Trouble::Run(RunError::EngineChanged {
+            before: format!("{:?}", self.header.engine),
+            now: present.name,
+        }))
     }
 }

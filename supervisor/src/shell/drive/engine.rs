@@ -10,7 +10,7 @@ use crate::tick::{Batch, Input};
 use shm_protocol::fault::Phase;
 use shm_protocol::generation;
 use shm_protocol::id::{BatchId, HostId};
-use shm_protocol::inference_to_supervisor::{BATCH_FAILED, BatchFailed, OUTPUT};
+use shm_protocol::inference_to_supervisor::{BATCH_FAILED, BatchFailed, MODEL_LOADED, OUTPUT};
 use shm_protocol::ring::Header;
 use shm_protocol::tensor::Tensor;
 use std::collections::BTreeMap;
@@ -68,9 +68,13 @@ impl Drive<'_> {
             None => model.signature.outputs.len(),
             Some(_) => generation::wire_signature().outputs.len(),
         };
+        if !self.has_version(batch.version) {
+            self.load_version(host, batch.version)?;
+        }
         self.answering.running.insert(batch.id, outputs);
         let inputs = u32::try_from(batch.inputs.len()).expect("at most limit::TENSORS");
-        let (header, run) = batch_records::head(batch.id, batch.tick, batch.model, inputs);
+        let (header, run) =
+            batch_records::head(batch.id, batch.tick, (batch.version, batch.model), inputs);
         self.push(
             host,
             &header,
@@ -90,6 +94,9 @@ impl Drive<'_> {
     }
 
     pub(super) fn hear_engine(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
+        if header.kind == MODEL_LOADED {
+            return self.hear_version(host, header);
+        }
         let batch = BatchId(header.correlation);
         let out_of_place = CrewError::OutOfPlace {
             kind: self.hosts.kind(host),

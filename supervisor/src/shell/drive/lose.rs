@@ -60,6 +60,7 @@ impl Drive<'_> {
     fn restart(&mut self, host: HostId, at: Duration, carefully: bool) -> Result<(), RunError> {
         if self.hosts.kind(host) == Kind::Inference {
             self.answering.bereave();
+            self.held.bereave();
         }
         let has_work =
             self.hosts.kind(host) == Kind::Inference || self.living(host).next().is_some();
@@ -117,7 +118,7 @@ impl Drive<'_> {
     }
 
     /// Lets a verdict take effect, and tells of it.
-    fn judge(&mut self, verdict: Verdict) -> Result<(), RunError> {
+    pub(super) fn judge(&mut self, verdict: Verdict) -> Result<(), RunError> {
         self.ledger.event(Event::Verdict {
             tick: self.machine.tick(),
             text: verdict.text(self.header),

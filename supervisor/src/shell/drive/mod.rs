@@ -22,6 +22,7 @@ mod lose;
 mod redo;
 mod snapshot;
 mod station;
+mod versions;
 mod waits;
 mod watch;
 
@@ -32,8 +33,9 @@ use super::error::RunError;
 use super::hosts::Hosts;
 use super::orders::Orders;
 use crate::faults::Faults;
+use crate::fleet::OnLost;
 use crate::host::CrewError;
-use crate::journal::record::RunHeader;
+use crate::journal::record::{RunHeader, Verdict};
 use crate::recovery::{Limits, Policy, Within};
 use crate::rundir::Launch;
 use crate::tick::{Action, End, Input, Machine, Violation};
@@ -48,6 +50,7 @@ use station::{Stage, Station};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::Duration;
+use versions::Held;
 use watch::Watch;
 
 /// How long hosts may take, and how often they may be lost.
@@ -103,6 +106,10 @@ pub struct Drive<'a> {
     actions: Vec<Action>,
     queue: VecDeque<Action>,
     answering: Answering,
+    held: Held,
+    losing: OnLost,
+    /// Verdicts of the time before this loop.
+    lost: Vec<Verdict>,
     watch: Watch,
     faults: Faults,
     /// Once this tick is committed, it is to be seen to that a spare host stands ready.
@@ -132,6 +139,14 @@ impl<'a> Drive<'a> {
         Drive {
             hosts,
             spare_is_due: Some(machine.tick().next()),
+            held: Held::new(
+                header,
+                machine.changed(),
+                &orders.versions,
+                machine.changes_models(),
+            ),
+            losing: OnLost::default(),
+            lost: Vec::new(),
             machine,
             header,
             orders,
@@ -154,6 +169,20 @@ impl<'a> Drive<'a> {
     #[must_use]
     pub fn knowing_opaque(mut self, opaque: &[Option<String>]) -> Drive<'a> {
         self.opaque = opaque.to_vec();
+        self
+    }
+
+    /// Says what becomes of the run when who runs a model is gone.
+    #[must_use]
+    pub fn losing(mut self, losing: OnLost) -> Drive<'a> {
+        self.losing = losing;
+        self
+    }
+
+    /// Who ran models and was found to be gone when the run was taken up again.
+    #[must_use]
+    pub fn having_lost(mut self, lost: Vec<Verdict>) -> Drive<'a> {
+        self.lost = lost;
         self
     }
 
@@ -187,6 +216,10 @@ impl<'a> Drive<'a> {
             self.station(host).comeback = Some(Comeback::after_resume(lost_at));
             self.begin_loading(host)?;
         }
+        for verdict in std::mem::take(&mut self.lost) {
+            self.held.judge(&verdict);
+            self.judge(verdict)?;
+        }
         self.submit_again()?;
         self.follow()
     }
@@ -198,6 +231,7 @@ impl<'a> Drive<'a> {
                     return Ok(end);
                 }
             }
+            self.bring_versions()?;
             self.listen()?;
         }
     }
@@ -227,6 +261,7 @@ impl<'a> Drive<'a> {
                 if self.ledger.commit(tick, &record)?.is_break() {
                     return Ok(ControlFlow::Break(None));
                 }
+                self.follow_moves(&record.verdicts)?;
                 self.feed_results(tick)?;
                 if self.hosts.stop_asked()? {
                     self.apply(Input::Stop)?;

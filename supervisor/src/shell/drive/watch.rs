@@ -130,6 +130,7 @@ impl Drive<'_> {
             (Stage::Starting, Kind::Agents) => self.patience.agent_ready,
             (Stage::Starting, Kind::Inference) => self.patience.inference_ready,
             (Stage::Loading(_), _) => self.patience.load,
+            (_, Kind::Inference) if self.held.is_loading() => self.patience.load,
             _ => self.patience.deadline,
         }
     }

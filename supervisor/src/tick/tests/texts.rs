@@ -4,10 +4,10 @@
 
 use super::{agent, begun_with, committed, outcome};
 use crate::journal::record::{ResultRecord, TickRecord};
-use crate::tick::{Action, Batch, Input, Machine, Plan, PlannedGenerator, PlannedModel};
+use crate::tick::{Action, Batch, Input, Lives, Machine, Plan, PlannedGenerator, PlannedModel};
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::generation::{self, Finish, Generator, Order, Piece, Pieces};
-use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
+use shm_protocol::id::{AgentId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::tensor::{DType, Shape, Tensor};
 use shm_protocol::{codec, limit};
 
@@ -25,7 +25,7 @@ fn writer(sequences: u32, tokens_per_tick: u32) -> PlannedModel {
     PlannedModel {
         name: "writer".to_owned(),
         signature: generation::signature(),
-        joined: true,
+        lives: Lives::of(VersionId(0), true),
         max_batch: 1,
         latency_ticks: 1,
         rejects_nonfinite: false,

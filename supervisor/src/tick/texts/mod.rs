@@ -23,7 +23,7 @@ use super::violation::Violation;
 use asked::Asked;
 use shm_protocol::codec;
 use shm_protocol::generation::{Finish, Order, Sequence};
-use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick};
+use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::limit;
 use shm_protocol::supervisor_to_agent::Answer;
 use shm_protocol::tensor::Tensor;
@@ -40,6 +40,8 @@ const LATENCY_TICKS: u64 = 1;
 #[derive(Debug)]
 struct Text {
     model: ModelId,
+    /// The version that writes it, up to its end; none if it was refused.
+    version: Option<VersionId>,
     agent: AgentId,
     request: RequestId,
     /// The request as the agent wrote it.
@@ -71,6 +73,7 @@ struct OnItsWay {
 #[derive(Debug)]
 struct Writing {
     model: ModelId,
+    version: VersionId,
     asked: Tick,
     order: Arc<[u8]>,
     members: Vec<(AgentId, RequestId)>,
@@ -95,15 +98,17 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// Takes in a request of the tick that closes.
+    /// Takes in a request of the tick that closes. What is asked of a model that is not loaded is refused.
     pub(super) fn ask(
         &mut self,
         tick: Tick,
         (agent, request, model): (AgentId, RequestId, ModelId),
+        version: Result<VersionId, String>,
         inputs: &[Tensor],
     ) {
         let mut text = Text {
             model,
+            version: version.as_ref().ok().copied(),
             agent,
             request,
             asked: inputs.first().map_or(&[][..], |tensor| &tensor.data).into(),
@@ -122,7 +127,7 @@ impl Texts {
             ))),
             Ok(Asked::Text { deadline }) => {
                 text.until = deadline.map(|ticks| tick.plus(ticks));
-                None
+                version.err().map(Err)
             }
         };
         text.piece = refused.map(|answer| OnItsWay::said(tick, answer));
@@ -154,19 +159,28 @@ impl Texts {
         }
         for (model, generator) in plan.generators() {
             self.promote(tick, model, generator.how.sequences as usize);
-            let mut former = Former::default();
+            // A text is written to its end by the version that it began with.
+            let mut formers: BTreeMap<VersionId, Former> = BTreeMap::new();
             for (position, text) in self.open.iter().enumerate() {
-                if text.model == model && text.runs && text.piece.is_none() {
+                if let Some(version) = text.version
+                    && text.model == model
+                    && text.runs
+                    && text.piece.is_none()
+                {
+                    let former = formers.entry(version).or_default();
                     former.add(position, text.sequence(generator));
                 }
             }
-            for (sequences, positions) in former.finish() {
-                let order = Order {
-                    steps: generator.how.tokens_per_tick,
-                    sequences,
-                };
-                batches.push(self.write(tick, model, &order, &positions, *next));
-                *next = BatchId(next.0 + 1);
+            for (version, former) in formers {
+                for (sequences, positions) in former.finish() {
+                    let order = Order {
+                        steps: generator.how.tokens_per_tick,
+                        sequences,
+                    };
+                    let writer = (model, version);
+                    batches.push(self.write(tick, writer, &order, &positions, *next));
+                    *next = BatchId(next.0 + 1);
+                }
             }
         }
         batches
@@ -201,7 +215,7 @@ impl Texts {
     fn write(
         &mut self,
         tick: Tick,
-        model: ModelId,
+        (model, version): (ModelId, VersionId),
         order: &Order,
         positions: &[usize],
         batch: BatchId,
@@ -223,13 +237,19 @@ impl Texts {
             batch,
             Writing {
                 model,
+                version,
                 asked: tick,
                 order: Arc::clone(&order),
                 members,
                 left,
             },
         );
-        Batch::of_order(batch, model, tick, order)
+        Batch::of_order(batch, (model, version), tick, order)
+    }
+
+    /// The versions that write texts which are not complete.
+    pub(super) fn writers(&self) -> impl Iterator<Item = VersionId> + '_ {
+        self.open.iter().filter_map(|text| text.version)
     }
 
     /// Who waits for a batch, if it is an order.

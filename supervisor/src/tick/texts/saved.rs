@@ -5,7 +5,7 @@ use crate::planted::{Bug, planted};
 use crate::tick::batch::Batch;
 use crate::tick::plan::Plan;
 use bincode::{Decode, Encode};
-use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick};
+use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::supervisor_to_agent::Answer;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ pub(in crate::tick) struct SavedTexts {
 #[derive(Debug, Encode, Decode)]
 struct SavedText {
     model: ModelId,
+    version: Option<VersionId>,
     agent: AgentId,
     request: RequestId,
     asked: Vec<u8>,
@@ -42,6 +43,7 @@ struct SavedPiece {
 #[derive(Debug, Encode, Decode)]
 struct SavedWriting {
     model: ModelId,
+    version: VersionId,
     asked: Tick,
     order: Vec<u8>,
     members: Vec<(AgentId, RequestId)>,
@@ -65,6 +67,7 @@ impl Texts {
         };
         let text = |text: &Text| SavedText {
             model: text.model,
+            version: text.version,
             agent: text.agent,
             request: text.request,
             asked: text.asked.to_vec(),
@@ -76,6 +79,7 @@ impl Texts {
         };
         let writing = |writing: &Writing| SavedWriting {
             model: writing.model,
+            version: writing.version,
             asked: writing.asked,
             order: writing.order.to_vec(),
             members: writing.members.clone(),
@@ -104,12 +108,13 @@ impl Texts {
             let left = usize::try_from(held.left).ok()?;
             let writing = Writing {
                 model: held.model,
+                version: held.version,
                 asked: held.asked,
                 order: Arc::clone(&order),
                 members: held.members,
                 left,
             };
-            let batch = Batch::of_order(*next, held.model, held.asked, order);
+            let batch = Batch::of_order(*next, (held.model, held.version), held.asked, order);
             numbers.push(batch.id);
             texts.writing.insert(batch.id, writing);
             batches.push((batch, left));
@@ -133,6 +138,7 @@ impl Texts {
             };
             texts.open.push(Text {
                 model: held.model,
+                version: held.version,
                 agent: held.agent,
                 request: held.request,
                 asked: held.asked.into(),

@@ -1,0 +1,158 @@
+//! From an order to load a version of a model to a model that is ready to run.
+
+use crate::backend::{InferenceBackend, Model, Wanted};
+use crate::error::HostError;
+use crate::generator::{self, Loaded};
+use crate::models::Models;
+use crate::onnx::OnnxRuntime;
+use crate::probe;
+use shm_protocol::agent_to_supervisor::Blame;
+use shm_protocol::codec;
+use shm_protocol::fault::{self, Kind, Phase};
+use shm_protocol::generation::{Generator, signature};
+use shm_protocol::id::Tick;
+use shm_protocol::inference_to_supervisor::{LoadRefused, MODEL_LOADED, ModelFacts, ModelLoaded};
+use shm_protocol::limit;
+use shm_protocol::link::HostLink;
+use shm_protocol::pack::{self, Pack};
+use shm_protocol::ring::Header;
+use shm_protocol::supervisor_to_inference::Load;
+
+/// What models are loaded with.
+pub struct Loader<'a> {
+    /// The engine.
+    pub engine: &'a OnnxRuntime,
+    /// The memory with the files.
+    pub artifacts: &'a [u8],
+}
+
+impl Loader<'_> {
+    /// Loads a version, keeps it if it is to be kept, and says what was found.
+    ///
+    /// # Errors
+    /// When that cannot be said. A model that cannot be loaded is no such case.
+    pub fn bring(
+        &self,
+        link: &mut HostLink,
+        load: &Load,
+        models: &mut Models,
+    ) -> Result<(), HostError> {
+        let loaded = load_model(self.engine, self.artifacts, load);
+        fault::at(Phase::AfterModel, Tick::ZERO, load.model.0);
+        let result = loaded.map(|(model, facts)| {
+            if load.keep {
+                models.insert(load.version, &load.name, &facts.provider, model);
+            }
+            facts
+        });
+        let loaded = ModelLoaded {
+            version: load.version,
+            result,
+        };
+        link.push(
+            &Header::new(MODEL_LOADED, Tick::ZERO),
+            &codec::encode(&loaded),
+        )?;
+        Ok(())
+    }
+
+    /// Whether a provider that has run a model computes no more, and why.
+    #[must_use]
+    pub fn lost(&self, provider: &str) -> Option<String> {
+        self.engine.lost(provider)
+    }
+}
+
+/// Loads one model and finds out whether its requests may be joined.
+fn load_model(
+    engine: &dyn InferenceBackend,
+    artifacts: &[u8],
+    load: &Load,
+) -> Result<(Box<dyn Model>, ModelFacts), LoadRefused> {
+    if fault::fails(Phase::BeforeModel, Tick::ZERO, load.model.0) {
+        return Err(LoadRefused {
+            blame: Blame::Input,
+            message: format!(
+                "model `{}` is gone, because a fault plan says so ({})",
+                load.name,
+                Kind::ModelGone.name()
+            ),
+        });
+    }
+    let file = load
+        .artifact
+        .within(artifacts.len())
+        .map(|range| &artifacts[range])
+        .ok_or_else(|| LoadRefused {
+            blame: Blame::Us,
+            message: format!(
+                "model `{}` lies outside the memory that was passed ({:?})",
+                load.name, load.artifact
+            ),
+        })?;
+    let wanted = Wanted {
+        name: &load.name,
+        providers: &load.providers,
+        strict_providers: load.strict_providers,
+        beside: &[],
+        ports: limit::TENSORS,
+    };
+    match &load.generator {
+        Some(generator) => load_generator(engine, file, &wanted, generator, load.may_batch),
+        None => load_plain(engine, file, &wanted, load.may_batch),
+    }
+}
+
+/// Loads a folder with a language model.
+fn load_generator(
+    engine: &dyn InferenceBackend,
+    file: &[u8],
+    wanted: &Wanted<'_>,
+    generator: &Generator,
+    may_batch: bool,
+) -> Result<(Box<dyn Model>, ModelFacts), LoadRefused> {
+    let Loaded { prepared, batching } =
+        generator::load(engine, file, wanted, generator, may_batch)?;
+    let facts = ModelFacts {
+        // What agents see; what the ring carries is the host's and the supervisor's own affair.
+        signature: signature(),
+        provider: prepared.provider,
+        refused: prepared.refused,
+        batching,
+    };
+    Ok((prepared.model, facts))
+}
+
+/// Loads an ONNX file, or a pack of one and the files with its weights.
+fn load_plain(
+    engine: &dyn InferenceBackend,
+    file: &[u8],
+    wanted: &Wanted<'_>,
+    may_batch: bool,
+) -> Result<(Box<dyn Model>, ModelFacts), LoadRefused> {
+    let mut prepared = if pack::is_pack(file) {
+        let pack = Pack::open(file).map_err(|error| LoadRefused {
+            blame: Blame::Input,
+            message: format!("model `{}`: {error}", wanted.name),
+        })?;
+        let graph = pack.files().next().map_or("", |(name, _)| name);
+        let beside = generator::beside(&pack, graph);
+        engine.load(
+            pack.main(),
+            &Wanted {
+                beside: &beside,
+                ..*wanted
+            },
+        )?
+    } else {
+        engine.load(file, wanted)?
+    };
+    let batching = probe::batching(prepared.model.as_mut(), may_batch);
+    let facts = ModelFacts {
+        signature: prepared.model.signature().clone(),
+        provider: prepared.provider,
+        refused: prepared.refused,
+        batching,
+    };
+    Ok((prepared.model, facts))
+}

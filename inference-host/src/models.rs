@@ -1,0 +1,50 @@
+//! The versions of models that are loaded.
+
+use crate::backend::Model;
+use shm_protocol::id::VersionId;
+use std::collections::BTreeMap;
+
+/// The versions of models that are loaded.
+#[derive(Default)]
+pub struct Models(BTreeMap<VersionId, Named>);
+
+/// A model, its name in the fleet file, and who runs it.
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) provider: String,
+    pub(crate) model: Box<dyn Model>,
+}
+
+impl Models {
+    /// Keeps a version.
+    pub fn insert(
+        &mut self,
+        version: VersionId,
+        name: &str,
+        provider: &str,
+        model: Box<dyn Model>,
+    ) {
+        let (name, provider) = (name.to_owned(), provider.to_owned());
+        let named = Named {
+            name,
+            provider,
+            model,
+        };
+        self.0.insert(version, named);
+    }
+
+    /// Lets a version go, and its memory with it.
+    pub fn remove(&mut self, version: VersionId) {
+        self.0.remove(&version);
+    }
+
+    pub(crate) fn get_mut(&mut self, version: VersionId) -> Option<&mut Named> {
+        self.0.get_mut(&version)
+    }
+
+    /// Whether this provider alone runs every version.
+    #[must_use]
+    pub fn all_on(&self, provider: &str) -> bool {
+        self.0.values().all(|named| named.provider == provider)
+    }
+}

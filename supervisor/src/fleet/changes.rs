@@ -1,0 +1,179 @@
+//! What the tables `[[changes]]` mean.
+
+use super::bounds;
+use super::keys::CHANGES;
+use super::models::{Told, file, version};
+use super::nearest::nearest;
+use super::read::{Reading, TableAt};
+use super::section::Section;
+use super::spec::{ChangeSpec, ChangeTo, Source};
+use shm_protocol::id::{ModelId, Tick};
+
+/// What is to be done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Replace,
+    Unload,
+    Load,
+}
+
+/// The changes of all tables, in the order of their ticks, behind those that models which are not loaded begin with.
+pub(super) fn read(
+    tables: &[TableAt<'_, '_>],
+    models: &[Told],
+    reading: &Reading<'_>,
+) -> Vec<ChangeSpec> {
+    let numbers = (0..).map(ModelId);
+    let begins_unloaded = |(model, told): (ModelId, &Told)| {
+        (!told.is_loaded).then_some(ChangeSpec {
+            from: Tick(1),
+            model,
+            to: ChangeTo::Unloaded,
+        })
+    };
+    let mut changes: Vec<ChangeSpec> = numbers.zip(models).filter_map(begins_unloaded).collect();
+    for table in tables.iter().take(bounds::CHANGES) {
+        let mut section = Section::open(&CHANGES, table.header.clone(), table.values, reading);
+        let change = read_table(&mut section, models);
+        section.close();
+        if let Some(change) = change {
+            follow(&changes, &change, table, reading);
+            changes.push(change);
+        }
+    }
+    if let Some(table) = tables.get(bounds::CHANGES) {
+        let message = format!("the fleet has more than {} changes", bounds::CHANGES);
+        reading.problems.add(
+            table.header.clone(),
+            message,
+            "one too many",
+            "leave changes out",
+        );
+    }
+    changes.sort_by_key(|change| change.from);
+    changes
+}
+
+fn read_table(section: &mut Section<'_, '_>, models: &[Told]) -> Option<ChangeSpec> {
+    let tick = section.optional_number::<u64>("tick", &bounds::CHANGE_TICK);
+    if section.value("tick").is_none() {
+        missing(section, "tick", "100");
+    }
+    let model = model(section, models);
+    let action = section.choice(
+        "action",
+        &[
+            ("replace", Action::Replace),
+            ("unload", Action::Unload),
+            ("load", Action::Load),
+        ],
+    );
+    let to = match action {
+        Action::Replace => replaced(section, model.map(|(_, told)| told)),
+        Action::Unload | Action::Load => {
+            for key in ["file", "folder", "version"] {
+                if let Some(found) = section.value(key) {
+                    let message = format!("{} is for `action = \"replace\"`", section.called(key));
+                    let problems = &section.reading.problems;
+                    problems.add(found.span(), message, "for nothing", "leave it out");
+                }
+            }
+            match action {
+                Action::Unload => ChangeTo::Unloaded,
+                _ => ChangeTo::Loaded,
+            }
+        }
+    };
+    Some(ChangeSpec {
+        from: Tick(tick?),
+        model: model?.0,
+        to,
+    })
+}
+
+/// The model that changes.
+fn model<'m>(section: &mut Section<'_, '_>, models: &'m [Told]) -> Option<(ModelId, &'m Told)> {
+    let name = section.required_text("model", "\"my-model\"")?;
+    let found = models.iter().position(|told| told.spec.name == name.value);
+    if let Some(number) = found {
+        return Some((ModelId::from_index(number), &models[number]));
+    }
+    let names: Vec<&str> = models.iter().map(|told| told.spec.name.as_str()).collect();
+    let help = match nearest(name.value, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "name one of [[models]]".to_owned(),
+    };
+    let message = format!("the fleet has no model `{}`", name.value);
+    let problems = &section.reading.problems;
+    problems.add(name.span, message, "no such model", help);
+    None
+}
+
+/// The version that takes a model's place: of the same kind.
+fn replaced(section: &mut Section<'_, '_>, told: Option<&Told>) -> ChangeTo {
+    let (file, is_folder) = file(section);
+    if let Some(told) = told
+        && file.is_some()
+        && is_folder != told.spec.generator.is_some()
+    {
+        let (wanted, message) = match is_folder {
+            true => ("file", "a folder takes the place of a file"),
+            false => ("folder", "a file takes the place of a folder"),
+        };
+        section.reading.problems.add(
+            section.header.clone(),
+            message.to_owned(),
+            "in this table",
+            format!("name a `{wanted}`, as the model itself does"),
+        );
+    }
+    if section.value("version").is_none() {
+        missing(section, "version", "\"2\"");
+    }
+    ChangeTo::Version {
+        version: version(section, "?"),
+        file: file.unwrap_or_else(|| Source::Builtin(String::new())),
+    }
+}
+
+/// Notes a change that cannot follow those before it.
+fn follow(
+    earlier: &[ChangeSpec],
+    change: &ChangeSpec,
+    table: &TableAt<'_, '_>,
+    reading: &Reading<'_>,
+) {
+    let of_model = earlier.iter().filter(|held| held.model == change.model);
+    let last = of_model.last();
+    let was_loaded = last.is_none_or(|last| last.to != ChangeTo::Unloaded);
+    let (message, help) = match (&change.to, last) {
+        (_, Some(last)) if last.from >= change.from => (
+            format!(
+                "the model changes in tick {} and, further down, in tick {}",
+                last.from, change.from
+            ),
+            "write the changes of a model in the order of their ticks, at most one for each",
+        ),
+        (ChangeTo::Unloaded, _) if !was_loaded => (
+            "the model is unloaded, and was unloaded before".to_owned(),
+            "leave one of them out",
+        ),
+        (ChangeTo::Loaded, _) if was_loaded => (
+            "the model is loaded, and is loaded already".to_owned(),
+            "unload it before, or begin with `loaded = false` in its table",
+        ),
+        _ => return,
+    };
+    let problems = &reading.problems;
+    problems.add(table.header.clone(), message, "in this table", help);
+}
+
+fn missing(section: &mut Section<'_, '_>, key: &str, example: &str) {
+    let message = format!("`{key}` is missing in {}", section.title());
+    section.reading.problems.add(
+        section.header.clone(),
+        message,
+        "in this table",
+        format!("add a line `{key} = {example}`"),
+    );
+}

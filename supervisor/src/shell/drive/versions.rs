@@ -1,0 +1,209 @@
+//! Versions of models in the inference host: they are loaded in the tick before
+//! the first that asks for them, and let go once nothing is left to answer. Both
+//! go through the ring, between batches, so that the order is that of the ring.
+
+use super::station::Stage;
+use super::{Drive, Trouble};
+use crate::journal::record::{RunHeader, Verdict};
+use crate::shell::error::RunError;
+use crate::shell::lost::{Found, found};
+use crate::shell::versions::{Version, judge, versions};
+use shm_protocol::codec;
+use shm_protocol::id::{HostId, Tick, VersionId};
+use shm_protocol::inference_to_supervisor::{MODEL_LOADED, ModelLoaded};
+use shm_protocol::ring::Header;
+use shm_protocol::supervisor_to_inference::{LOAD, Load, UNLOAD};
+use std::collections::BTreeSet;
+
+/// What the loop knows of versions.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// What each is, by its number.
+    all: Vec<Version>,
+    /// Those that the inference host has, or is told to load.
+    loaded: BTreeSet<VersionId>,
+    /// Those that it was told to load and has not answered.
+    asked: BTreeSet<VersionId>,
+    /// Those that are run by somebody else since they were told to be loaded: they are loaded again.
+    stale: BTreeSet<VersionId>,
+    /// Whether models ever change.
+    changes: bool,
+    /// The tick in which it was looked last what is needed.
+    looked: Tick,
+}
+
+impl Held {
+    pub(super) fn new(
+        header: &RunHeader,
+        verdicts: &[(Tick, Verdict)],
+        loads: &[Load],
+        changes: bool,
+    ) -> Held {
+        let mut all = versions(header);
+        judge(&mut all, verdicts.iter().map(|(_, verdict)| verdict));
+        let kept = loads.iter().filter(|load| load.keep);
+        Held {
+            all,
+            loaded: kept.map(|load| load.version).collect(),
+            asked: BTreeSet::new(),
+            stale: BTreeSet::new(),
+            changes,
+            looked: Tick::ZERO,
+        }
+    }
+
+    /// Whether an answer to a load is due, which takes longer than a batch.
+    pub(super) fn is_loading(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// The inference host is gone, and with it what it had.
+    pub(super) fn bereave(&mut self) {
+        self.loaded.clear();
+        self.asked.clear();
+        self.stale.clear();
+    }
+
+    pub(super) fn judge(&mut self, verdict: &Verdict) {
+        judge(&mut self.all, std::iter::once(verdict));
+    }
+
+    pub(super) fn version(&self, version: VersionId) -> &Version {
+        &self.all[version.index()]
+    }
+}
+
+impl Drive<'_> {
+    /// Tells the inference host which versions to load and which to let go, once in every tick.
+    pub(super) fn bring_versions(&mut self) -> Result<(), RunError> {
+        let tick = self.machine.tick();
+        let Some(host) = self.hosts.inference_host() else {
+            return Ok(());
+        };
+        let is_serving = matches!(self.station(host).stage, Stage::Serving);
+        if !self.held.changes || self.held.looked == tick || !is_serving {
+            return Ok(());
+        }
+        self.held.looked = tick;
+        let needed = self.machine.needed();
+        let told = self.tell_versions(host, &needed);
+        self.settle(host, told)
+    }
+
+    fn tell_versions(&mut self, host: HostId, needed: &BTreeSet<VersionId>) -> Result<(), Trouble> {
+        let idle: Vec<VersionId> = self.held.loaded.difference(needed).copied().collect();
+        for version in idle {
+            self.unload_version(host, version)?;
+        }
+        let missing: Vec<VersionId> = needed.difference(&self.held.loaded).copied().collect();
+        missing
+            .into_iter()
+            .try_for_each(|version| self.load_version(host, version))
+    }
+
+    fn unload_version(&mut self, host: HostId, version: VersionId) -> Result<(), Trouble> {
+        let mut header = Header::new(UNLOAD, self.machine.tick());
+        header.subject = version.0;
+        self.push(host, &header, 0, &mut std::iter::empty())?;
+        self.held.loaded.remove(&version);
+        Ok(())
+    }
+
+    /// Has a version loaded between two batches.
+    pub(super) fn load_version(&mut self, host: HostId, version: VersionId) -> Result<(), Trouble> {
+        let load = codec::encode(&self.load_of(version));
+        let header = Header::new(LOAD, self.machine.tick());
+        self.push(
+            host,
+            &header,
+            load.len(),
+            &mut std::iter::once(load.as_slice()),
+        )?;
+        self.station(host).owe(1);
+        self.hosts.notify(host);
+        Ok(())
+    }
+
+    /// After a tick with these verdicts, versions are run by whom they say. In a run this is so already; where models are
+    /// run again, they move now.
+    pub(super) fn follow_moves(&mut self, verdicts: &[Verdict]) -> Result<(), RunError> {
+        for verdict in verdicts {
+            let Verdict::ProviderLost {
+                version, provider, ..
+            } = verdict
+            else {
+                continue;
+            };
+            if self.held.version(*version).pin.provider == *provider {
+                continue;
+            }
+            self.held.judge(verdict);
+            let Some(host) = self.hosts.inference_host() else {
+                continue;
+            };
+            let is_serving = matches!(self.station(host).stage, Stage::Serving);
+            if self.held.asked.contains(version) {
+                self.held.stale.insert(*version);
+            } else if is_serving && self.has_version(*version) {
+                let moved = self.load_version(host, *version);
+                self.settle(host, moved)?;
+            } else if self.has_version(*version) {
+                self.held.stale.insert(*version);
+            }
+        }
+        Ok(())
+    }
+
+    /// How a version is loaded to be kept.
+    pub(super) fn load_of(&mut self, version: VersionId) -> Load {
+        self.held.loaded.insert(version);
+        self.held.asked.insert(version);
+        Load {
+            keep: true,
+            providers: self.held.version(version).pin.providers.clone(),
+            ..self.orders.versions[version.index()].clone()
+        }
+    }
+
+    /// Whether the inference host has a version.
+    pub(super) fn has_version(&self, version: VersionId) -> bool {
+        self.held.loaded.contains(&version)
+    }
+
+    /// The inference host says that a version is loaded while it serves.
+    pub(super) fn hear_version(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
+        let loaded: ModelLoaded = self.expect(host, header, MODEL_LOADED)?;
+        self.station(host).paid(1);
+        match self.take_version(loaded)? {
+            Some(again) => self.load_version(host, again),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes in what was found about a version: it must be what it was, but for who runs it if that may change. Gives the
+    /// version if it is to be loaded once more.
+    pub(super) fn take_version(
+        &mut self,
+        loaded: ModelLoaded,
+    ) -> Result<Option<VersionId>, Trouble> {
+        let version = loaded.version;
+        if !self.held.asked.remove(&version) {
+            return Err(Trouble::Host(format!(
+                "it has loaded version {version}, which nobody asked for"
+            )));
+        }
+        if self.held.stale.remove(&version) {
+            return Ok(Some(version));
+        }
+        let expected = self.held.version(version);
+        match found(version, expected, loaded.result, self.losing)? {
+            Found::Refused(message) => return Err(Trouble::Host(message)),
+            Found::Same => {}
+            Found::Moved(verdict) => {
+                self.held.judge(&verdict);
+                self.judge(verdict)?;
+            }
+        }
+        Ok(None)
+    }
+}

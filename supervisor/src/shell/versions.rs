@@ -1,0 +1,109 @@
+//! All versions of all models of a run, by their numbers.
+
+use crate::journal::record::{Become, ModelChange, ModelPin, RunHeader, Verdict, VersionPin};
+use crate::tick::{Life, Lives};
+use shm_protocol::id::{ModelId, VersionId};
+use shm_protocol::inference_to_supervisor::Batching;
+
+/// One version of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Version {
+    /// The model.
+    pub(super) model: ModelId,
+    /// What the model is as this version.
+    pub(super) pin: ModelPin,
+}
+
+/// All versions, the first ones of all models before all others, each as it is when it is loaded again.
+pub(super) fn versions(header: &RunHeader) -> Vec<Version> {
+    let first = |(number, pin): (usize, &ModelPin)| Version {
+        model: ModelId::from_index(number),
+        pin: again(pin.clone()),
+    };
+    let later = |change: &ModelChange| match &change.to {
+        Become::Version(version) => {
+            let pin = header.models.get(change.model.index())?;
+            Some(Version {
+                model: change.model,
+                pin: again(as_version(pin, version)),
+            })
+        }
+        Become::Unloaded | Become::Loaded => None,
+    };
+    let firsts = header.models.iter().enumerate().map(first);
+    firsts
+        .chain(header.changes.iter().filter_map(later))
+        .collect()
+}
+
+/// What a model is as another version of it.
+fn as_version(pin: &ModelPin, version: &VersionPin) -> ModelPin {
+    let version = version.clone();
+    ModelPin {
+        version: version.version,
+        file: version.file,
+        provider: version.provider,
+        refused: version.refused,
+        batching: version.batching,
+        ..pin.clone()
+    }
+}
+
+/// A model as it is loaded again: providers that were refused before are not tried, even if they have come meanwhile.
+/// Nothing would be bit for bit the same.
+fn again(mut pin: ModelPin) -> ModelPin {
+    let runs = pin.provider.split('+').next().unwrap_or_default();
+    let gone = pin.providers.iter().take_while(|name| *name != runs);
+    let gone = gone.count();
+    if gone < pin.providers.len() {
+        pin.providers.drain(..gone);
+    }
+    pin.refused.clear();
+    pin
+}
+
+/// What verdicts have made of versions.
+pub(super) fn judge<'a>(versions: &mut [Version], verdicts: impl Iterator<Item = &'a Verdict>) {
+    for verdict in verdicts {
+        if let Verdict::ProviderLost {
+            version,
+            provider,
+            batching,
+            ..
+        } = verdict
+            && let Some(held) = versions.get_mut(version.index())
+        {
+            held.pin.provider.clone_from(provider);
+            held.pin.batching.clone_from(batching);
+            held.pin = again(held.pin.clone());
+        }
+    }
+}
+
+/// Which version of a model answers when.
+pub(super) fn lives(header: &RunHeader, model: ModelId) -> Lives {
+    let pin = &header.models[model.index()];
+    let joined = |batching: &Batching| *batching == Batching::Joined;
+    let (mut version, mut joins) = (VersionId(model.0), joined(&pin.batching));
+    let mut lives = Lives::of(version, joins);
+    let mut later = (header.models.len()..).map(VersionId::from_index);
+    for change in &header.changes {
+        let number = match change.to {
+            Become::Version(_) => later.next(),
+            _ => None,
+        };
+        if change.model != model {
+            continue;
+        }
+        if let (Become::Version(pin), Some(number)) = (&change.to, number) {
+            (version, joins) = (number, joined(&pin.batching));
+        }
+        let is_loaded = change.to != Become::Unloaded;
+        lives.change(Life {
+            from: change.from,
+            version: is_loaded.then_some(version),
+            joined: joins,
+        });
+    }
+    lives
+}
