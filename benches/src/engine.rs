@@ -74,6 +74,7 @@ impl EngineHost {
             },
             providers: vec!["cpu".to_owned()],
             strict_providers: false,
+            memory_bytes: 0,
             generator: None,
             may_batch: true,
         }))?;

@@ -13,6 +13,7 @@
 //! The invariant: a result depends on the model and its inputs alone, never on
 //! who else was in the batch, on timing, or on where the bytes lay.
 
+mod allowance;
 pub mod backend;
 pub mod boot;
 pub mod confine;

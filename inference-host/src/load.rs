@@ -1,9 +1,10 @@
 //! From an order to load a version of a model to a model that is ready to run.
 
+use crate::allowance::Allowance;
 use crate::backend::{InferenceBackend, Model, Wanted};
 use crate::error::HostError;
 use crate::generator::{self, Loaded};
-use crate::models::Models;
+use crate::models::{Models, Named};
 use crate::onnx::OnnxRuntime;
 use crate::probe;
 use shm_protocol::agent_to_supervisor::Blame;
@@ -37,11 +38,27 @@ impl Loader<'_> {
         load: &Load,
         models: &mut Models,
     ) -> Result<(), HostError> {
-        let loaded = load_model(self.engine, self.artifacts, load);
+        // What it takes the place of is gone before, so that both need not fit at once.
+        models.remove(load.version);
+        let mut allowance = Allowance::of(load.memory_bytes);
+        let work = || load_model(self.engine, self.artifacts, load);
+        let loaded = match &mut allowance {
+            None => work(),
+            Some(allowance) => allowance.within(work).map_err(|refused| LoadRefused {
+                message: allowance.explained(&load.name, refused.message),
+                ..refused
+            }),
+        };
         fault::at(Phase::AfterModel, Tick::ZERO, load.model.0);
         let result = loaded.map(|(model, facts)| {
             if load.keep {
-                models.insert(load.version, &load.name, &facts.provider, model);
+                let named = Named {
+                    name: load.name.clone(),
+                    provider: facts.provider.clone(),
+                    model,
+                    allowance,
+                };
+                models.keep(load.version, named);
             }
             facts
         });

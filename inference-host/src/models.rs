@@ -1,5 +1,6 @@
 //! The versions of models that are loaded.
 
+use crate::allowance::Allowance;
 use crate::backend::Model;
 use shm_protocol::id::VersionId;
 use std::collections::BTreeMap;
@@ -13,10 +14,12 @@ pub(crate) struct Named {
     pub(crate) name: String,
     pub(crate) provider: String,
     pub(crate) model: Box<dyn Model>,
+    /// What it may take, if that is limited.
+    pub(crate) allowance: Option<Allowance>,
 }
 
 impl Models {
-    /// Keeps a version.
+    /// Keeps a version whose memory is not limited.
     pub fn insert(
         &mut self,
         version: VersionId,
@@ -24,12 +27,18 @@ impl Models {
         provider: &str,
         model: Box<dyn Model>,
     ) {
-        let (name, provider) = (name.to_owned(), provider.to_owned());
-        let named = Named {
-            name,
-            provider,
-            model,
-        };
+        self.keep(
+            version,
+            Named {
+                name: name.to_owned(),
+                provider: provider.to_owned(),
+                model,
+                allowance: None,
+            },
+        );
+    }
+
+    pub(crate) fn keep(&mut self, version: VersionId, named: Named) {
         self.0.insert(version, named);
     }
 

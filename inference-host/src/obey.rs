@@ -1,5 +1,6 @@
 //! Obeys the supervisor's commands, up to the end.
 
+use crate::allowance;
 use crate::backend::InferenceBackend;
 use crate::confine;
 use crate::error::HostError;
@@ -35,6 +36,7 @@ pub fn obey(
         Command::Drain => return Ok(()),
         other => return Err(out_of_place("a setup", &other)),
     };
+    allowance::prepare();
     fault::point(Phase::BeforeEngine);
     let engine = start_engine(&setup)?;
     fault::point(Phase::AfterEngine);

@@ -275,6 +275,7 @@ fn load_command(
         },
         providers: providers.iter().map(|name| (*name).to_owned()).collect(),
         strict_providers: false,
+        memory_bytes: 0,
         generator: None,
         may_batch: true,
     })

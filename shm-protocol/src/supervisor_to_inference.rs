@@ -64,6 +64,8 @@ pub struct Load {
     pub strict_providers: bool,
     /// Whether several requests may go as one batch, if the probe finds that no bit depends on it.
     pub may_batch: bool,
+    /// Most bytes of memory that it may take; zero for no limit.
+    pub memory_bytes: u64,
     /// How to run it, if it is a folder with a language model, whose files are one [`crate::pack`] in the artifact memory.
     pub generator: Option<Generator>,
 }

@@ -122,14 +122,14 @@ fn effect() -> impl Strategy<Value = Effect> {
         (any::<u64>(), any::<u32>(), vec(tensor(), 0..3)).prop_map(|(request, model, inputs)| {
             Effect::Submit {
                 request: RequestId(request),
-                version: VersionId(model),
+                model: ModelId(model),
                 inputs,
             }
         }),
         (text(), bytes()).prop_map(|(topic, payload)| Effect::Emit { topic, payload }),
         log_line().prop_map(Effect::Log),
         (any::<u32>(), vec(tensor(), 0..3)).prop_map(|(model, inputs)| Effect::Infer {
-            version: VersionId(model),
+            model: ModelId(model),
             inputs: inputs.into(),
         }),
     ]
@@ -145,7 +145,7 @@ fn parked() -> impl Strategy<Value = Parked> {
         .prop_map(|(agent, number, model, inputs)| Wait {
             agent: AgentId(agent),
             number,
-            version: VersionId(model),
+            model: ModelId(model),
             inputs: inputs.into(),
         });
     vec(wait, 0..4).prop_map(|waits| Parked { waits })
@@ -198,7 +198,7 @@ fn steps() -> impl Strategy<Value = Steps> {
             .prop_map(|(request, model, outcome)| {
                 Event::Inference {
                     request: RequestId(request),
-                    version: VersionId(model),
+                    model: ModelId(model),
                     outcome: outcome.into(),
                 }
             }),

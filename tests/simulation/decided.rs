@@ -3,7 +3,7 @@
 
 use super::case::Reference;
 use super::check;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, SLOW};
 use super::hosts::SimHosts;
 use super::life;
 use super::mischief::Mischiefs;
@@ -179,6 +179,25 @@ fn what_ends_the_engine_stays_unanswered_and_a_replay_never_asks_it() {
         }
     }
     assert!(ends > 5, "{ends}");
+}
+
+#[test]
+fn who_ran_a_model_is_gone_and_the_run_goes_on_with_the_next() {
+    let mut losses = 0;
+    for deadly in 1..=30 {
+        let (reference, verdicts) = decided(|fleet| {
+            (fleet.deadly, fleet.loses_provider) = (Some(Tick(deadly)), Some(0));
+        });
+        let lost = |verdict: &&Verdict| matches!(verdict, Verdict::ProviderLost { provider, refused, .. } if provider == SLOW && refused.len() == 1);
+        let found = verdicts.iter().filter(lost).count();
+        // What is gone is not lost a second time, however often the host is started again.
+        assert!(found <= 1, "{verdicts:?}");
+        losses += found;
+        for seed in 0..8 {
+            replayed(&reference.fleet, &reference.disk, seed).unwrap();
+        }
+    }
+    assert!(losses > 5, "{losses}");
 }
 
 /// What was decided stays decided: whoever goes on gives every request that waits the answer that it was to have.

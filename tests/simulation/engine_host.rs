@@ -26,7 +26,7 @@ const FAILS_ONE_IN: u64 = 40;
 pub(super) struct EngineHost {
     is_set_up: bool,
     /// The versions that it has, and the providers that they were to try.
-    loaded: BTreeMap<VersionId, Vec<String>>,
+    loaded: BTreeMap<VersionId, Runs>,
     /// Who runs models fast is gone.
     has_lost: bool,
     is_started: bool,
@@ -36,16 +36,13 @@ pub(super) struct EngineHost {
 }
 
 impl EngineHost {
-    /// One that has its models and has been told to start.
-    pub(super) fn loaded(fleet: &Fleet) -> EngineHost {
+    /// One that has loaded these versions and has been told to start.
+    pub(super) fn loaded(loads: &[Load]) -> EngineHost {
+        let kept = loads.iter().filter(|load| load.keep);
         EngineHost {
             is_set_up: true,
-            loaded: fleet
-                .orders
-                .versions
-                .iter()
-                .filter(|load| load.keep)
-                .map(|load| (load.version, load.providers.clone()))
+            loaded: kept
+                .map(|load| (load.version, Runs::fast(load.providers.clone())))
                 .collect(),
             is_started: true,
             ..EngineHost::default()
@@ -106,12 +103,6 @@ impl EngineHost {
             ..expected.clone()
         };
         assert_eq!(*load, is_asked, "a version is loaded as it is");
-        let before = self.loaded.insert(load.version, load.providers.clone());
-        assert!(
-            before.is_none_or(|before| before != load.providers),
-            "version {} is loaded twice",
-            load.version
-        );
         let pin = &versions(&fleet.header)[load.version.index()].pin;
         let wants_fast = load.providers.iter().any(|name| name == FAST);
         let (provider, refused) = match (wants_fast, self.has_lost) {
@@ -119,6 +110,16 @@ impl EngineHost {
             (true, true) => (SLOW, vec![(FAST.to_owned(), "it is gone".to_owned())]),
             (false, _) => (SLOW, Vec::new()),
         };
+        let runs = Runs {
+            providers: load.providers.clone(),
+            is_fast: provider == FAST,
+        };
+        let before = self.loaded.insert(load.version, runs);
+        assert!(
+            before.is_none_or(|before| before.providers != load.providers),
+            "version {} is loaded twice",
+            load.version
+        );
         // Whether rows depend on each other may be another matter elsewhere.
         let batching = match (provider == FAST, mix(fleet.seed, 14).is_multiple_of(2)) {
             (false, true) => Batching::Unwanted,
@@ -173,8 +174,9 @@ impl EngineHost {
                         dies: true,
                     };
                 }
+                let is_fast = self.loaded[&run.version].is_fast;
                 Done::of(match fleet.header.models[run.model.index()].generator {
-                    None => answer(fleet, header, &run, payload),
+                    None => answer(fleet, header, &run, is_fast, payload),
                     Some(_) => vec![write(fleet, header, &run, payload)],
                 })
             }
@@ -193,6 +195,20 @@ impl EngineHost {
             }
             kind => panic!("a record of kind {kind} goes down to the inference host"),
         }
+    }
+}
+
+/// How a version was loaded, and whether the fast one runs it.
+#[derive(Debug)]
+struct Runs {
+    providers: Vec<String>,
+    is_fast: bool,
+}
+
+impl Runs {
+    fn fast(providers: Vec<String>) -> Runs {
+        let is_fast = providers.iter().any(|name| name == FAST);
+        Runs { providers, is_fast }
     }
 }
 
@@ -248,11 +264,15 @@ fn piece(fleet: &Fleet, run: &Run, sequence: &Sequence, steps: u32) -> Result<Pi
     })
 }
 
-fn answer(fleet: &Fleet, header: &Header, run: &Run, payload: &[u8]) -> Vec<Reply> {
+fn answer(fleet: &Fleet, header: &Header, run: &Run, is_fast: bool, payload: &[u8]) -> Vec<Reply> {
     let (dtype, shape) = header.tensor.expect("an input is a tensor");
     assert_eq!(shape.bytes(dtype).expect("a small shape"), payload.len());
     let batch = mix_bytes(mix(fleet.seed, run.model.0.into()), payload);
-    let batch = of_version(fleet, run, batch);
+    // Nobody promises the same bits of another provider.
+    let batch = match is_fast {
+        true => of_version(fleet, run, batch),
+        false => mix(of_version(fleet, run, batch), 1),
+    };
     if batch.is_multiple_of(FAILS_ONE_IN) {
         let failed = BatchFailed {
             batch: run.batch,

@@ -339,6 +339,7 @@ fn orders(header: &RunHeader, layout: Layout) -> Orders {
         providers: pin.providers.clone(),
         strict_providers: false,
         may_batch: true,
+        memory_bytes: 0,
         generator: pin.generator,
     };
     Orders {

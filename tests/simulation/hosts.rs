@@ -21,7 +21,7 @@ use shm_protocol::agent_to_supervisor::{OUTCOMES, Outcomes, PARKED, Parked, READ
 use shm_protocol::id::{AgentId, HostId, Incarnation, Tick};
 use shm_protocol::ring::{Header, PushError, RingViolation};
 use shm_protocol::supervisor_to_agent as agents;
-use shm_protocol::supervisor_to_inference as inference;
+use shm_protocol::supervisor_to_inference::{self as inference, Load};
 use shm_protocol::{codec, limit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
@@ -97,7 +97,8 @@ impl<'fleet> SimHosts<'fleet> {
                 false => AgentHost::default(),
             })
         });
-        let engine = with_engine.then(|| Inside::Engine(EngineHost::loaded(fleet)));
+        let engine =
+            with_engine.then(|| Inside::Engine(EngineHost::loaded(&fleet.orders.versions)));
         let insides: Vec<Inside> = agent_hosts.chain(engine).collect();
         let place = |(position, inside)| Place {
             life: Some(Life {
@@ -132,6 +133,13 @@ impl<'fleet> SimHosts<'fleet> {
     /// Somebody asks for the end once hosts have done so many things.
     pub(super) fn stop_after(&mut self, deeds: u64) {
         self.stop_after = Some(deeds);
+    }
+
+    /// The engine has loaded these versions instead of those that a run begins with.
+    pub(super) fn has_loaded(&mut self, loads: &[Load]) {
+        if let Some(host) = self.inference_host() {
+            self.life(host).inside = Inside::Engine(EngineHost::loaded(loads));
+        }
     }
 
     /// The engine, started again.

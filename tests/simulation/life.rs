@@ -13,7 +13,9 @@ use crate::shell::header::plan;
 use crate::shell::keeper::Keeper;
 use crate::shell::launched::{Finishing, Summary};
 use crate::shell::observe::Observer;
+use crate::shell::orders::Orders;
 use crate::shell::tally::Tally;
+use crate::shell::versions::{judge, versions};
 use crate::shell::writing::{GoingOn, Writing};
 use crate::sys::clock::now;
 use crate::sys::disk::Disk;
@@ -52,6 +54,7 @@ pub(super) fn begin(
     )?;
     let launched = Launched {
         fleet,
+        orders: fleet.orders.clone(),
         run_dir,
         keeper,
         machine,
@@ -91,8 +94,21 @@ pub(super) fn resume(
         };
         return finishing.finish(Ok(end), Tally::begin(), now(), run_dir.path());
     }
+    let mut orders = fleet.orders.clone();
+    let mut expected = versions(&header);
+    judge(
+        &mut expected,
+        gone.machine.changed().iter().map(|(_, verdict)| verdict),
+    );
+    let needed = gone.machine.needed();
+    for (load, version) in orders.versions.iter_mut().zip(expected) {
+        load.keep = needed.contains(&load.version);
+        load.providers = version.pin.providers;
+    }
+    hosts.has_loaded(&orders.versions);
     let launched = Launched {
         fleet,
+        orders,
         run_dir,
         keeper: gone.keeper,
         machine: gone.machine,
@@ -103,6 +119,7 @@ pub(super) fn resume(
 
 struct Launched<'fleet> {
     fleet: &'fleet Fleet,
+    orders: Orders,
     run_dir: RunDir,
     keeper: Keeper,
     machine: Machine,
@@ -131,7 +148,7 @@ impl Launched<'_> {
             hosts,
             self.machine,
             &self.fleet.header,
-            &self.fleet.orders,
+            &self.orders,
             &mut ledger,
             Patience::of(&self.fleet.launch),
         )

@@ -136,6 +136,8 @@ impl Subject {
             faults: Faults::none(),
             spare: fleet.spare,
             load_patience: supervisor::host::LOAD_PATIENCE,
+            needed: None,
+            providers: Vec::new(),
         };
         let mut assembled = assemble(
             &live.engines,

@@ -88,7 +88,15 @@ impl Batch<'_> {
                 }
             }
         };
-        match run(model, inputs, record, most) {
+        let work = || run(model, inputs, record, most);
+        let ran = match &mut named.allowance {
+            None => work(),
+            Some(allowance) => allowance
+                .within(work)
+                .map_err(|said| allowance.explained(&named.name, said)),
+        };
+        let model = named.model.as_ref();
+        match ran {
             Ok(first) => Ok(Answer::Given(pass_up(up, model, batch, tick, first)?)),
             Err(message) => {
                 let lost = self.loader.and_then(|loader| loader.lost(&named.provider));

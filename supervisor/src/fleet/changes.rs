@@ -143,8 +143,8 @@ fn follow(
     table: &TableAt<'_, '_>,
     reading: &Reading<'_>,
 ) {
-    let of_model = earlier.iter().filter(|held| held.model == change.model);
-    let last = of_model.last();
+    let mut of_model = earlier.iter().filter(|held| held.model == change.model);
+    let last = of_model.next_back();
     let was_loaded = last.is_none_or(|last| last.to != ChangeTo::Unloaded);
     let (message, help) = match (&change.to, last) {
         (_, Some(last)) if last.from >= change.from => (

@@ -112,6 +112,7 @@ impl Lone {
             artifact: extents[&digest],
             providers: request.providers.clone(),
             strict_providers: request.strict_providers,
+            memory_bytes: 0,
             // Nobody else asks; a language model sees to its texts itself.
             may_batch: request.generator.is_some(),
             generator: request.generator,

@@ -58,6 +58,7 @@ impl Orders {
                 providers: model.providers.clone(),
                 strict_providers,
                 may_batch: model.may_batch,
+                memory_bytes: model.memory_bytes,
                 generator: model.generator,
             })
         };

@@ -216,7 +216,7 @@ pub(super) fn read_through(run_dir: &RunDir) -> Result<Through, RunError> {
         record
             .verdicts
             .iter()
-            .for_each(|verdict| unanswered.verdict(verdict));
+            .for_each(|verdict| unanswered.verdict(tick, verdict));
         if !record.verdicts.is_empty() {
             verdicts.insert(tick, record.verdicts);
         }
@@ -225,8 +225,9 @@ pub(super) fn read_through(run_dir: &RunDir) -> Result<Through, RunError> {
         let (_, mut again) = JournalReader::open(run_dir)?;
         while let Some(entry) = again.next_tick()? {
             let results = entry.record.results.iter();
-            results.for_each(|result| unanswered.result(result));
+            results.for_each(|result| unanswered.result(entry.tick, result));
             unanswered.awaited(entry.tick, &entry.record.awaited);
+            unanswered.asked(entry.tick, &entry.record.outcomes);
         }
     }
     Ok(Through {

@@ -1,15 +1,17 @@
-//! What is known to have been said to requests that the engine was given up on.
+//! What is known to have been said to requests that the engine was given up on, or
+//! that were under way when who ran a model was lost.
 //!
 //! A machine whose batches go to an engine once more needs it: they take another
 //! course there, and a batch that killed the engine would kill it again.
 
 use crate::journal::record::{AwaitedRecord, ResultRecord, Verdict};
+use shm_protocol::agent_to_supervisor::{Effect, Outcome};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
 use shm_protocol::supervisor_to_agent::Answer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What a journal says of requests that the engine was given up on.
+/// What a journal says of requests that an engine is not to answer once more.
 #[derive(Clone, Debug, Default)]
 pub struct Foretold {
     /// The verdicts, by what was asked.
@@ -19,19 +21,26 @@ pub struct Foretold {
     said: BTreeMap<(AgentId, RequestId), Arc<Answer>>,
     /// Requests of the same models that the engine has answered.
     answered: BTreeSet<(AgentId, RequestId)>,
+    /// When who ran a model was lost. What was under way then was answered by one or the other, and nobody knows by whom.
+    moved: BTreeSet<(ModelId, Tick)>,
+    /// Requests that were made up to such a tick, and that tick.
+    under_way: BTreeMap<(AgentId, RequestId), Tick>,
     /// Waits within steps that were answered with such a reason, by tick, agent and number.
     waits: BTreeMap<(Tick, AgentId, usize), Arc<Answer>>,
 }
 
 impl Foretold {
-    /// Whether nothing was given up.
+    /// Whether nothing was given up or lost.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.given_up.is_empty()
+        self.given_up.is_empty() && self.moved.is_empty()
     }
 
-    /// Takes in a verdict. All of them come before the results.
-    pub fn verdict(&mut self, verdict: &Verdict) {
+    /// Takes in a verdict of a tick. All of them come before the results.
+    pub fn verdict(&mut self, tick: Tick, verdict: &Verdict) {
+        if let Verdict::ProviderLost { model, .. } = verdict {
+            self.moved.insert((*model, tick));
+        }
         if let Verdict::Unanswered {
             model,
             asked,
@@ -44,9 +53,37 @@ impl Foretold {
         }
     }
 
-    /// Takes in a result.
-    pub fn result(&mut self, result: &ResultRecord) {
+    /// Takes in what was asked in a tick, after the results of that tick.
+    pub fn asked(&mut self, tick: Tick, outcomes: &[Outcome]) {
+        if self.moved.is_empty() {
+            return;
+        }
+        let made = outcomes.iter().flat_map(|outcome| {
+            let effects = outcome.effects.iter();
+            effects.map(move |effect| (outcome.agent, effect))
+        });
+        for (agent, effect) in made {
+            if let Effect::Submit { request, model, .. } = effect {
+                let losses = self.moved.range((*model, tick)..);
+                let next = losses.take_while(|(lost, _)| lost == model).next();
+                if let Some((_, lost)) = next {
+                    self.under_way.insert((agent, *request), *lost);
+                }
+            }
+        }
+    }
+
+    /// Takes in a result of a tick.
+    pub fn result(&mut self, tick: Tick, result: &ResultRecord) {
         let request = (result.agent, result.request);
+        if self
+            .under_way
+            .remove(&request)
+            .is_some_and(|lost| lost <= tick)
+        {
+            self.said.insert(request, Arc::clone(&result.outcome));
+            return;
+        }
         match &*result.outcome {
             Err(reason) if self.reasons.contains(&(result.model, reason.clone())) => {
                 self.said.insert(request, Arc::clone(&result.outcome));
@@ -68,6 +105,11 @@ impl Foretold {
         for record in awaited {
             let next = numbers.entry(record.agent).or_default();
             let number = std::mem::replace(next, *next + 1);
+            if self.moved.contains(&(record.model, tick)) {
+                let wait = (tick, record.agent, number);
+                self.waits.insert(wait, Arc::clone(&record.outcome));
+                continue;
+            }
             let is_given_up = self.given_up.contains_key(&(record.model, tick));
             if is_given_up
                 && let Err(reason) = &*record.outcome

@@ -1,0 +1,200 @@
+//! Who runs a model may be gone in the middle of a run. It is then decided by the
+//! fleet whether the run goes on with the next provider or stops, and never is
+//! anything done without a word.
+//!
+//! There is no such device on most machines, so an engine is made that says it
+//! has one: the real ONNX Runtime behind a table of functions of which some fail.
+
+mod common;
+
+use common::{Place, Said, agent, chain, fleet, model};
+use inference_host::library::embedded_library;
+use serde_json::Value;
+use std::fs;
+use std::mem::{offset_of, size_of};
+
+/// Ticks of a run in which something is lost.
+const TICKS: u64 = 60;
+
+/// Runs of the engine that succeed: more than it takes to load a model, less than a run takes.
+const LOSE_AT: &str = "60";
+
+/// A place with such an engine. None without a C compiler.
+fn place() -> Option<Place> {
+    let place = Place::new();
+    place.write("real.so", embedded_library().bytes);
+    fs::create_dir(place.path("state")).expect("a folder for what goes wrong");
+    let source = common::repository("tests/common/failing_engine.c");
+    macro_rules! at {
+        ($name:literal, $field:ident) => {
+            format!(
+                "-D{}={}",
+                $name,
+                offset_of!(ort::sys::OrtApi, $field) / size_of::<usize>()
+            )
+        };
+    }
+    let text = |name: &str, path: &str| {
+        let path = place.path(path);
+        format!("-D{name}=\"{}\"", path.display())
+    };
+    let compiled = place
+        .program("cc")
+        .args([
+            "-shared",
+            "-fPIC",
+            "-O1",
+            "-o",
+            "libonnxruntime.so",
+            &source,
+        ])
+        .args([text("REAL", "real.so"), text("STATE", "state")])
+        .args([
+            at!("CREATE_STATUS", CreateStatus),
+            at!("CREATE_SESSION_OPTIONS", CreateSessionOptions),
+            at!("CREATE_CUDA", CreateCUDAProviderOptions),
+            at!("UPDATE_CUDA", UpdateCUDAProviderOptions),
+            at!("RELEASE_CUDA", ReleaseCUDAProviderOptions),
+            at!("APPEND_CUDA", SessionOptionsAppendExecutionProvider_CUDA_V2),
+            at!("ADD_ENTRY", AddSessionConfigEntry),
+            at!("CREATE_SESSION", CreateSessionFromArray),
+            at!("EP_NAME", EpAssignedSubgraph_GetEpName),
+            at!("RUN", Run),
+        ])
+        .arg("-ldl")
+        .status();
+    if compiled.is_ok_and(|status| status.success()) {
+        return Some(place);
+    }
+    eprintln!("skipped: a provider that is lost: there is no C compiler `cc`");
+    None
+}
+
+fn said(place: &Place, arguments: &[&str]) -> Said {
+    let mut command = place.command(arguments);
+    command.env("LOCKSTEP_ORT_LIB", place.path("libonnxruntime.so"));
+    place.start(command).end()
+}
+
+fn goes_wrong(place: &Place, what: &str, content: &str) {
+    fs::write(place.path("state").join(what), content).expect("the folder can be written");
+}
+
+fn is_well_again(place: &Place) {
+    for what in ["gone", "broken", "lose_at"] {
+        let _ = fs::remove_file(place.path("state").join(what));
+    }
+}
+
+/// A fleet whose model asks for CUDA, and then for the processor.
+fn write_fleet(place: &Place, keys: &str) {
+    let tables = [
+        agent("feeder", "mlp", "count = 2\nsettings = { emit_every = 7 }"),
+        model("mlp", "mlp", "providers = [\"cuda\", \"cpu\"]"),
+    ];
+    place.write(
+        "fleet.toml",
+        fleet(&format!("ticks = {TICKS}\n{keys}"), &tables),
+    );
+}
+
+/// What the run comes to where nothing is lost.
+fn whole(place: &Place) -> String {
+    let run = said(place, &["run", "fleet.toml", "--dir", "whole", "--json"]).with_code(0);
+    assert_eq!(run.json()["provider"], "cuda", "{run}");
+    chain(&run.json())
+}
+
+fn verdicts(json: &Value) -> Vec<String> {
+    let verdicts = json["verdicts"].as_array().expect("a list");
+    verdicts.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_run_goes_on_with_the_next_provider_if_it_may() {
+    let Some(place) = place() else { return };
+    write_fleet(&place, "on_provider_lost = \"degrade\"");
+    goes_wrong(&place, "lose_at", LOSE_AT);
+    let run = said(&place, &["run", "fleet.toml", "--dir", "run", "--json"]).with_code(0);
+    let json = run.json();
+    assert_eq!(json["provider"], "cuda", "{run}");
+    let verdicts = verdicts(&json);
+    assert_eq!(verdicts.len(), 1, "{run}");
+    for word in ["mlp", "goes on with cpu", "CUDA failure 100"] {
+        assert!(verdicts[0].contains(word), "{word}: {run}");
+    }
+    assert!(
+        run.err.contains("CUDA failure 999"),
+        "what happened is told: {run}"
+    );
+    place.verified("run");
+    let replay = place.fine(&["replay", "run", "--json"]).json();
+    assert_eq!(
+        (&replay["diverged"], chain(&replay)),
+        (&false.into(), chain(&json))
+    );
+    // What is back is not taken up again: nothing would be bit for bit the same.
+    is_well_again(&place);
+    let further = (2 * TICKS).to_string();
+    let resumed = said(&place, &["resume", "run", "--ticks", &further, "--json"]).with_code(0);
+    let replay = place.fine(&["replay", "run", "--json"]).json();
+    assert_eq!(chain(&replay), chain(&resumed.json()));
+    assert_eq!(self::verdicts(&replay).len(), 1, "{resumed}");
+}
+
+#[test]
+fn a_run_stops_and_goes_on_once_its_provider_is_back() {
+    let Some(place) = place() else { return };
+    write_fleet(&place, "");
+    let expected = whole(&place);
+    goes_wrong(&place, "lose_at", LOSE_AT);
+    said(&place, &["run", "fleet.toml", "--dir", "run"])
+        .with_code(3)
+        .naming(&[
+            "mlp",
+            "cuda",
+            "CUDA failure 100",
+            "lockstep resume",
+            "on_provider_lost",
+        ]);
+    // It is still gone.
+    said(&place, &["resume", "run"])
+        .with_code(3)
+        .naming(&["mlp", "cuda", "lockstep resume"]);
+    is_well_again(&place);
+    let resumed = said(&place, &["resume", "run", "--json"]).with_code(0);
+    assert_eq!(chain(&resumed.json()), expected, "{resumed}");
+    assert_eq!(verdicts(&resumed.json()).len(), 0, "{resumed}");
+}
+
+#[test]
+fn a_run_asks_and_goes_on_when_told_to() {
+    let Some(place) = place() else { return };
+    write_fleet(&place, "on_provider_lost = \"ask\"");
+    goes_wrong(&place, "lose_at", LOSE_AT);
+    said(&place, &["run", "fleet.toml", "--dir", "run"])
+        .with_code(3)
+        .naming(&["mlp", "cuda", "lockstep resume --degrade"]);
+    let resumed = said(&place, &["resume", "run", "--degrade", "--json"]).with_code(0);
+    assert_eq!(verdicts(&resumed.json()).len(), 1, "{resumed}");
+    let replay = place.fine(&["replay", "run", "--json"]).json();
+    assert_eq!(chain(&replay), chain(&resumed.json()));
+}
+
+#[test]
+fn a_provider_that_cannot_be_had_at_the_start_is_refused_with_its_reason() {
+    for (what, reason) in [("gone", "CUDA failure 100"), ("broken", "CUDA failure 2")] {
+        let Some(place) = place() else { return };
+        write_fleet(&place, "");
+        goes_wrong(&place, what, "");
+        let run = said(&place, &["run", "fleet.toml", "--dir", "run", "--json"]).with_code(0);
+        assert_eq!(run.json()["provider"], "cpu", "{run}");
+        assert!(run.err.contains(reason), "{run}");
+        said(
+            &place,
+            &["run", "fleet.toml", "--dir", "strict", "--strict-providers"],
+        )
+        .with_code(3)
+        .naming(&["mlp", "cuda", reason]);
+    }
+}
