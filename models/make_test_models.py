@@ -155,6 +155,35 @@ def dynamic_output():
     )
 
 
+def hungry():
+    """The first 16 columns, by way of 32 MiB of memory for each row."""
+    constants = {
+        "first": np.array([0], np.int64),
+        "per_row": np.array([8 << 20], np.int64),
+        "starts": np.array([0], np.int64),
+        "ends": np.array([16], np.int64),
+        "axes": np.array([1], np.int64),
+        "zero": np.array(0, np.float32),
+    }
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "first"], ["rows"]),
+        helper.make_node("Mul", ["rows", "per_row"], ["elements"]),
+        helper.make_node("ConstantOfShape", ["elements"], ["much"]),
+        helper.make_node("ReduceSum", ["much"], ["total"], keepdims=0),
+        helper.make_node("Mul", ["total", "zero"], ["nothing"]),
+        helper.make_node("Slice", ["x", "starts", "ends", "axes"], ["columns"]),
+        helper.make_node("Add", ["columns", "nothing"], ["y"]),
+    ]
+    return make_model(
+        "hungry",
+        nodes,
+        [("x", FLOAT, ["batch", 64])],
+        [("y", FLOAT, ["batch", 16])],
+        constants,
+    )
+
+
 def proof():
     """A product of small whole numbers, exact in every precision: what a provider must be able to do."""
     weights = {"w": np.arange(1, 13, dtype=np.float32).reshape(4, 3)}
@@ -177,6 +206,7 @@ def main():
         "fixed_batch.onnx": fixed_batch(),
         "two_inputs.onnx": two_inputs(),
         "dynamic_output.onnx": dynamic_output(),
+        "hungry.onnx": hungry(),
         # These two must be refused with an error, never crash the host.
         "corrupt.onnx": whole[: len(whole) // 2],
         "garbage.onnx": np.random.default_rng(4)

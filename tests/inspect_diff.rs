@@ -19,7 +19,7 @@ fn inspect_shows_the_whole_run() {
         "fleet     demo with seed 1",
         "onnxruntime 1.31.",
         "wasmtime 48.",
-        "model     policy on cpu",
+        "model     policy version 1 on cpu",
         "pole-2",
         "referee",
         "20 ticks",

@@ -341,6 +341,9 @@ pub(super) struct Inspect {
     /// One agent instead of all, by name.
     #[arg(long, value_name = "A")]
     pub(super) agent: Option<String>,
+    /// Show of every result of a model which version made it, run by whom, of what.
+    #[arg(long)]
+    pub(super) provenance: bool,
     /// End standard output with one JSON object.
     #[arg(long)]
     pub(super) json: bool,

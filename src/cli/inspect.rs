@@ -1,5 +1,7 @@
 //! `lockstep inspect`.
 
+mod provenance;
+
 use super::arguments::Inspect;
 use super::edge::{Done, Trouble};
 use super::output::{counted, line};
@@ -22,6 +24,9 @@ pub(super) fn inspect(command: &Inspect) -> Result<Done, Trouble> {
         .as_deref()
         .map(|name| named(&header, name))
         .transpose()?;
+    if command.provenance {
+        return provenance::show(command, &header, &mut journal, agent);
+    }
     let mut shown = Shown {
         text: command.json.then(String::new),
         is_begun: false,
@@ -115,10 +120,13 @@ fn one_tick(
             });
         }
     }
-    Err(Trouble::input(format!(
-        "the run has no tick {tick}; its last one is {}",
-        journal.ticks()
-    )))
+    Err(no_tick(tick, journal.ticks()))
+}
+
+fn no_tick(tick: Tick, last: Tick) -> Trouble {
+    Trouble::input(format!(
+        "the run has no tick {tick}; its last one is {last}"
+    ))
 }
 
 fn every_tick(

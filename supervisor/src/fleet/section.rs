@@ -3,7 +3,7 @@
 //! so that reading goes on and finds all that is wrong; a text with a noted
 //! problem never becomes a fleet.
 
-use super::keys::{ALL, Table};
+use super::keys::{ALL, FILE, Table};
 use super::nearest::{list, nearest};
 use super::read::Reading;
 use std::ops::{Range, RangeInclusive};
@@ -331,7 +331,12 @@ pub(super) fn unknown_word_help(word: &str, words: &[&str]) -> String {
 
 /// A key that another table has was written in the wrong place; otherwise it may be a slip.
 fn unknown_key_help(key: &str, table: &Table) -> String {
-    if let Some(other) = ALL.iter().find(|other| other.keys.contains(&key)) {
+    let is_file = table.title == FILE.title;
+    // What stands at the top of the file is a table with a slip in its name, sooner than a key in the wrong place.
+    let near = nearest(key, table.keys.iter().copied()).filter(|_| is_file);
+    if let Some(other) = ALL.iter().find(|other| other.keys.contains(&key))
+        && near.is_none()
+    {
         return format!("`{key}` is a key of {}; move the line there", other.title);
     }
     match nearest(key, table.keys.iter().copied()) {

@@ -7,7 +7,9 @@ pub use numbers::Numbers;
 pub use summary::Summary;
 
 use super::frame::hex;
-use super::record::{AgentPin, ModelPin, ResultRecord, RunHeader, TickRecord};
+use super::record::{
+    AgentPin, Become, ModelChange, ModelPin, ResultRecord, RunHeader, TickRecord, VersionPin,
+};
 pub(super) use numbers::{element, number};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use shm_protocol::id::{AgentId, ModelId, Tick};
@@ -75,6 +77,10 @@ impl fmt::Display for HeaderText<'_> {
             .models
             .iter()
             .try_for_each(|model| model_text(f, model))?;
+        header
+            .changes
+            .iter()
+            .try_for_each(|change| change_text(f, header, change))?;
         grouped(&header.agents)
             .into_iter()
             .try_for_each(|(first, last, pin)| agent_text(f, first, last, pin))
@@ -139,6 +145,7 @@ fn model_text(f: &mut fmt::Formatter<'_>, model: &ModelPin) -> fmt::Result {
     };
     let ModelPin {
         name,
+        version,
         file,
         provider,
         max_batch,
@@ -147,7 +154,7 @@ fn model_text(f: &mut fmt::Formatter<'_>, model: &ModelPin) -> fmt::Result {
     } = model;
     writeln!(
         f,
-        "model     {name} on {provider}, latency {latency_ticks} ticks, file {}",
+        "model     {name} version {version} on {provider}, latency {latency_ticks} ticks, file {}",
         short(file)
     )?;
     let (inputs, outputs) = (
@@ -176,6 +183,32 @@ fn model_text(f: &mut fmt::Formatter<'_>, model: &ModelPin) -> fmt::Result {
     model.refused.iter().try_for_each(|(provider, reason)| {
         writeln!(f, "          {provider} was refused: {reason}")
     })
+}
+
+fn change_text(
+    f: &mut fmt::Formatter<'_>,
+    header: &RunHeader,
+    change: &ModelChange,
+) -> fmt::Result {
+    let name = model_name(header.models.get(change.model.index()), change.model);
+    write!(
+        f,
+        "change    from tick {} on, model {name} is ",
+        change.from
+    )?;
+    match &change.to {
+        Become::Unloaded => writeln!(f, "unloaded"),
+        Become::Loaded => writeln!(f, "loaded again"),
+        Become::Version(pin) => {
+            let VersionPin {
+                version,
+                file,
+                provider,
+                ..
+            } = pin;
+            writeln!(f, "version {version} on {provider}, file {}", short(file))
+        }
+    }
 }
 
 fn short(digest: &[u8]) -> String {
