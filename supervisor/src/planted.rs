@@ -17,9 +17,9 @@ shm_protocol::planted_bugs! {
     /// The name of a new checkpoint is not synced.
     UnsyncedCheckpointName: "unsynced-checkpoint-name", "checkpoint::tests::failures::a_power_cut_leaves_the_last_checkpoint_whatever_becomes_of_the_rest";
     /// A sync that failed is tried again, and believed.
-    RetrySync: "retry-sync", "journal::tests::a_failed_sync_is_told_and_never_repeated";
+    RetrySync: "retry-sync", "journal::tests::promises::a_failed_sync_is_told_and_never_repeated";
     /// A write that was short counts as whole.
-    ShortWrite: "short-write", "journal::tests::no_failed_disk_call_loses_what_was_promised";
+    ShortWrite: "short-write", "journal::tests::promises::no_failed_disk_call_loses_what_was_promised";
     /// The torn end of a journal is not cut when the run goes on.
     KeepTornEnd: "keep-torn-end", CAMPAIGN;
     /// What the last writer has not synced is not synced when the run goes on.

@@ -1,10 +1,11 @@
 //! The state of a run between inputs.
 
+mod closing;
 mod parking;
+mod reading;
+mod view;
 
 use super::action::{Action, Input};
-use super::batch::Batch;
-use super::check::check_effects;
 use super::foretold::Foretold;
 use super::inbox::Inbox;
 use super::order::is_due;
@@ -13,13 +14,11 @@ use super::requests::Requests;
 use super::rounds::{Round, Waits};
 use super::saved::{SavedAgent, SavedMachine};
 use super::violation::Violation;
-use crate::journal::record::{Dropped, ResultRecord, TickRecord, Verdict};
-use crate::planted::{Bug, planted};
-use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
-use shm_protocol::id::{AgentId, HostId, RequestId, Tick, VersionId};
-use shm_protocol::inference_to_supervisor::Batching;
-use shm_protocol::supervisor_to_agent::{Event, OnFailure, Step};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::journal::record::{ResultRecord, Verdict};
+use shm_protocol::agent_to_supervisor::Outcome;
+use shm_protocol::id::{AgentId, HostId, RequestId, Tick};
+use shm_protocol::supervisor_to_agent::{Event, Step};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -198,80 +197,6 @@ impl Machine {
         self.until = until;
     }
 
-    /// What was decided about the open tick.
-    #[must_use]
-    pub fn verdicts(&self) -> &[Verdict] {
-        &self.verdicts
-    }
-
-    /// What an agent's step in the open tick came to, if that is known.
-    #[must_use]
-    pub fn outcome(&self, agent: AgentId) -> Option<&Outcome> {
-        self.agents.get(agent.index())?.outcome.as_ref()
-    }
-
-    /// The host that steps an agent.
-    ///
-    /// # Panics
-    /// When the plan has no such agent.
-    #[must_use]
-    pub fn host_of(&self, agent: AgentId) -> HostId {
-        self.plan.agent(agent).host
-    }
-
-    /// Whether an agent takes no further steps.
-    #[must_use]
-    pub fn is_halted(&self, agent: AgentId) -> bool {
-        self.agents[agent.index()].halted
-    }
-
-    /// Whether the run is over, and why.
-    #[must_use]
-    pub fn end(&self) -> Option<&End> {
-        self.end.as_ref()
-    }
-
-    /// The batches that the engine has not answered, in the order of their numbers.
-    pub fn running(&self) -> impl Iterator<Item = &Batch> {
-        // Those of the open tick are the newest.
-        let round = self.round.iter().flat_map(Round::running);
-        self.requests.running().chain(round)
-    }
-
-    /// The versions of models that are needed now: those that answer what the open tick asks, or the next, and those that
-    /// have something to answer still.
-    #[must_use]
-    pub fn needed(&self) -> BTreeSet<VersionId> {
-        let (now, next) = (self.tick, self.tick.next());
-        let asked = self
-            .plan
-            .versions_at(now)
-            .chain(self.plan.versions_at(next));
-        let running = self.running().map(|batch| batch.version);
-        asked
-            .chain(running)
-            .chain(self.requests.writers())
-            .collect()
-    }
-
-    /// Whether models ever change while the run goes on.
-    #[must_use]
-    pub fn changes_models(&self) -> bool {
-        self.plan.changes_models()
-    }
-
-    /// Verdicts that have changed what holds of models, with their ticks.
-    #[must_use]
-    pub fn changed(&self) -> &[(Tick, Verdict)] {
-        &self.changed
-    }
-
-    /// The open tick.
-    #[must_use]
-    pub fn tick(&self) -> Tick {
-        self.tick
-    }
-
     /// Takes in what happened and appends what is to be done.
     ///
     /// # Errors
@@ -342,72 +267,6 @@ impl Machine {
             Input::Awaited(awaited) => self.tell_awaited(awaited),
         }
         Ok(())
-    }
-
-    /// Agents of a host that were asked and have not answered.
-    pub fn unanswered(&self, host: HostId) -> impl Iterator<Item = AgentId> + '_ {
-        let open = move |agent: &AgentId| {
-            let held = &self.agents[agent.index()];
-            self.plan.agent(*agent).host == host
-                && held.standing == Standing::Asked
-                && held.outcome.is_none()
-        };
-        self.plan.order().iter().copied().filter(open)
-    }
-
-    fn take_outcomes(
-        &mut self,
-        host: HostId,
-        tick: Tick,
-        outcomes: Vec<Outcome>,
-    ) -> Result<(), Violation> {
-        if tick != self.tick {
-            return Err(Violation::WrongTick {
-                host,
-                answered: tick,
-                open: self.tick,
-            });
-        }
-        // All of them are checked before one of them is used: a host that breaks its word leaves no trace.
-        self.reading += 1;
-        for outcome in &outcomes {
-            self.check_outcome(host, outcome)?;
-            let agent = outcome.agent;
-            let read = &mut self.agents[agent.index()].read;
-            if *read == self.reading {
-                return Err(Violation::NotAsked { host, agent, tick });
-            }
-            *read = self.reading;
-        }
-        for outcome in outcomes {
-            let held = &mut self.agents[outcome.agent.index()];
-            held.waits.complete(&outcome);
-            held.outcome = Some(outcome);
-            self.missing -= 1;
-        }
-        Ok(())
-    }
-
-    fn check_outcome(&self, host: HostId, outcome: &Outcome) -> Result<(), Violation> {
-        let held = self.asked_of(host, outcome.agent)?;
-        check_effects(&self.plan, self.tick, outcome, held.next_request)?;
-        self.check_waited(held, outcome)
-    }
-
-    /// An agent that this host was asked to step, and of which it has said nothing since.
-    fn asked_of(&self, host: HostId, agent: AgentId) -> Result<&Agent, Violation> {
-        let tick = self.tick;
-        let held =
-            self.agents
-                .get(agent.index())
-                .ok_or(Violation::NotAsked { host, agent, tick })?;
-        if self.plan.agent(agent).host != host
-            || held.standing != Standing::Asked
-            || held.outcome.is_some() && !planted(Bug::OutcomeTwice)
-        {
-            return Err(Violation::NotAsked { host, agent, tick });
-        }
-        Ok(held)
     }
 
     /// Lets a verdict take effect in the open tick.
@@ -519,133 +378,5 @@ impl Machine {
         // while the supervisor writes, and nothing they do is real before that.
         self.open(self.tick.next(), actions);
         actions.push(commit);
-    }
-
-    /// Makes the open tick real: orders its outcomes, routes what they say, and decides whether it was the last.
-    fn close(&mut self, actions: &mut Vec<Action>) -> Action {
-        let mut record = TickRecord {
-            verdicts: std::mem::take(&mut self.verdicts),
-            ..TickRecord::default()
-        };
-        for agent in self.plan.order() {
-            let held = &mut self.agents[agent.index()];
-            record.results.append(&mut held.results);
-            record.outcomes.extend(held.outcome.take());
-            record.awaited.extend(held.waits.take(*agent));
-            held.standing = Standing::Idle;
-        }
-        // Of a verdict that was foretold, the journal has told what this tick had of it.
-        for verdict in &record.verdicts {
-            if let Verdict::Unanswered {
-                model,
-                asked,
-                reason,
-            } = verdict
-            {
-                self.requests.give_up(*model, *asked, reason);
-            }
-        }
-        self.settle_failures(&record);
-        record.dropped = self.route_messages(&record);
-        self.count_requests(&record);
-        let record = Arc::new(record);
-        actions.extend(
-            self.requests
-                .submit(&self.plan, self.tick, &record)
-                .into_iter()
-                .map(Action::Infer),
-        );
-        // Batches of this tick are formed: what changes, changes from the next one on.
-        for verdict in &record.verdicts {
-            self.change_plan(self.tick, verdict);
-        }
-        self.decide_end();
-        Action::Commit {
-            tick: self.tick,
-            record,
-        }
-    }
-
-    /// Lets a verdict of a tick that closes change what holds after it.
-    fn change_plan(&mut self, tick: Tick, verdict: &Verdict) {
-        if let Verdict::ProviderLost {
-            version,
-            model,
-            batching,
-            ..
-        } = verdict
-        {
-            let joined = *batching == Batching::Joined;
-            self.plan.moved(*model, *version, tick.next(), joined);
-            self.changed.push((tick, verdict.clone()));
-        }
-    }
-
-    fn settle_failures(&mut self, record: &TickRecord) {
-        for outcome in &record.outcomes {
-            let agent = outcome.agent;
-            if let Status::Mismatch(text) = &outcome.status
-                && self.end.is_none()
-            {
-                self.end = Some(End::Mismatch {
-                    agent,
-                    tick: self.tick,
-                    text: text.clone(),
-                });
-            }
-            let halts = match outcome.status {
-                Status::Completed => false,
-                // The host has tried to restart it in vain and would say this for ever.
-                Status::Halted(_) => true,
-                _ => self.plan.agent(agent).on_failure == OnFailure::Halt,
-            };
-            if halts {
-                self.halt(agent);
-            }
-        }
-    }
-
-    fn route_messages(&mut self, record: &TickRecord) -> Vec<Dropped> {
-        let mut dropped: BTreeMap<AgentId, u64> = BTreeMap::new();
-        let most_bytes = self.plan.step_bytes();
-        for outcome in &record.outcomes {
-            for effect in &outcome.effects {
-                let Effect::Send { to, payload } = effect else {
-                    continue;
-                };
-                let receiver = &mut self.agents[to.index()];
-                if receiver.halted || !receiver.inbox.accept(outcome.agent, payload, most_bytes) {
-                    *dropped.entry(*to).or_default() += 1;
-                }
-            }
-        }
-        dropped
-            .into_iter()
-            .map(|(receiver, messages)| Dropped { receiver, messages })
-            .collect()
-    }
-
-    fn count_requests(&mut self, record: &TickRecord) {
-        for outcome in &record.outcomes {
-            let made = outcome
-                .effects
-                .iter()
-                .filter(|effect| matches!(effect, Effect::Submit { .. }))
-                .count();
-            self.agents[outcome.agent.index()].next_request.0 += made as u64;
-        }
-    }
-
-    fn decide_end(&mut self) {
-        if self.end.is_some() {
-            return;
-        }
-        if self.until.is_some_and(|until| self.tick >= until) {
-            self.end = Some(End::Finished);
-        } else if self.agents.iter().all(|agent| agent.halted) {
-            self.end = Some(End::AllHalted);
-        } else if self.stop_asked {
-            self.end = Some(End::Stopped);
-        }
     }
 }

@@ -53,24 +53,8 @@ impl Machine {
         tick: Tick,
         waits: Vec<Wait>,
     ) -> Result<(), Violation> {
-        if tick != self.tick {
-            return Err(Violation::WrongTick {
-                host,
-                answered: tick,
-                open: self.tick,
-            });
-        }
-        // As with outcomes: all of them are checked before one of them is used.
-        self.reading += 1;
-        for wait in &waits {
-            self.check_wait(host, wait)?;
-            let agent = wait.agent;
-            let read = &mut self.agents[agent.index()].read;
-            if *read == self.reading {
-                return Err(Violation::NotAsked { host, agent, tick });
-            }
-            *read = self.reading;
-        }
+        let check = |machine: &Machine, wait: &Wait| machine.check_wait(host, wait);
+        self.read_all((host, tick), &waits, |wait| wait.agent, check)?;
         for wait in waits {
             let held = &mut self.agents[wait.agent.index()];
             held.standing = Standing::Parked;
