@@ -35,11 +35,7 @@ fn live(fleet: &Fleet, disk: &MemoryDisk, begins: bool) -> Result<Summary, RunEr
 fn who_does_something_else_the_second_time_is_noticed() {
     let mut noticed = 0;
     for seed in 0..FLEETS {
-        // Who runs a model is gone or not by how often the engine was started in one life, so lives differ in that.
-        let fleet = Fleet {
-            loses_provider: None,
-            ..Fleet::new(seed, true)
-        };
+        let fleet = Fleet::new(seed, true);
         let whole = MemoryDisk::for_one_thread();
         live(&fleet, &whole, true).unwrap_or_else(|error| panic!("fleet {seed}: {error}"));
         let disk = MemoryDisk::for_one_thread();
@@ -74,7 +70,11 @@ fn who_does_something_else_the_second_time_is_noticed() {
 fn who_is_given_up_stays_so_in_every_life() {
     let mut verdicts = 0;
     for seed in 0..FLEETS {
-        let fleet = Fleet::new(seed, true);
+        // Who runs a model is gone or not by how often the engine was started in one life, so lives differ in that.
+        let fleet = Fleet {
+            loses_provider: None,
+            ..Fleet::new(seed, true)
+        };
         let whole = MemoryDisk::for_one_thread();
         live(&fleet, &whole, true).unwrap_or_else(|error| panic!("fleet {seed}: {error}"));
         let expected = check::left(&whole).expect("it verifies");
