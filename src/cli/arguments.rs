@@ -59,6 +59,20 @@ pub(super) enum Command {
     Doctor(Doctor),
 }
 
+/// How a model alone is run.
+#[derive(Debug, Args)]
+pub(super) struct Engine {
+    /// Providers to try, in order, as in cuda,cpu; `lockstep doctor` shows which there are.
+    #[arg(long = "provider", value_name = "P", value_delimiter = ',')]
+    pub(super) providers: Vec<String>,
+    /// Refuse anything but the first provider.
+    #[arg(long)]
+    pub(super) strict_providers: bool,
+    /// Threads inside one operator. A number of its own may give bits of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(super) intra_threads: u32,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Infer {
     /// The ONNX file.
@@ -70,15 +84,8 @@ pub(super) struct Infer {
     /// Where the outputs are put, each as NAME.npy; what is there under these names is replaced.
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
-    /// Providers to try, in order, as in cuda,cpu; `lockstep doctor` shows which there are.
-    #[arg(long = "provider", value_name = "P", value_delimiter = ',')]
-    pub(super) providers: Vec<String>,
-    /// Refuse anything but the first provider.
-    #[arg(long)]
-    pub(super) strict_providers: bool,
-    /// Threads inside one operator. A number of its own may give bits of its own.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub(super) intra_threads: u32,
+    #[command(flatten)]
+    pub(super) engine: Engine,
     /// Most MiB of one input or output. Four times as much memory is taken for each direction.
     #[arg(long, value_name = "MIB", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(super) tensor_mib: u32,
@@ -132,15 +139,8 @@ pub(super) struct Generate {
     /// Most tokens of prompt and text together, if that is less than the model's own limit.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(shm_protocol::generation::MOST_TOKENS)))]
     pub(super) context: Option<u32>,
-    /// Providers to try, in order, as in cuda,cpu; `lockstep doctor` shows which there are.
-    #[arg(long = "provider", value_name = "P", value_delimiter = ',')]
-    pub(super) providers: Vec<String>,
-    /// Refuse anything but the first provider.
-    #[arg(long)]
-    pub(super) strict_providers: bool,
-    /// Threads inside one operator. A number of its own may give bits of its own.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub(super) intra_threads: u32,
+    #[command(flatten)]
+    pub(super) engine: Engine,
     /// How long the model may take to load, and for a few tokens.
     #[arg(long, value_name = "MS", default_value_t = 120_000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub(super) deadline_ms: u64,

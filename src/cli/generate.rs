@@ -43,9 +43,9 @@ pub(super) fn generate(command: &Generate) -> Result<Done, Trouble> {
             context: command.context,
             cache_bytes: CACHE_BYTES,
         }),
-        providers: command.providers.clone(),
-        strict_providers: command.strict_providers,
-        intra_threads: command.intra_threads,
+        providers: command.engine.providers.clone(),
+        strict_providers: command.engine.strict_providers,
+        intra_threads: command.engine.intra_threads,
         tensor_bytes: TENSOR_BYTES,
         patience: Duration::from_millis(command.deadline_ms),
     };

@@ -35,9 +35,9 @@ pub(super) fn infer(command: &Infer) -> Result<Done, Trouble> {
         name: &name,
         file: &file,
         generator: None,
-        providers: command.providers.clone(),
-        strict_providers: command.strict_providers,
-        intra_threads: command.intra_threads,
+        providers: command.engine.providers.clone(),
+        strict_providers: command.engine.strict_providers,
+        intra_threads: command.engine.intra_threads,
         tensor_bytes: (command.tensor_mib as usize) << 20,
         patience: Duration::from_millis(command.deadline_ms),
     };

@@ -41,15 +41,12 @@ pub(super) fn read(
             changes.push(change);
         }
     }
-    if let Some(table) = tables.get(bounds::CHANGES) {
-        let message = format!("the fleet has more than {} changes", bounds::CHANGES);
-        reading.problems.add(
-            table.header.clone(),
-            message,
-            "one too many",
-            "leave changes out",
-        );
-    }
+    reading.most(
+        tables,
+        bounds::CHANGES,
+        "the fleet has more than",
+        "changes",
+    );
     changes.sort_by_key(|change| change.from);
     changes
 }

@@ -132,13 +132,12 @@ fn read_rules(
         rules.extend(read_rule(&mut section, cast));
         section.close();
     }
-    if let Some(table) = tables.get(bounds::FAULT_RULES) {
-        let message = format!("the plan has more than {} rules", bounds::FAULT_RULES);
-        let help = "leave rules out, or let one rule fire several `times`";
-        reading
-            .problems
-            .add(table.header.clone(), message, "one too many", help);
-    }
+    reading.most(
+        tables,
+        bounds::FAULT_RULES,
+        "the plan has more than",
+        "rules",
+    );
     Plan { rules }
 }
 

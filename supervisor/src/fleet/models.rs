@@ -37,15 +37,7 @@ pub(super) fn read(tables: &[TableAt<'_, '_>], reading: &Reading<'_>) -> Vec<Tol
         models.extend(read_table(&mut section, &mut names));
         section.close();
     }
-    if let Some(table) = tables.get(limit::MODELS) {
-        let message = format!("the fleet has more than {} models", limit::MODELS);
-        reading.problems.add(
-            table.header.clone(),
-            message,
-            "one too many",
-            "leave models out",
-        );
-    }
+    reading.most(tables, limit::MODELS, "the fleet has more than", "models");
     models
 }
 

@@ -35,6 +35,15 @@ impl Reading<'_> {
         let help = "texts stand in quotes, and every key stands once in its table";
         self.problems.add(span, message, "here", help);
     }
+
+    /// Notes tables of one kind that are over a bound. `over` is the beginning of what is said.
+    pub(super) fn most(&self, tables: &[TableAt<'_, '_>], most: usize, over: &str, kind: &str) {
+        if let Some(table) = tables.get(most) {
+            let (message, help) = (format!("{over} {most} {kind}"), format!("leave {kind} out"));
+            let header = table.header.clone();
+            self.problems.add(header, message, "one too many", help);
+        }
+    }
 }
 
 /// A table of the file and where it starts.
