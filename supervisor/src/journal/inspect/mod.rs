@@ -1,28 +1,24 @@
 //! What happened in a run, as text for people.
 
+mod header;
 mod numbers;
 mod summary;
 
+pub use header::HeaderText;
 pub use numbers::Numbers;
 pub use summary::Summary;
 
 use super::frame::hex;
-use super::record::{
-    AgentPin, Become, ModelChange, ModelPin, ResultRecord, RunHeader, TickRecord, VersionPin,
-};
+use super::record::{ModelPin, ResultRecord, RunHeader, TickRecord};
 pub(super) use numbers::{element, number};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use shm_protocol::id::{AgentId, ModelId, Tick};
-use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::supervisor_to_agent::Answer;
 use shm_protocol::tensor::{DType, Port, Tensor};
 use std::fmt;
 
 /// Most bytes of a payload that are shown.
 const SHOWN_BYTES: usize = 96;
-
-/// The header of a run.
-pub struct HeaderText<'run>(pub &'run RunHeader);
 
 /// One tick of a run, or one agent's part of it.
 pub struct TickText<'run> {
@@ -44,171 +40,6 @@ pub fn agent_named(header: &RunHeader, name: &str) -> Option<AgentId> {
         .iter()
         .position(|agent| agent.name == name)
         .map(AgentId::from_index)
-}
-
-impl fmt::Display for HeaderText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header = self.0;
-        writeln!(f, "fleet     {} with seed {}", header.fleet, header.seed)?;
-        writeln!(
-            f,
-            "lockstep  {}, wasmtime {}",
-            header.lockstep, header.wasmtime
-        )?;
-        writeln!(
-            f,
-            "nan       {}",
-            if header.canonical_nan {
-                "canonical"
-            } else {
-                "native"
-            }
-        )?;
-        if let Some(engine) = &header.engine {
-            let threads = engine.intra_threads;
-            writeln!(
-                f,
-                "engine    {}, threads per operator {threads}, library {}",
-                engine.name,
-                short(&engine.library)
-            )?;
-        }
-        header
-            .models
-            .iter()
-            .try_for_each(|model| model_text(f, model))?;
-        header
-            .changes
-            .iter()
-            .try_for_each(|change| change_text(f, header, change))?;
-        grouped(&header.agents)
-            .into_iter()
-            .try_for_each(|(first, last, pin)| agent_text(f, first, last, pin))
-    }
-}
-
-/// Agents next to each other that differ in name and settings only, as the first, the last and what they share.
-fn grouped(agents: &[AgentPin]) -> Vec<(AgentId, AgentId, &AgentPin)> {
-    let mut groups: Vec<(AgentId, AgentId, &AgentPin)> = Vec::new();
-    for (index, pin) in agents.iter().enumerate() {
-        let id = AgentId::from_index(index);
-        match groups.last_mut().filter(|(_, _, first)| alike(first, pin)) {
-            Some((_, last, _)) => *last = id,
-            None => groups.push((id, id, pin)),
-        }
-    }
-    groups
-}
-
-fn alike(left: &AgentPin, right: &AgentPin) -> bool {
-    let bare = |pin: &AgentPin| AgentPin {
-        name: String::new(),
-        settings: Vec::new(),
-        ..pin.clone()
-    };
-    bare(left) == bare(right)
-}
-
-fn agent_text(
-    f: &mut fmt::Formatter<'_>,
-    first: AgentId,
-    last: AgentId,
-    pin: &AgentPin,
-) -> fmt::Result {
-    let AgentPin {
-        name,
-        component,
-        fuel,
-        memory_bytes,
-        priority,
-        every,
-        ..
-    } = pin;
-    match first == last {
-        true => write!(f, "agent     {first} {name}: ")?,
-        false => write!(f, "agents    {first} to {last}, as {name}: ")?,
-    }
-    writeln!(
-        f,
-        "component {}, fuel {fuel}, memory {memory_bytes} bytes, priority {priority}, every {every}",
-        short(component)
-    )
-}
-
-fn model_text(f: &mut fmt::Formatter<'_>, model: &ModelPin) -> fmt::Result {
-    let ports = |ports: &[Port]| {
-        ports
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let ModelPin {
-        name,
-        version,
-        file,
-        provider,
-        max_batch,
-        latency_ticks,
-        ..
-    } = model;
-    writeln!(
-        f,
-        "model     {name} version {version} on {provider}, latency {latency_ticks} ticks, file {}",
-        short(file)
-    )?;
-    let (inputs, outputs) = (
-        ports(&model.signature.inputs),
-        ports(&model.signature.outputs),
-    );
-    writeln!(f, "          {inputs} -> {outputs}")?;
-    if let Some(generator) = &model.generator {
-        writeln!(
-            f,
-            "          {} texts at once, {} tokens in a tick",
-            generator.sequences, generator.tokens_per_tick
-        )?;
-    }
-    match &model.batching {
-        Batching::Joined if model.generator.is_some() => {
-            writeln!(f, "          texts share runs")?;
-        }
-        Batching::Joined => writeln!(f, "          requests are joined, up to {max_batch} rows")?,
-        Batching::Alone(_) | Batching::Unwanted => writeln!(
-            f,
-            "          requests run alone: {}",
-            model.batching.reason().unwrap_or_default()
-        )?,
-    }
-    model.refused.iter().try_for_each(|(provider, reason)| {
-        writeln!(f, "          {provider} was refused: {reason}")
-    })
-}
-
-fn change_text(
-    f: &mut fmt::Formatter<'_>,
-    header: &RunHeader,
-    change: &ModelChange,
-) -> fmt::Result {
-    let name = model_name(header.models.get(change.model.index()), change.model);
-    write!(
-        f,
-        "change    from tick {} on, model {name} is ",
-        change.from
-    )?;
-    match &change.to {
-        Become::Unloaded => writeln!(f, "unloaded"),
-        Become::Loaded => writeln!(f, "loaded again"),
-        Become::Version(pin) => {
-            let VersionPin {
-                version,
-                file,
-                provider,
-                ..
-            } = pin;
-            writeln!(f, "version {version} on {provider}, file {}", short(file))
-        }
-    }
 }
 
 fn short(digest: &[u8]) -> String {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::journal::diff::{diff, ticks};
+use crate::journal::record::AgentPin;
 use crate::journal::record::AwaitedRecord;
 use crate::journal::testing::{Small, header, record, tensor};
 use crate::journal::{JournalReader, check};

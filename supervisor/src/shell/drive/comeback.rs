@@ -6,7 +6,6 @@ use super::redo::Redo;
 use super::station::Stage;
 use super::{Base, Drive, Trouble};
 use crate::host::Kind;
-use crate::journal::record::EnginePin;
 use crate::planted::{Bug, planted};
 use crate::rundir::Event;
 use crate::shell::error::RunError;
@@ -15,7 +14,6 @@ use shm_protocol::agent_state::RESTORE;
 use shm_protocol::agent_to_supervisor::{LOADED, Loaded};
 use shm_protocol::fault::Phase;
 use shm_protocol::id::{AgentId, HostId, Tick, VersionId};
-use shm_protocol::inference_to_supervisor::{ENGINE_READY, EngineReady, MODEL_LOADED, ModelLoaded};
 use shm_protocol::ring::Header;
 use shm_protocol::{limit, supervisor_to_agent as agents, supervisor_to_inference as inference};
 use std::collections::{BTreeMap, VecDeque};
@@ -356,56 +354,5 @@ impl Drive<'_> {
             ms: now.saturating_sub(comeback.lost_at).as_secs_f64() * 1e3,
             cause: comeback.cause,
         })
-    }
-
-    /// The engine says that it is loaded, or a model. Both must be what they were.
-    fn hear_model(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
-        let stage = &mut self.station(host).stage;
-        let Stage::Loading(Loading::Engine { left }) = stage else {
-            unreachable!("the caller has looked");
-        };
-        let mut left = match left.take() {
-            None => {
-                self.hear_engine_ready(host, header)?;
-                self.machine.needed().into_iter().collect()
-            }
-            Some(left) => {
-                let loaded: ModelLoaded = self.expect(host, header, MODEL_LOADED)?;
-                let mut left = left;
-                left.extend(self.take_version(loaded)?);
-                left
-            }
-        };
-        self.station(host).paid(1);
-        if let Some(version) = left.pop_front() {
-            let load = inference::Command::Load(self.load_of(version));
-            self.station(host).stage = Stage::Loading(Loading::Engine { left: Some(left) });
-            self.station(host).owe(1);
-            return Ok(self.hosts.command_inference(load)?);
-        }
-        self.hosts.command_inference(inference::Command::Start)?;
-        self.hosts.started(host)?;
-        self.station(host).stage = Stage::Serving;
-        self.submit_again()?;
-        if self.station(host).owed == 0 {
-            self.back_at_work(host)?;
-        }
-        Ok(())
-    }
-
-    fn hear_engine_ready(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
-        let ready: EngineReady = self.expect(host, header, ENGINE_READY)?;
-        let present = EnginePin {
-            name: ready.engine,
-            library: ready.library_digest,
-            intra_threads: self.orders.engine.intra_threads,
-        };
-        if self.header.engine.as_ref() == Some(&present) {
-            return Ok(());
-        }
-        Err(Trouble::Run(RunError::EngineChanged {
-            before: format!("{:?}", self.header.engine),
-            now: present.name,
-        }))
     }
 }

@@ -20,6 +20,7 @@ mod inject;
 mod ledger;
 mod lose;
 mod redo;
+mod reload;
 mod snapshot;
 mod station;
 mod versions;
