@@ -117,7 +117,8 @@ fn a_run_goes_on_with_the_next_provider_if_it_may() {
     goes_wrong(&place, "lose_at", LOSE_AT);
     let run = said(&place, &["run", "fleet.toml", "--dir", "run", "--json"]).with_code(0);
     let json = run.json();
-    assert_eq!(json["provider"], "cuda", "{run}");
+    assert_eq!(json["provider"], "cpu", "who has run it at last: {run}");
+    assert!(run.out.contains("on cpu (cuda was there first)"), "{run}");
     let verdicts = verdicts(&json);
     assert_eq!(verdicts.len(), 1, "{run}");
     for word in ["mlp", "goes on with cpu", "CUDA failure 100"] {
@@ -197,4 +198,54 @@ fn a_provider_that_cannot_be_had_at_the_start_is_refused_with_its_reason() {
         .with_code(3)
         .naming(&["mlp", "cuda", reason]);
     }
+}
+
+#[test]
+fn a_device_that_is_lost_while_a_version_is_loaded_is_no_fault_of_the_version() {
+    let Some(place) = place() else { return };
+    write_fleet(
+        &place,
+        "on_provider_lost = \"degrade\"\ncheckpoint_ticks = 8\ncheckpoint_ms = 0",
+    );
+    let mut text = fs::read_to_string(place.path("fleet.toml")).expect("a fleet");
+    for (tick, version, file) in [(20, "2", "arch_gru"), (40, "3", "arch_norm")] {
+        let file = common::repository(&format!("models/testdata/{file}.onnx"));
+        text += &format!(
+            "[[changes]]\ntick = {tick}\nmodel = \"mlp\"\nversion = \"{version}\"\nfile = \"{file}\"\n"
+        );
+    }
+    place.write("fleet.toml", text);
+    let mut while_loading = 0;
+    // Each version is tried some thirty times when it is loaded, and all three are before the first tick.
+    for lose_at in (100..200).step_by(12) {
+        is_well_again(&place);
+        goes_wrong(&place, "lose_at", &lose_at.to_string());
+        let dir = format!("run-{lose_at}");
+        let run = said(&place, &["run", "fleet.toml", "--dir", &dir, "--json"]).with_code(0);
+        let said_so = verdicts(&run.json());
+        assert!(!said_so.is_empty(), "{run}");
+        while_loading += usize::from(run.err.contains("could not run"));
+        let replay = place.fine(&["replay", &dir, "--json"]).json();
+        assert_eq!(
+            (&replay["diverged"], chain(&replay)),
+            (&false.into(), chain(&run.json()))
+        );
+        // Who goes on finds the same to be lost in the same ticks.
+        let part = format!("part-{lose_at}");
+        is_well_again(&place);
+        goes_wrong(&place, "lose_at", &lose_at.to_string());
+        said(
+            &place,
+            &["run", "fleet.toml", "--dir", &part, "--ticks", "50"],
+        )
+        .with_code(0);
+        let resumed = said(&place, &["resume", &part, "--ticks", "60", "--json"]).with_code(0);
+        let replay = place.fine(&["replay", &part, "--json"]).json();
+        assert_eq!(verdicts(&replay), said_so, "{resumed}");
+        assert_eq!(chain(&resumed.json()), chain(&run.json()), "{resumed}");
+    }
+    assert!(
+        while_loading > 0,
+        "none was lost while a version was loaded"
+    );
 }

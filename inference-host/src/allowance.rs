@@ -46,7 +46,8 @@ impl Allowance {
         };
         let held = rustix::process::getrlimit(Resource::Data);
         let most = before.saturating_add(self.most.saturating_sub(self.taken));
-        let most = held.maximum.map_or(most, |maximum| most.min(maximum));
+        // What stands around this one holds too.
+        let most = held.current.map_or(most, |current| most.min(current));
         let _ = rustix::process::setrlimit(
             Resource::Data,
             Rlimit {

@@ -12,12 +12,17 @@ use shm_protocol::codec;
 use shm_protocol::fault::{self, Kind, Phase};
 use shm_protocol::generation::{Generator, signature};
 use shm_protocol::id::Tick;
-use shm_protocol::inference_to_supervisor::{LoadRefused, MODEL_LOADED, ModelFacts, ModelLoaded};
+use shm_protocol::inference_to_supervisor::{
+    Batching, LoadRefused, MODEL_LOADED, ModelFacts, ModelLoaded,
+};
 use shm_protocol::limit;
 use shm_protocol::link::HostLink;
 use shm_protocol::pack::{self, Pack};
 use shm_protocol::ring::Header;
 use shm_protocol::supervisor_to_inference::Load;
+
+/// Most bytes that the rows of a probe may take in sum. A model whose batches take more gains nothing from them.
+const PROBE_BYTES: u64 = 2 << 30;
 
 /// What models are loaded with.
 pub struct Loader<'a> {
@@ -49,6 +54,24 @@ impl Loader<'_> {
                 ..refused
             }),
         };
+        // A device that is lost while a model is tried on it is no fault of the model's.
+        let (who, said) = match &loaded {
+            Ok((_, facts)) => (
+                facts.provider.clone(),
+                facts.batching.reason().map(str::to_owned),
+            ),
+            Err(refused) => (load.providers.join("+"), Some(refused.message.clone())),
+        };
+        if let Some(message) = said
+            && let Some(reason) = self.engine.lost(&who)
+        {
+            return Err(HostError::ProviderLost {
+                model: load.name.clone(),
+                provider: who,
+                message,
+                reason,
+            });
+        }
         fault::at(Phase::AfterModel, Tick::ZERO, load.model.0);
         let result = loaded.map(|(model, facts)| {
             if load.keep {
@@ -164,7 +187,7 @@ fn load_plain(
     } else {
         engine.load(file, wanted)?
     };
-    let batching = probe::batching(prepared.model.as_mut(), may_batch);
+    let batching = probed(prepared.model.as_mut(), may_batch);
     let facts = ModelFacts {
         signature: prepared.model.signature().clone(),
         provider: prepared.provider,
@@ -172,4 +195,12 @@ fn load_plain(
         batching,
     };
     Ok((prepared.model, facts))
+}
+
+/// Finds out whether requests may be joined, with no more memory than a batch may sensibly take.
+fn probed(model: &mut dyn Model, may_batch: bool) -> Batching {
+    let Some(mut allowance) = Allowance::of(PROBE_BYTES) else {
+        return probe::batching(model, may_batch);
+    };
+    allowance.within(|| probe::batching(model, may_batch))
 }

@@ -116,16 +116,16 @@ pub(super) struct Generate {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one, allow_negative_numbers = true)]
     pub(super) max_tokens: u64,
     /// 0 for the most likely token each time; the model's own default without it.
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", value_parser = finite, allow_negative_numbers = true)]
     pub(super) temperature: Option<f64>,
     /// Draw among the K most likely tokens.
     #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub(super) top_k: Option<u64>,
     /// Draw among the most likely tokens with this share of the probability.
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = finite, allow_negative_numbers = true)]
     pub(super) top_p: Option<f64>,
     /// Draw among the tokens with this share of the most likely one's probability.
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = finite, allow_negative_numbers = true)]
     pub(super) min_p: Option<f64>,
     /// Seed of the random numbers. The same seed gives the same text.
     #[arg(long, value_name = "S", default_value_t = 0, value_parser = seed, allow_negative_numbers = true)]
@@ -193,6 +193,14 @@ pub(super) struct Launching {
     /// End standard output with one JSON object.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// A number that is one.
+fn finite(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err("it is no finite number".to_owned()),
+    }
 }
 
 fn at_least_one(text: &str) -> Result<u64, String> {

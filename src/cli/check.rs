@@ -9,6 +9,7 @@ use serde_json::json;
 use shm_protocol::tensor::Port;
 use supervisor::fleet::Fleet;
 use supervisor::host::StopSignals;
+use supervisor::journal::inspect::ChangeText;
 use supervisor::journal::record::RunHeader;
 use supervisor::shell;
 
@@ -59,9 +60,13 @@ fn tell(command: &Check, header: &RunHeader) -> Result<(), Trouble> {
             ports(&model.signature.outputs)
         ))?;
     }
+    for change in &header.changes {
+        line(ChangeText { header, change })?;
+    }
     if command.json {
         line(json!({
             "sound": true,
+            "changes": header.changes.len(),
             "agents": header.agents.iter().map(|agent| &agent.name).collect::<Vec<_>>(),
             "models": header.models.iter().map(|model| json!({ "name": model.name, "provider": model.provider })).collect::<Vec<_>>(),
             "engine": header.engine.as_ref().map(|engine| &engine.name),

@@ -23,6 +23,8 @@ pub(super) fn line(text: impl std::fmt::Display) -> Result<(), Trouble> {
 /// What `demo`, `run` and `replay` say in JSON.
 pub(super) struct Figures<'a> {
     pub(super) header: &'a RunHeader,
+    /// Who has run the models at last, by their numbers.
+    pub(super) ran_on: &'a [String],
     pub(super) ticks: u64,
     pub(super) steps: u64,
     pub(super) inferences: u64,
@@ -58,10 +60,10 @@ impl Figures<'_> {
             "steps_per_s": per_second(self.steps),
             "inferences": self.inferences,
             "engine": self.header.engine.as_ref().map(|engine| engine.name.clone()),
-            "provider": self.header.models.first().map(|model| model.provider.clone()),
-            "models": self.header.models.iter().map(|model| json!({
+            "provider": self.ran_on.first(),
+            "models": self.header.models.iter().zip(self.ran_on).map(|(model, ran_on)| json!({
                 "name": model.name,
-                "provider": model.provider,
+                "provider": ran_on,
                 "refused": model.refused.iter().map(|(provider, reason)| json!({"provider": provider, "reason": reason})).collect::<Vec<_>>(),
                 "batching": model.batching.reason().map_or("joined".to_owned(), |reason| format!("alone: {reason}")),
             })).collect::<Vec<_>>(),
@@ -91,11 +93,12 @@ impl Figures<'_> {
             grouped(whole(rate(self.steps, self.wall_s))),
         )];
         if let Some(engine) = &self.header.engine {
-            let providers: Vec<&str> = self
-                .header
-                .models
-                .iter()
-                .map(|model| model.provider.as_str())
+            let models = self.header.models.iter().zip(self.ran_on);
+            let providers: Vec<String> = models
+                .map(|(model, ran_on)| match *ran_on == model.provider {
+                    true => ran_on.clone(),
+                    false => format!("{ran_on} ({} was there first)", model.provider),
+                })
                 .collect();
             let inferences = grouped(self.inferences);
             lines.push(if self.models_ran {

@@ -31,6 +31,7 @@ pub(super) fn replay(command: &Replay) -> Result<Done, Trouble> {
     };
     let figures = Figures {
         header: &replay.header,
+        ran_on: &replay.ran_on,
         ticks: replay.ticks,
         ticks_here: replay.ticks,
         steps: replay.steps,
@@ -107,10 +108,13 @@ fn apart_text(replay: &Replayed, apart: &Apart) -> String {
         most => format!("at most {most} ULP apart"),
     };
     let agent = &replay.header.agents[place.agent.index()].name;
+    let asked = place
+        .request
+        .map_or("a wait".to_owned(), |request| format!("request {request}"));
     format!(
-        "output      {model} {output}: {most}, in tick {} for agent {agent}, request {}, element {}; {differing} of {elements} \
+        "output      {model} {output}: {most}, in tick {} for agent {agent}, {asked}, element {}; {differing} of {elements} \
          elements differ",
-        place.tick, place.request, place.element
+        place.tick, place.element
     )
 }
 
@@ -119,7 +123,7 @@ fn apart_json(replay: &Replayed, apart: &Apart) -> Value {
         json!({
             "tick": place.tick.0,
             "agent": replay.header.agents[place.agent.index()].name,
-            "request": place.request.0,
+            "request": place.request.map(|request| request.0),
             "element": place.element,
         })
     };

@@ -84,6 +84,7 @@ pub(super) fn tell(
 ) -> Result<(), Trouble> {
     let figures = Figures {
         header: &summary.header,
+        ran_on: &summary.ran_on,
         ticks: summary.ticks,
         ticks_here: summary.ticks_here,
         steps: summary.steps,

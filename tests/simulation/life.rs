@@ -91,6 +91,7 @@ pub(super) fn resume(
             crew: None,
             header: fleet.header.clone(),
             keeper: gone.keeper,
+            changed: Vec::new(),
         };
         return finishing.finish(Ok(end), Tally::begin(), now(), run_dir.path());
     }
@@ -164,6 +165,7 @@ impl Launched<'_> {
             crew: None,
             header: self.fleet.header.clone(),
             keeper: self.keeper,
+            changed: Vec::new(),
         };
         finishing.finish(result, tally, now(), self.run_dir.path())
     }

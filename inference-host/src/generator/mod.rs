@@ -77,7 +77,13 @@ pub(crate) fn load(
     let settings = Settings::read(&folder).map_err(refused)?;
     let template = Template::read(&folder).map_err(refused)?;
     // Before the graph, which may take long, is loaded for nothing.
-    Words::read(&folder, settings.vocabulary).map_err(refused)?;
+    let words = Words::read(&folder, settings.vocabulary).map_err(refused)?;
+    let named = template.iter().flat_map(Template::names);
+    if let Some(strange) = named.into_iter().find(|name| words.token(name).is_none()) {
+        return Err(refused(format!(
+            "its tokenizer_config.json names the token `{strange}`, which its tokenizer.json does not have: they are not of one model"
+        )));
+    }
     let beside = folder.beside_graph();
     let prepared = engine.load(
         folder.graph(),

@@ -77,13 +77,13 @@ impl OnnxRuntime {
             .clone()
     }
 
-    /// Whether a provider that has run a model, as in `cuda` or `cuda+cpu`, computes no more: each is tried again. The
-    /// processor is never lost.
+    /// Whether one of these providers, as in `cuda+cpu`, has computed and does so no more: each that has is tried again.
+    /// The processor is never lost.
     #[must_use]
     pub fn lost(&self, providers: &str) -> Option<String> {
         let named = providers.split('+').filter_map(Provider::named);
         named
-            .filter(|provider| *provider != Provider::Cpu)
+            .filter(|provider| *provider != Provider::Cpu && self.proved(*provider).is_ok())
             .find_map(|provider| proof::prove(self, provider).err())
     }
 

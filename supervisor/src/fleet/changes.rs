@@ -6,7 +6,7 @@ use super::models::{Told, file, version};
 use super::nearest::nearest;
 use super::read::{Reading, TableAt};
 use super::section::Section;
-use super::spec::{ChangeSpec, ChangeTo, Source};
+use super::spec::{ChangeSpec, ChangeTo, ModelSpec, Source};
 use shm_protocol::id::{ModelId, Tick};
 
 /// What is to be done.
@@ -37,7 +37,7 @@ pub(super) fn read(
         let change = read_table(&mut section, models);
         section.close();
         if let Some(change) = change {
-            follow(&changes, &change, table, reading);
+            follow(&changes, &change, models, table, reading);
             changes.push(change);
         }
     }
@@ -137,27 +137,45 @@ fn replaced(section: &mut Section<'_, '_>, told: Option<&Told>) -> ChangeTo {
 fn follow(
     earlier: &[ChangeSpec],
     change: &ChangeSpec,
+    models: &[Told],
     table: &TableAt<'_, '_>,
     reading: &Reading<'_>,
 ) {
     let mut of_model = earlier.iter().filter(|held| held.model == change.model);
     let last = of_model.next_back();
+    let of_model_again = earlier.iter().filter(|held| held.model == change.model);
     let was_loaded = last.is_none_or(|last| last.to != ChangeTo::Unloaded);
+    let ModelSpec { name, version, .. } = &models[change.model.index()].spec;
+    let versions = of_model_again.filter_map(|held| match &held.to {
+        ChangeTo::Version { version, .. } => Some(version),
+        _ => None,
+    });
+    let mut names = std::iter::once(version).chain(versions);
     let (message, help) = match (&change.to, last) {
         (_, Some(last)) if last.from >= change.from => (
             format!(
-                "the model changes in tick {} and, further down, in tick {}",
+                "model `{name}` changes in tick {} and, further down, in tick {}",
                 last.from, change.from
             ),
             "write the changes of a model in the order of their ticks, at most one for each",
         ),
         (ChangeTo::Unloaded, _) if !was_loaded => (
-            "the model is unloaded, and was unloaded before".to_owned(),
-            "leave one of them out",
+            format!(
+                "model `{name}` is unloaded in tick {}, and is not loaded then",
+                change.from
+            ),
+            "leave one of the two out",
         ),
         (ChangeTo::Loaded, _) if was_loaded => (
-            "the model is loaded, and is loaded already".to_owned(),
+            format!(
+                "model `{name}` is loaded in tick {}, and is loaded already",
+                change.from
+            ),
             "unload it before, or begin with `loaded = false` in its table",
+        ),
+        (ChangeTo::Version { version, .. }, _) if names.any(|known| known == version) => (
+            format!("model `{name}` has two versions `{version}`"),
+            "give each version a name of its own; `action = \"load\"` brings back the last one",
         ),
         _ => return,
     };

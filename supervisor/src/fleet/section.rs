@@ -3,7 +3,7 @@
 //! so that reading goes on and finds all that is wrong; a text with a noted
 //! problem never becomes a fleet.
 
-use super::keys::{ALL, FILE, Table};
+use super::keys::{ALL, Table};
 use super::nearest::{list, nearest};
 use super::read::Reading;
 use std::ops::{Range, RangeInclusive};
@@ -331,9 +331,10 @@ pub(super) fn unknown_word_help(word: &str, words: &[&str]) -> String {
 
 /// A key that another table has was written in the wrong place; otherwise it may be a slip.
 fn unknown_key_help(key: &str, table: &Table) -> String {
-    let is_file = table.title == FILE.title;
-    // What stands at the top of the file is a table with a slip in its name, sooner than a key in the wrong place.
-    let near = nearest(key, table.keys.iter().copied()).filter(|_| is_file);
+    // A letter too many or too few, sooner than a key in the wrong table.
+    let near = nearest(key, table.keys.iter().copied())
+        .filter(|near| near.len().abs_diff(key.len()) == 1)
+        .filter(|near| near.starts_with(key) || key.starts_with(near));
     if let Some(other) = ALL.iter().find(|other| other.keys.contains(&key))
         && near.is_none()
     {

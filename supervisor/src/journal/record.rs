@@ -40,6 +40,22 @@ pub struct RunHeader {
     pub engine: Option<EnginePin>,
 }
 
+impl RunHeader {
+    /// What a version is called.
+    #[must_use]
+    pub fn version_name(&self, version: VersionId) -> &str {
+        if let Some(model) = self.models.get(version.index()) {
+            return &model.version;
+        }
+        let later = self.changes.iter().filter_map(|change| match &change.to {
+            Become::Version(pin) => Some(pin.version.as_str()),
+            Become::Unloaded | Become::Loaded => None,
+        });
+        let number = version.index() - self.models.len();
+        later.into_iter().nth(number).unwrap_or("?")
+    }
+}
+
 /// What an agent is.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct AgentPin {
@@ -219,6 +235,7 @@ impl Verdict {
                 format!("what was asked of model {name} in tick {asked} stays unanswered: {reason}")
             }
             Verdict::ProviderLost {
+                version,
                 model,
                 provider,
                 refused,
@@ -233,7 +250,8 @@ impl Verdict {
                     .map(|(provider, reason)| format!("{provider}: {reason}"));
                 let reasons: Vec<String> = reasons.collect();
                 format!(
-                    "model {name} has lost its provider and goes on with {provider} ({})",
+                    "model {name}, version {}, has lost its provider and goes on with {provider} ({})",
+                    header.version_name(*version),
                     reasons.join("; ")
                 )
             }

@@ -3,8 +3,9 @@
 //! two (Goldberg, "What every computer scientist should know about floating-point
 //! arithmetic", 1991). Whole numbers are as far apart as their difference says.
 
-use crate::journal::record::{ResultRecord, RunHeader};
+use crate::journal::record::{AwaitedRecord, ResultRecord, RunHeader};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
+use shm_protocol::supervisor_to_agent::Answer;
 use shm_protocol::tensor::{DType, Tensor};
 use std::collections::BTreeMap;
 
@@ -35,10 +36,34 @@ pub struct Place {
     pub tick: Tick,
     /// Who asked.
     pub agent: AgentId,
-    /// The number of the request.
-    pub request: RequestId,
+    /// The number of the request; none if the agent's step has waited for it.
+    pub request: Option<RequestId>,
     /// Position of the element, in row-major order.
     pub element: u64,
+}
+
+/// Who asked which model, and with which request; with none if a step has waited.
+type From = (AgentId, Option<RequestId>, ModelId);
+
+/// The answers of a tick: results, and what was awaited.
+pub(super) type Answers<'a> = (&'a [ResultRecord], &'a [AwaitedRecord]);
+
+/// One answer.
+struct Answered<'a> {
+    from: From,
+    answer: &'a Answer,
+}
+
+fn answered<'a>((results, awaited): Answers<'a>) -> Vec<Answered<'a>> {
+    let results = results.iter().map(|result| Answered {
+        from: (result.agent, Some(result.request), result.model),
+        answer: &result.outcome,
+    });
+    let awaited = awaited.iter().map(|awaited| Answered {
+        from: (awaited.agent, None, awaited.model),
+        answer: &awaited.outcome,
+    });
+    results.chain(awaited).collect()
 }
 
 /// Sums up over a run.
@@ -48,18 +73,20 @@ pub(super) struct Measure {
 }
 
 impl Measure {
-    /// Takes in the results of a tick; left is the journal. Whether they can be compared: the same requests, all of them
-    /// answered on both sides or on none, with outputs of the same types and shapes.
+    /// Takes in the answers of a tick: results, and what steps have waited for; left is the journal. Whether they can be
+    /// compared: the same requests, all of them answered on both sides or on none, with outputs of the same types and
+    /// shapes.
     pub(super) fn take(
         &mut self,
         header: &RunHeader,
         tick: Tick,
-        left: &[ResultRecord],
-        right: &[ResultRecord],
+        left: Answers<'_>,
+        right: Answers<'_>,
     ) -> bool {
-        let is_alike = |(left, right): (&ResultRecord, &ResultRecord)| {
-            (left.agent, left.request, left.model) == (right.agent, right.request, right.model)
-                && match (&*left.outcome, &*right.outcome) {
+        let (left, right) = (answered(left), answered(right));
+        let is_alike = |(left, right): (&Answered<'_>, &Answered<'_>)| {
+            left.from == right.from
+                && match (left.answer, right.answer) {
                     (Ok(left), Ok(right)) => {
                         left.len() == right.len()
                             && left.iter().zip(right).all(|(left, right)| {
@@ -70,13 +97,13 @@ impl Measure {
                     _ => false,
                 }
         };
-        if left.len() != right.len() || !left.iter().zip(right).all(is_alike) {
+        if left.len() != right.len() || !left.iter().zip(&right).all(is_alike) {
             return false;
         }
-        for (left, right) in left.iter().zip(right) {
-            if let (Ok(lefts), Ok(rights)) = (&*left.outcome, &*right.outcome) {
+        for (left, right) in left.iter().zip(&right) {
+            if let (Ok(lefts), Ok(rights)) = (left.answer, right.answer) {
                 for (output, (one, other)) in lefts.iter().zip(rights).enumerate() {
-                    self.take_output(header, tick, left, output, (one, other));
+                    self.take_output(header, tick, left.from, output, (one, other));
                 }
             }
         }
@@ -87,12 +114,12 @@ impl Measure {
         &mut self,
         header: &RunHeader,
         tick: Tick,
-        result: &ResultRecord,
+        (agent, request, model): From,
         output: usize,
         (one, other): (&Tensor, &Tensor),
     ) {
-        let pin = &header.models[result.model.index()];
-        let key = (result.model, output);
+        let pin = &header.models[model.index()];
+        let key = (model, output);
         let held = self.outputs.entry(key).or_insert_with(|| Apart {
             model: pin.name.clone(),
             output: pin.signature.outputs[output].name.clone(),
@@ -108,8 +135,8 @@ impl Measure {
                 held.most = apart;
                 held.at = Some(Place {
                     tick,
-                    agent: result.agent,
-                    request: result.request,
+                    agent,
+                    request,
                     element: element as u64,
                 });
             }

@@ -120,7 +120,9 @@ pub enum RunError {
     EngineChanged { before: String, now: String },
     #[error(
         "model {model} ran on {provider}, and that is gone: {reasons}. {}",
-        if *asks {
+        if !*has_next {
+            "No other provider of its list will do; `lockstep resume` goes on once it is back"
+        } else if *asks {
             "`lockstep resume --degrade` goes on with the next provider of its list; `lockstep resume` goes on once it is back"
         } else {
             "`lockstep resume` goes on once it is back; `on_provider_lost` in the fleet file may say to degrade or to ask"
@@ -130,6 +132,7 @@ pub enum RunError {
         model: String,
         provider: String,
         reasons: String,
+        has_next: bool,
         asks: bool,
     },
     #[error(

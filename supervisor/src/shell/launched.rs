@@ -8,6 +8,7 @@ use super::hosts::Real;
 use super::keeper::Keeper;
 use super::observe::Observer;
 use super::tally::Tally;
+use super::versions::as_of;
 use super::writing::{GoingOn, Writing};
 use crate::faults::Faults;
 use crate::fleet::OnLost;
@@ -24,6 +25,8 @@ use std::time::{Duration, Instant};
 pub struct Summary {
     /// What the run is.
     pub header: RunHeader,
+    /// Who has run the models at last, by their numbers.
+    pub ran_on: Vec<String>,
     /// Why it ended.
     pub end: End,
     /// Committed ticks of the run.
@@ -82,6 +85,7 @@ impl Launched {
             redone: 0,
         });
         let mut ledger = Writing::new(&mut self.keeper, observer, going_on);
+        let changed = self.machine.changed().to_vec();
         let mut hosts = Real::new(&mut self.assembled.crew);
         let drive = Drive::new(
             &mut hosts,
@@ -105,6 +109,7 @@ impl Launched {
             crew: Some(self.assembled.crew),
             header: self.header,
             keeper: self.keeper,
+            changed,
         };
         finishing.finish(result, tally, asked, path)
     }
@@ -116,6 +121,8 @@ pub(super) struct Finishing {
     pub(super) crew: Option<Crew>,
     pub(super) header: RunHeader,
     pub(super) keeper: Keeper,
+    /// Verdicts of earlier launches that have changed models, with their ticks.
+    pub(super) changed: Vec<(Tick, Verdict)>,
 }
 
 impl Finishing {
@@ -149,7 +156,14 @@ impl Finishing {
         })?;
         let chain = sealed?;
         drained?;
+        let verdicts = self.changed.iter().chain(&tally.verdicts);
+        let shown = as_of(&self.header, verdicts, committed);
         Ok(Summary {
+            ran_on: shown
+                .models
+                .into_iter()
+                .map(|model| model.provider)
+                .collect(),
             end,
             ticks: committed.0,
             ticks_here: tally.ticks,

@@ -10,6 +10,8 @@ use crate::journal::record::{ModelPin, Verdict};
 use shm_protocol::agent_to_supervisor::Blame;
 use shm_protocol::id::VersionId;
 use shm_protocol::inference_to_supervisor::{LoadRefused, ModelFacts};
+use shm_protocol::tensor::Port;
+use std::collections::BTreeSet;
 
 /// What is found of a version that is loaded again.
 #[derive(Debug)]
@@ -33,15 +35,16 @@ pub(super) fn found(
     losing: OnLost,
 ) -> Result<Found, RunError> {
     let before = &version.pin;
-    let lost = |reasons: String| RunError::ProviderLost {
+    let lost = |reasons: String, has_next: bool| RunError::ProviderLost {
         model: before.name.clone(),
         provider: before.provider.clone(),
         reasons,
+        has_next,
         asks: losing == OnLost::Ask,
     };
     let facts = match result {
         Ok(facts) => facts,
-        Err(refused) if refused.blame == Blame::Demand => return Err(lost(refused.message)),
+        Err(refused) if refused.blame == Blame::Demand => return Err(lost(refused.message, false)),
         Err(refused) => return Ok(Found::Refused(refused.message)),
     };
     let present = pin(before, &facts);
@@ -58,8 +61,8 @@ pub(super) fn found(
             };
     if !is_moved {
         return Err(RunError::EngineChanged {
-            before: format!("{before:?}"),
-            now: format!("{present:?}"),
+            before: described(before),
+            now: described(&present),
         });
     }
     if losing != OnLost::Degrade {
@@ -67,7 +70,7 @@ pub(super) fn found(
         let reasons: Vec<String> = reasons
             .map(|(provider, reason)| format!("{provider}: {reason}"))
             .collect();
-        return Err(lost(reasons.join("; ")));
+        return Err(lost(reasons.join("; "), true));
     }
     Ok(Found::Moved(Verdict::ProviderLost {
         version: number,
@@ -78,6 +81,26 @@ pub(super) fn found(
     }))
 }
 
+/// A version of a model, for people.
+fn described(pin: &ModelPin) -> String {
+    let ports = |ports: &[Port]| {
+        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+        ports.join(", ")
+    };
+    let batching = match pin.batching.reason() {
+        None => "requests are joined".to_owned(),
+        Some(reason) => format!("requests run alone: {reason}"),
+    };
+    format!(
+        "model {}, version {}, {} -> {} on {} ({batching})",
+        pin.name,
+        pin.version,
+        ports(&pin.signature.inputs),
+        ports(&pin.signature.outputs),
+        pin.provider
+    )
+}
+
 /// What is lost of all versions that were loaded when a run is taken up again.
 ///
 /// # Errors
@@ -85,11 +108,16 @@ pub(super) fn found(
 pub(super) fn moved(
     expected: &[Version],
     facts: &Facts,
+    needed: &BTreeSet<VersionId>,
     losing: OnLost,
 ) -> Result<Vec<Verdict>, RunError> {
     let mut verdicts = Vec::new();
     for (number, (version, facts)) in expected.iter().zip(&facts.models).enumerate() {
         let number = VersionId::from_index(number);
+        // Who runs a version that answers nothing now is found out when it is loaded.
+        if !needed.contains(&number) {
+            continue;
+        }
         if let Found::Moved(verdict) = found(number, version, Ok(facts.clone()), losing)? {
             verdicts.push(verdict);
         }

@@ -46,6 +46,7 @@ impl Orders {
             on_failure: pin.on_failure,
             restored: false,
         };
+        let names: Vec<&str> = manifest.later_versions().map(|(_, name)| name).collect();
         let version = |(number, (id, file)): (usize, (ModelId, &Digest))| {
             let model = &manifest.models[id.index()];
             let version = VersionId::from_index(number);
@@ -53,7 +54,14 @@ impl Orders {
                 version,
                 model: id,
                 keep: kept.contains(&version),
-                name: model.name.clone(),
+                name: match number < manifest.models.len() {
+                    true => model.name.clone(),
+                    false => format!(
+                        "{}, version {}",
+                        model.name,
+                        names[number - manifest.models.len()]
+                    ),
+                },
                 artifact: *models.get(file)?,
                 providers: model.providers.clone(),
                 strict_providers,

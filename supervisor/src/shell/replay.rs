@@ -16,10 +16,13 @@ use super::manifest::Manifest;
 use super::observe::Observer;
 use super::run::ports;
 use super::tally::Tally;
+use super::versions::as_of;
 use crate::faults::Faults;
 use crate::host::StopSignals;
 use crate::journal::diff::{self, Difference};
-use crate::journal::record::{AwaitedRecord, Digest, ResultRecord, RunHeader, TickRecord, Verdict};
+use crate::journal::record::{
+    AwaitedRecord, Become, Digest, ResultRecord, RunHeader, TickRecord, Verdict,
+};
 use crate::journal::{Entry, JournalReader, Mark};
 use crate::rundir::{Event, Launch, RunDir};
 use crate::tick::{End, Foretold, Machine};
@@ -65,6 +68,8 @@ pub struct Replay {
     pub wall: Duration,
     /// The first difference, if there is one; left is the journal, right the replay.
     pub divergence: Option<Difference>,
+    /// Who has run the models of this replay, by their numbers.
+    pub ran_on: Vec<String>,
     /// How far the results are from the journal's, when other providers were asked for.
     pub apart: Vec<Apart>,
     /// Whether somebody stopped it before the end of the journal.
@@ -125,9 +130,11 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
         chain,
         wall: Duration::ZERO,
         divergence: None,
+        ran_on: Vec::new(),
         apart: Vec::new(),
         stopped: false,
     };
+    let mut elsewhere = None;
     if with_models {
         let mut present = run_header(
             &manifest,
@@ -136,6 +143,7 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
             &replay.header.wasmtime,
         );
         if is_elsewhere {
+            elsewhere = Some(present.clone());
             excuse_providers(&mut present, &replay.header);
         }
         replay.divergence = diff::run_headers(&replay.header, &present);
@@ -156,15 +164,18 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
         let mut ledger = Comparing::new(&run_dir, &replay.header, journal, !with_models, observer);
         ledger.measure = is_elsewhere.then(Measure::default);
         let mut hosts = Real::new(&mut assembled.crew);
-        let end = Drive::new(
+        let mut drive = Drive::new(
             &mut hosts,
             machine,
             &replay.header,
             &assembled.orders,
             &mut ledger,
             Patience::of(&launch),
-        )
-        .run()?;
+        );
+        if let Some(present) = &elsewhere {
+            drive = drive.elsewhere(present);
+        }
+        let end = drive.run()?;
         let Comparing {
             divergence,
             tally,
@@ -182,6 +193,12 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
         );
         replay.verdicts = tally.verdicts;
     }
+    let shown = elsewhere.unwrap_or_else(|| as_of(&replay.header, replay.verdicts.iter(), until));
+    replay.ran_on = shown
+        .models
+        .into_iter()
+        .map(|model| model.provider)
+        .collect();
     assembled.crew.drain()?;
     Ok(replay)
 }
@@ -194,6 +211,15 @@ fn excuse_providers(present: &mut RunHeader, recorded: &RunHeader) {
         present.provider.clone_from(&recorded.provider);
         present.refused.clone_from(&recorded.refused);
         present.batching.clone_from(&recorded.batching);
+    }
+    for (present, recorded) in present.changes.iter_mut().zip(&recorded.changes) {
+        if let (Become::Version(present), Become::Version(recorded)) =
+            (&mut present.to, &recorded.to)
+        {
+            present.provider.clone_from(&recorded.provider);
+            present.refused.clone_from(&recorded.refused);
+            present.batching.clone_from(&recorded.batching);
+        }
     }
 }
 
@@ -286,9 +312,19 @@ impl Ledger for Comparing<'_> {
         let mut expected = self.expected.take().expect("the run ends with its journal");
         if let Some(measure) = &mut self.measure {
             let results = &mut expected.record.results;
-            if measure.take(self.header, tick, results, &record.results) {
-                // What is left to compare is what agents made of them.
+            let awaited = &mut expected.record.awaited;
+            let answers = (&results[..], &awaited[..]);
+            if measure.take(
+                self.header,
+                tick,
+                answers,
+                (&record.results, &record.awaited),
+            ) {
+                // What is left to compare is what agents made of them, and not how many steps that took.
                 results.clone_from(&record.results);
+                awaited.clone_from(&record.awaited);
+                let pairs = expected.record.outcomes.iter_mut().zip(&record.outcomes);
+                pairs.for_each(|(expected, found)| expected.fuel_used = found.fuel_used);
             }
         }
         self.divergence = diff::ticks(self.header, tick, &expected.record, record);

@@ -82,6 +82,7 @@ pub fn resume(
     if let Some(end) = gone.machine.end().cloned() {
         let finishing = Finishing {
             crew: None,
+            changed: gone.machine.changed().to_vec(),
             header,
             keeper: gone.keeper,
         };
@@ -118,7 +119,7 @@ pub fn resume(
         true => OnLost::Degrade,
         false => launch.on_provider_lost,
     };
-    let lost = moved(&expected, &assembled.facts, losing)?;
+    let lost = moved(&expected, &assembled.facts, &gone.machine.needed(), losing)?;
     let present = run_header(
         &manifest,
         &assembled.facts,

@@ -2,8 +2,9 @@
 
 use crate::journal::record::{Become, ModelChange, ModelPin, RunHeader, Verdict, VersionPin};
 use crate::tick::{Life, Lives};
-use shm_protocol::id::{ModelId, VersionId};
+use shm_protocol::id::{ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::Batching;
+use std::collections::BTreeMap;
 
 /// One version of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,4 +107,38 @@ pub(super) fn lives(header: &RunHeader, model: ModelId) -> Lives {
         });
     }
     lives
+}
+
+/// What models were in a tick, after these verdicts: who has run each last.
+pub(super) fn as_of<'a>(
+    header: &RunHeader,
+    verdicts: impl Iterator<Item = &'a (Tick, Verdict)>,
+    tick: Tick,
+) -> RunHeader {
+    let mut all = versions(header);
+    let mut header = header.clone();
+    let mut refused = BTreeMap::new();
+    for (_, verdict) in verdicts {
+        judge(&mut all, std::iter::once(verdict));
+        if let Verdict::ProviderLost {
+            version,
+            refused: reasons,
+            ..
+        } = verdict
+        {
+            refused.insert(*version, reasons.clone());
+        }
+    }
+    for number in 0..header.models.len() {
+        let model = ModelId::from_index(number);
+        let Some(version) = lives(&header, model).at(tick).version else {
+            continue;
+        };
+        let pin = &mut header.models[number];
+        pin.provider.clone_from(&all[version.index()].pin.provider);
+        if let Some(reasons) = refused.remove(&version) {
+            pin.refused = reasons;
+        }
+    }
+    header
 }

@@ -2,12 +2,16 @@
 //! gives such templates. There is no clock in it, and one that loops ends.
 
 use super::super::folder::Folder;
+use crate::allowance::Allowance;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
 use serde_json::{Map, Value as Json};
 
 /// Steps that a template may take. One for a chat takes some dozen for each message.
 const FUEL: u64 = 2_000_000;
+
+/// Most bytes of memory that it may take.
+const RENDER_BYTES: u64 = 256 << 20;
 
 /// The name of the template within its own environment, and in messages.
 const NAME: &str = "chat_template";
@@ -66,6 +70,11 @@ impl Template {
         }))
     }
 
+    /// Tokens that the settings name, each of which the tokenizer of the same model has.
+    pub(in crate::generator) fn names(&self) -> impl Iterator<Item = &str> {
+        self.first.iter().chain(&self.last).map(String::as_str)
+    }
+
     /// The prompt that asks for the answer to a chat.
     ///
     /// # Errors
@@ -83,7 +92,14 @@ impl Template {
             eos_token => self.last.as_deref().unwrap_or_default(),
         };
         let template = self.environment.get_template(NAME);
-        let rendered = template.and_then(|template| template.render(values));
+        // Few steps can double a text often enough to fill any memory. Without it this host ends, and the request is
+        // given up on.
+        let rendered = match Allowance::of(RENDER_BYTES) {
+            None => template.and_then(|template| template.render(values)),
+            Some(mut allowance) => {
+                allowance.within(|| template.and_then(|template| template.render(values)))
+            }
+        };
         rendered.map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => {
                 format!("the model's chat template does not end within {FUEL} steps")

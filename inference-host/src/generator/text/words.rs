@@ -96,7 +96,6 @@ impl Words {
     }
 
     /// The number of a token that is written so.
-    #[cfg(test)]
     pub(in crate::generator) fn token(&self, text: &str) -> Option<u32> {
         self.tokenizer.token_to_id(text)
     }

@@ -2,7 +2,7 @@
 
 use super::{model_name, short};
 use crate::journal::record::{AgentPin, Become, ModelChange, ModelPin, RunHeader, VersionPin};
-use shm_protocol::id::AgentId;
+use shm_protocol::id::{AgentId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::tensor::Port;
 use std::fmt;
@@ -44,7 +44,7 @@ impl fmt::Display for HeaderText<'_> {
         header
             .changes
             .iter()
-            .try_for_each(|change| change_text(f, header, change))?;
+            .try_for_each(|change| writeln!(f, "change    {}", ChangeText { header, change }))?;
         grouped(&header.agents)
             .into_iter()
             .try_for_each(|(first, last, pin)| agent_text(f, first, last, pin))
@@ -149,28 +149,40 @@ fn model_text(f: &mut fmt::Formatter<'_>, model: &ModelPin) -> fmt::Result {
     })
 }
 
-fn change_text(
-    f: &mut fmt::Formatter<'_>,
-    header: &RunHeader,
-    change: &ModelChange,
-) -> fmt::Result {
-    let name = model_name(header.models.get(change.model.index()), change.model);
-    write!(
-        f,
-        "change    from tick {} on, model {name} is ",
-        change.from
-    )?;
-    match &change.to {
-        Become::Unloaded => writeln!(f, "unloaded"),
-        Become::Loaded => writeln!(f, "loaded again"),
-        Become::Version(pin) => {
-            let VersionPin {
-                version,
-                file,
-                provider,
-                ..
-            } = pin;
-            writeln!(f, "version {version} on {provider}, file {}", short(file))
+/// What becomes of a model, for people.
+pub struct ChangeText<'run> {
+    /// The header of the run.
+    pub header: &'run RunHeader,
+    /// The change.
+    pub change: &'run ModelChange,
+}
+
+impl fmt::Display for ChangeText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ModelChange { from, model, to } = self.change;
+        let name = model_name(self.header.models.get(model.index()), *model);
+        write!(f, "from tick {from} on, model {name} is ")?;
+        match to {
+            Become::Unloaded if *from <= Tick(1) => write!(f, "not loaded"),
+            Become::Unloaded => write!(f, "unloaded"),
+            Become::Loaded => write!(f, "loaded again"),
+            Become::Version(pin) => {
+                let VersionPin {
+                    version,
+                    file,
+                    provider,
+                    refused,
+                    batching,
+                } = pin;
+                write!(f, "version {version} on {provider}, file {}", short(file))?;
+                match batching.reason() {
+                    None => write!(f, "; requests are joined")?,
+                    Some(reason) => write!(f, "; requests run alone: {reason}")?,
+                }
+                refused.iter().try_for_each(|(provider, reason)| {
+                    write!(f, "; {provider} was refused: {reason}")
+                })
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ mod header;
 mod numbers;
 mod summary;
 
-pub use header::HeaderText;
+pub use header::{ChangeText, HeaderText};
 pub use numbers::Numbers;
 pub use summary::Summary;
 

@@ -187,6 +187,13 @@ impl<'a> Drive<'a> {
         self
     }
 
+    /// Runs the models as this header says, whatever a journal says of who has run them.
+    #[must_use]
+    pub fn elsewhere(mut self, present: &RunHeader) -> Drive<'a> {
+        self.held = self.held.elsewhere(present);
+        self
+    }
+
     /// Lets faults be injected.
     #[must_use]
     pub fn under(mut self, faults: Faults) -> Drive<'a> {

@@ -28,6 +28,8 @@ pub(super) struct Held {
     stale: BTreeSet<VersionId>,
     /// Whether models ever change.
     changes: bool,
+    /// Whether they stay with whom they are run by, whatever verdicts say.
+    stays: bool,
     /// The tick in which it was looked last what is needed.
     looked: Tick,
 }
@@ -48,7 +50,16 @@ impl Held {
             asked: BTreeSet::new(),
             stale: BTreeSet::new(),
             changes,
+            stays: false,
             looked: Tick::ZERO,
+        }
+    }
+
+    pub(super) fn elsewhere(self, present: &RunHeader) -> Held {
+        Held {
+            all: versions(present),
+            stays: true,
+            ..self
         }
     }
 
@@ -134,7 +145,7 @@ impl Drive<'_> {
             else {
                 continue;
             };
-            if self.held.version(*version).pin.provider == *provider {
+            if self.held.stays || self.held.version(*version).pin.provider == *provider {
                 continue;
             }
             self.held.judge(verdict);
