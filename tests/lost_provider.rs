@@ -60,6 +60,10 @@ fn place() -> Option<Place> {
             at!("CREATE_SESSION", CreateSessionFromArray),
             at!("EP_NAME", EpAssignedSubgraph_GetEpName),
             at!("RUN", Run),
+            at!("TENSOR_DATA", GetTensorMutableData),
+            at!("TENSOR_INFO", GetTensorTypeAndShape),
+            at!("ELEMENTS", GetTensorShapeElementCount),
+            at!("RELEASE_INFO", ReleaseTensorTypeAndShapeInfo),
         ])
         .arg("-ldl")
         .status();
@@ -81,7 +85,7 @@ fn goes_wrong(place: &Place, what: &str, content: &str) {
 }
 
 fn is_well_again(place: &Place) {
-    for what in ["gone", "broken", "lose_at"] {
+    for what in ["gone", "broken", "shifted", "lose_at"] {
         let _ = fs::remove_file(place.path("state").join(what));
     }
 }
@@ -248,4 +252,50 @@ fn a_device_that_is_lost_while_a_version_is_loaded_is_no_fault_of_the_version() 
         while_loading > 0,
         "none was lost while a version was loaded"
     );
+}
+
+#[test]
+fn how_far_another_provider_is_apart_is_measured_in_results_and_waits_of_every_version() {
+    let Some(place) = place() else { return };
+    let gru = common::repository("models/testdata/arch_gru.onnx");
+    let tables = [
+        agent("feeder", "mlp", "count = 2"),
+        agent(
+            "thinker",
+            "ponder",
+            "settings = { turns = 1, emit_every = 0 }",
+        ),
+        model("mlp", "mlp", "providers = [\"cuda\", \"cpu\"]"),
+        format!("[[changes]]\ntick = 20\nmodel = \"mlp\"\nversion = \"2\"\nfile = \"{gru}\"\n"),
+    ];
+    place.write(
+        "fleet.toml",
+        fleet("ticks = 40\non_provider_lost = \"degrade\"", &tables),
+    );
+    goes_wrong(&place, "shifted", "");
+    said(&place, &["run", "fleet.toml", "--dir", "run"]).with_code(0);
+    // In every tick but the first, two results; in every tick, one wait; 16 numbers each.
+    let elements = 16 * (2 * 39 + 40);
+    let replay = |run: &str, provider: &str| {
+        let arguments = ["replay", run, "--reinfer", "--provider", provider, "--json"];
+        let replay = said(&place, &arguments).with_code(0);
+        let json = replay.json();
+        assert_eq!(json["provider"], provider, "{replay}");
+        assert_eq!(json["outputs"][0]["elements"], elements, "{replay}");
+        let number = |name: &str| json["outputs"][0][name].as_u64().expect("a number");
+        (number("differing"), number("most_ulp"))
+    };
+    assert_eq!(replay("run", "cuda"), (0, 0));
+    assert_eq!(replay("run", "cpu"), (elements, 3));
+    // Of a run that has lost its device, what was run before is apart from the processor, and what came after from the
+    // device; what was under way when it was lost is taken from the journal.
+    goes_wrong(&place, "lose_at", "80");
+    said(&place, &["run", "fleet.toml", "--dir", "lost"]).with_code(0);
+    is_well_again(&place);
+    goes_wrong(&place, "shifted", "");
+    let ((on_cpu, most), (on_cuda, _)) = (replay("lost", "cpu"), replay("lost", "cuda"));
+    assert_eq!(most, 3);
+    assert!(on_cpu > 0 && on_cuda > 0, "{on_cpu} {on_cuda}");
+    // Each of two versions was lost with four results and a wait under way.
+    assert_eq!(on_cpu + on_cuda, elements - 2 * 5 * 16);
 }

@@ -5,6 +5,7 @@
 // What goes wrong is said by files in the folder STATE:
 //   gone      CUDA cannot be registered;
 //   broken    a session on CUDA cannot be made;
+//   shifted   outputs `y` of sessions on CUDA are 3 units in the last place off;
 //   lose_at   so many runs of this process succeed; all further ones fail, and the first makes `gone`.
 
 #include <dlfcn.h>
@@ -25,6 +26,8 @@ static const Base *real;
 static int on_cuda;
 static long runs;
 static int lost;
+static void *cuda_sessions[64];
+static int cuda_count;
 
 static Status (*real_entry)(void *, const char *, const char *);
 static Status (*real_ep_name)(const void *, const char **);
@@ -76,13 +79,28 @@ static Status entry(void *held, const char *key, const char *value) {
 
 static Status session(const void *env, const void *bytes, size_t count, const void *held, void **out) {
   if (on_cuda && is_there("broken")) return failure("CUDA failure 2: out of memory");
-  return real_session(env, bytes, count, held, out);
+  Status status = real_session(env, bytes, count, held, out);
+  for (int i = 0; i < cuda_count; i++)
+    if (!status && cuda_sessions[i] == *out) cuda_sessions[i] = NULL;
+  if (!status && on_cuda && cuda_count < 64) cuda_sessions[cuda_count++] = *out;
+  return status;
 }
 
 static Status ep_name(const void *subgraph, const char **out) {
   Status status = real_ep_name(subgraph, out);
   if (on_cuda) *out = "CUDAExecutionProvider";
   return status;
+}
+
+static void shift(void *tensor) {
+  void *data = NULL, *info = NULL;
+  size_t count = 0;
+  ((Status(*)(void *, void **))table[TENSOR_DATA])(tensor, &data);
+  ((Status(*)(void *, void **))table[TENSOR_INFO])(tensor, &info);
+  ((Status(*)(void *, size_t *))table[ELEMENTS])(info, &count);
+  ((void (*)(void *))table[RELEASE_INFO])(info);
+  // The proof of a provider has six; what a fleet's model gives comes in rows of 16, all of them f32.
+  for (size_t i = 0; count % 16 == 0 && i < count; i++) ((uint32_t *)data)[i] += 3;
 }
 
 static Status run(void *held, const void *run_options, const char *const *input_names,
@@ -102,8 +120,13 @@ static Status run(void *held, const void *run_options, const char *const *input_
     }
   }
   if (lost) return failure("CUDA failure 999: unknown error");
-  return real_run(held, run_options, input_names, inputs, input_count, output_names, output_count,
-                  outputs);
+  Status status = real_run(held, run_options, input_names, inputs, input_count, output_names,
+                           output_count, outputs);
+  int is_on_cuda = 0;
+  for (int i = 0; i < cuda_count; i++) is_on_cuda |= cuda_sessions[i] == held;
+  if (!status && is_on_cuda && is_there("shifted") && strcmp(output_names[0], "y") == 0)
+    shift(outputs[0]);
+  return status;
 }
 
 static void change(int place, void *ours, void **before) {
