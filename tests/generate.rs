@@ -288,3 +288,47 @@ fn weights_beside_a_model_that_is_run_once_are_found() {
         .with_code(2)
         .naming(&["alone.onnx", "weights.bin"]);
 }
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused_and_a_template_without_measure_ends() {
+    let place = Place::new();
+    let copied = |name: &str| {
+        let copy = place.path(name);
+        fs::create_dir(&copy).expect("a folder");
+        for file in fs::read_dir(repository("models/talk")).expect("the model") {
+            let file = file.expect("a file").path();
+            fs::copy(&file, copy.join(file.file_name().expect("a name"))).expect("it is copied");
+        }
+        copy
+    };
+    let strange = copied("strange").join("tokenizer.json");
+    fs::copy(repository("models/encoder/tokenizer.json"), strange).expect("it is copied");
+    place
+        .lockstep(&["generate", "strange", "--prompt", "hi"])
+        .with_code(2)
+        .naming(&["strange", "<|bos|>", "tokenizer.json"]);
+    let settings = copied("doubling").join("tokenizer_config.json");
+    let text = fs::read_to_string(&settings).expect("JSON");
+    let mut settings_json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    settings_json["chat_template"] =
+        "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(60) %}\
+        {% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}"
+            .into();
+    fs::write(settings, settings_json.to_string()).expect("it is written");
+    let said = place.lockstep(&["generate", "doubling", "--chat", "hi"]);
+    assert!(
+        said.err.contains("memory allocation"),
+        "it does not fill the memory: {said}"
+    );
+    place
+        .lockstep(&[
+            "generate",
+            "strange",
+            "--prompt",
+            "hi",
+            "--temperature",
+            "nan",
+        ])
+        .with_code(2)
+        .naming(&["--temperature", "finite"]);
+}

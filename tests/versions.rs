@@ -298,6 +298,11 @@ fn another_version_takes_and_gives_the_same_or_is_refused() {
         2,
         &["`file`", "[[changes]]"],
     );
+    place.refuse(
+        &with(&[replace(9, "1", "arch_gru")]),
+        2,
+        &["`mlp`", "two versions `1`"],
+    );
 }
 
 #[test]
@@ -321,6 +326,19 @@ fn a_model_that_needs_more_memory_than_it_may_have_is_told_so() {
         assert_eq!(is_refused, !is_enough, "{said}");
         place.replays(&run);
     }
+    // Without a limit, how many rows may be joined is not tried beyond all measure.
+    let tables = [
+        agent("feeder", "mlp", "count = 2"),
+        model("mlp", "hungry", ""),
+    ];
+    place.write("fleet.toml", fleet("ticks = 6", &tables));
+    place.fine(&["run", "fleet.toml", "--dir", "joined"]);
+    let said = place.fine(&["inspect", "joined"]);
+    assert!(
+        said.out
+            .contains("requests run alone: the probe could not run"),
+        "{said}"
+    );
     // One that cannot even be loaded within its limit is refused before anything starts.
     let tables = [
         agent("feeder", "mlp", ""),

@@ -331,7 +331,14 @@ impl Port {
 
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}[", self.name, self.dtype)?;
+        // A name comes from a file, and may hold anything.
+        for letter in self.name.chars() {
+            match letter.is_control() {
+                true => write!(f, "{}", letter.escape_default())?,
+                false => write!(f, "{letter}")?,
+            }
+        }
+        write!(f, " {}[", self.dtype)?;
         for (position, dim) in self.dims.iter().enumerate() {
             let comma = if position == 0 { "" } else { "," };
             match dim {

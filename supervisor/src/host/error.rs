@@ -80,7 +80,7 @@ pub enum CrewError {
     },
     /// No host said anything for too long.
     #[error(
-        "no host has said anything for {seconds} s while starting; is the machine overloaded, or a model very large?"
+        "no host has said anything for {seconds} s; is the machine overloaded, or a model very large or without an end?"
     )]
     Silent {
         /// For how long.
