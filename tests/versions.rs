@@ -239,6 +239,17 @@ fn texts_are_written_to_their_end_by_the_version_that_began_them() {
         begun_before.count() > 0,
         "a text was under way: {changed:?}"
     );
+    // A model that makes embeddings is no version of one that writes.
+    let encoder = repository("models/encoder");
+    let text = fs::read_to_string(place.path("fleet.toml")).expect("the fleet");
+    place.write(
+        "mixed.toml",
+        text.replace("\"second\"", &format!("\"{encoder}\"")),
+    );
+    place
+        .lockstep(&["check", "mixed.toml"])
+        .with_code(2)
+        .naming(&["model talk, version 2", "texts", "embeddings"]);
     for ticks in ["21", "24", "36"] {
         let run = format!("run-{ticks}");
         place.fine(&["run", "fleet.toml", "--dir", &run, "--ticks", ticks]);

@@ -151,14 +151,18 @@ fn load_generator(
     generator: &Generator,
     may_batch: bool,
 ) -> Result<(Box<dyn Model>, ModelFacts), LoadRefused> {
-    let Loaded { prepared, batching } =
-        generator::load(engine, file, wanted, generator, may_batch)?;
+    let Loaded {
+        prepared,
+        batching,
+        is_encoder,
+    } = generator::load(engine, file, wanted, generator, may_batch)?;
     let facts = ModelFacts {
         // What agents see; what the ring carries is the host's and the supervisor's own affair.
         signature: signature(),
         provider: prepared.provider,
         refused: prepared.refused,
         batching,
+        is_encoder,
     };
     Ok((prepared.model, facts))
 }
@@ -193,6 +197,7 @@ fn load_plain(
         provider: prepared.provider,
         refused: prepared.refused,
         batching,
+        is_encoder: false,
     };
     Ok((prepared.model, facts))
 }

@@ -61,6 +61,8 @@ pub struct ModelFacts {
     pub refused: Vec<(String, String)>,
     /// Whether several requests may go as one batch.
     pub batching: Batching,
+    /// Whether it makes embeddings of texts and writes none.
+    pub is_encoder: bool,
 }
 
 /// Whether several requests to a model may go as one batch.

@@ -229,6 +229,7 @@ fn model_loaded() -> impl Strategy<Value = ModelLoaded> {
             provider,
             refused,
             batching,
+            is_encoder: false,
         },
     );
     let refusal = (blame(), text()).prop_map(|(blame, message)| LoadRefused { blame, message });

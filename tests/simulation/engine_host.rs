@@ -130,6 +130,7 @@ impl EngineHost {
             provider: provider.to_owned(),
             refused,
             batching,
+            is_encoder: false,
         };
         Reply::encoded(
             Header::new(MODEL_LOADED, Tick::ZERO),

@@ -55,6 +55,7 @@ const ENCODER_CONTEXT: u32 = 512;
 pub(crate) struct Loaded {
     pub(crate) prepared: Prepared,
     pub(crate) batching: Batching,
+    pub(crate) is_encoder: bool,
 }
 
 /// Makes a language model ready.
@@ -106,12 +107,17 @@ pub(crate) fn load(
         may_batch,
     };
     let (model, batching) = parts.put_together(model).map_err(refused)?;
+    let is_encoder = matches!(model.kind, Kind::Encoder(_));
     let prepared = Prepared {
         model: Box::new(model),
         provider,
         refused: refusals,
     };
-    Ok(Loaded { prepared, batching })
+    Ok(Loaded {
+        prepared,
+        batching,
+        is_encoder,
+    })
 }
 
 /// What a language model is made of, beside its graph.

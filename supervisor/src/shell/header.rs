@@ -107,7 +107,21 @@ pub(super) fn check_signatures(manifest: &Manifest, facts: &Facts) -> Result<(),
     // Agents know the ports of a model, whichever version answers.
     let later = facts.models.iter().skip(manifest.models.len());
     for ((model, version), found) in manifest.later_versions().zip(later) {
-        let first = &facts.models[model.index()].signature;
+        let first = &facts.models[model.index()];
+        let kind = |facts: &ModelFacts| match facts.is_encoder {
+            true => "embeddings".to_owned(),
+            false => "texts".to_owned(),
+        };
+        if first.is_encoder != found.is_encoder {
+            return Err(RunError::OtherVersion {
+                model: manifest.models[model.index()].name.clone(),
+                version: version.to_owned(),
+                what: "answers",
+                asked: kind(first),
+                found: kind(found),
+            });
+        }
+        let first = &first.signature;
         let pairs = [
             ("inputs", &first.inputs, &found.signature.inputs),
             ("outputs", &first.outputs, &found.signature.outputs),

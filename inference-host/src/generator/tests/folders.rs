@@ -9,6 +9,7 @@ fn a_trained_model_with_a_prompt_of_several_pieces_writes_the_same_after_each_lo
     let Loaded {
         mut prepared,
         batching,
+        ..
     } = load_new();
     assert_eq!(batching, Batching::Joined);
     let long = "The keeper looks at the sea and the ship comes in. ".repeat(40);
