@@ -13,7 +13,7 @@ use shm_protocol::id::{HostId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{MODEL_LOADED, ModelLoaded};
 use shm_protocol::ring::Header;
 use shm_protocol::supervisor_to_inference::{LOAD, Load, UNLOAD};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the loop knows of versions.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub(super) struct Held {
     all: Vec<Version>,
     /// Those that the inference host has, or is told to load.
     loaded: BTreeSet<VersionId>,
-    /// Those that it was told to load and has not answered.
-    asked: BTreeSet<VersionId>,
+    /// How often it was told to load each that it has not answered.
+    asked: BTreeMap<VersionId, usize>,
     /// Those that are run by somebody else since they were told to be loaded: they are loaded again.
     stale: BTreeSet<VersionId>,
     /// Whether models ever change.
@@ -47,7 +47,7 @@ impl Held {
         Held {
             all,
             loaded: kept.map(|load| load.version).collect(),
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
             stale: BTreeSet::new(),
             changes,
             stays: false,
@@ -153,9 +153,8 @@ impl Drive<'_> {
                 continue;
             };
             let is_serving = matches!(self.station(host).stage, Stage::Serving);
-            if self.held.asked.contains(version) {
-                self.held.stale.insert(*version);
-            } else if is_serving && self.has_version(*version) {
+            // Batches come behind it in the ring.
+            if is_serving && self.has_version(*version) {
                 let moved = self.load_version(host, *version);
                 self.settle(host, moved)?;
             } else if self.has_version(*version) {
@@ -168,7 +167,7 @@ impl Drive<'_> {
     /// How a version is loaded to be kept.
     pub(super) fn load_of(&mut self, version: VersionId) -> Load {
         self.held.loaded.insert(version);
-        self.held.asked.insert(version);
+        *self.held.asked.entry(version).or_default() += 1;
         Load {
             keep: true,
             providers: self.held.version(version).pin.providers.clone(),
@@ -198,11 +197,17 @@ impl Drive<'_> {
         loaded: ModelLoaded,
     ) -> Result<Option<VersionId>, Trouble> {
         let version = loaded.version;
-        if !self.held.asked.remove(&version) {
+        let Some(asked) = self.held.asked.get_mut(&version) else {
             return Err(Trouble::Host(format!(
                 "it has loaded version {version}, which nobody asked for"
             )));
+        };
+        *asked -= 1;
+        if *asked > 0 {
+            // It was told to load it once more, and that is what counts.
+            return Ok(None);
         }
+        self.held.asked.remove(&version);
         if self.held.stale.remove(&version) {
             return Ok(Some(version));
         }
