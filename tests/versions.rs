@@ -398,6 +398,11 @@ fn every_result_tells_where_it_comes_from() {
             );
         }
     }
+    // Every version is among what verifies.
+    let gru = fs::read(repository("models/testdata/arch_gru.onnx")).expect("a model");
+    let object = place
+        .path("run/objects")
+        .join(blake3::hash(&gru).to_hex().as_str());
     let waits = results
         .iter()
         .filter(|result| result["request"].is_null())
@@ -421,4 +426,9 @@ fn every_result_tells_where_it_comes_from() {
         .lockstep(&["inspect", "run", "--provenance", "--tick", "31"])
         .with_code(2)
         .naming(&["tick 31", "30"]);
+    fs::remove_file(object).expect("the object of a version");
+    place
+        .lockstep(&["verify", "run"])
+        .with_code(1)
+        .naming(&["is missing", "component or model"]);
 }

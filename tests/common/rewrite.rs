@@ -21,7 +21,7 @@ pub(crate) fn rewrite(
         .agents
         .iter()
         .map(|agent| agent.component)
-        .chain(header.models.iter().map(|model| model.file));
+        .chain(header.model_files());
     for digest in objects {
         to.put_object(&from.object(&digest).expect("an object"))
             .expect("a copy of it");

@@ -41,6 +41,16 @@ pub struct RunHeader {
 }
 
 impl RunHeader {
+    /// BLAKE3 of the files of all versions of all models, by the numbers of the versions.
+    pub fn model_files(&self) -> impl Iterator<Item = Digest> + '_ {
+        let firsts = self.models.iter().map(|model| model.file);
+        let later = self.changes.iter().filter_map(|change| match &change.to {
+            Become::Version(pin) => Some(pin.file),
+            Become::Unloaded | Become::Loaded => None,
+        });
+        firsts.chain(later)
+    }
+
     /// What a version is called.
     #[must_use]
     pub fn version_name(&self, version: VersionId) -> &str {

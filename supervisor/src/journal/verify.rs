@@ -46,9 +46,7 @@ pub fn verify(run: &RunDir) -> Result<Verified, JournalError> {
     let mut outbox = OutboxCheck::open(run)?;
     let (header, mut reader) = JournalReader::open(run)?;
     let components = header.agents.iter().map(|agent| agent.component);
-    let objects: BTreeSet<Digest> = components
-        .chain(header.models.iter().map(|model| model.file))
-        .collect();
+    let objects: BTreeSet<Digest> = components.chain(header.model_files()).collect();
     for digest in &objects {
         run.object(digest)?;
     }

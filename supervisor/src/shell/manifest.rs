@@ -4,7 +4,6 @@
 use super::error::RunError;
 use super::external;
 use super::folder::{read_folder, read_model};
-use super::versions::versions;
 use crate::fleet::{ChangeTo, Fleet, Nan, Source};
 use crate::journal::record::{AgentPin, Become, Digest, RunHeader};
 use crate::rundir::RunDir;
@@ -183,10 +182,7 @@ impl Manifest {
         with_models: bool,
     ) -> Result<Manifest, RunError> {
         let mut objects = BTreeMap::new();
-        let files = versions(header)
-            .into_iter()
-            .filter(|_| with_models)
-            .map(|version| version.pin.file);
+        let files = header.model_files().filter(|_| with_models);
         for digest in header
             .agents
             .iter()

@@ -82,7 +82,6 @@ impl Foretold {
             .is_some_and(|lost| lost <= tick)
         {
             self.said.insert(request, Arc::clone(&result.outcome));
-            return;
         }
         match &*result.outcome {
             Err(reason) if self.reasons.contains(&(result.model, reason.clone())) => {
