@@ -4,19 +4,9 @@
 
 mod common;
 
-use common::{Place, agent, chain, fleet, model, repository};
+use common::{Place, agent, chain, change, fleet, model, replace, repository};
 use serde_json::Value;
 use std::fs;
-
-/// A change of the model `mlp`.
-fn change(tick: u64, keys: &str) -> String {
-    format!("[[changes]]\ntick = {tick}\nmodel = \"mlp\"\n{keys}\n")
-}
-
-fn replace(tick: u64, version: &str, file: &str) -> String {
-    let file = repository(&format!("models/testdata/{file}.onnx"));
-    change(tick, &format!("file = \"{file}\"\nversion = \"{version}\""))
-}
 
 /// Agents that ask for a later tick and some that wait within their steps, and a model that becomes another one, goes, and
 /// comes back.
@@ -149,18 +139,12 @@ fn a_run_that_is_stopped_anywhere_goes_on_with_the_right_version() {
     for ticks in ["6", "7", "8", "9", "13", "14", "16", "18", "20", "22", "25"] {
         let run = format!("run-{ticks}");
         place.fine(&["run", "fleet.toml", "--dir", &run, "--ticks", ticks]);
-        for how in ["", "--from-genesis"] {
-            let copy = format!("{run}{how}");
-            if !how.is_empty() {
-                continue;
-            }
-            let resumed = place.fine(&["resume", &copy, "--ticks", "30", "--json"]);
-            assert_eq!(
-                chain(&resumed.json()),
-                chain(&whole.json()),
-                "from tick {ticks}: {resumed}"
-            );
-        }
+        let resumed = place.fine(&["resume", &run, "--ticks", "30", "--json"]);
+        assert_eq!(
+            chain(&resumed.json()),
+            chain(&whole.json()),
+            "from tick {ticks}: {resumed}"
+        );
     }
     place.fine(&["run", "fleet.toml", "--dir", "genesis", "--ticks", "16"]);
     let resumed = place.fine(&[
@@ -256,110 +240,6 @@ fn texts_are_written_to_their_end_by_the_version_that_began_them() {
         let resumed = place.fine(&["resume", &run, "--ticks", "80", "--json"]);
         assert_eq!(chain(&resumed.json()), chain(&whole.json()), "{resumed}");
     }
-}
-
-#[test]
-fn another_version_takes_and_gives_the_same_or_is_refused() {
-    let place = Place::new();
-    let with = |changes: &[String]| {
-        let mut tables = vec![agent("feeder", "mlp", ""), model("mlp", "mlp", "")];
-        tables.extend_from_slice(changes);
-        fleet("ticks = 30", &tables)
-    };
-    place.refuse(
-        &with(&[replace(9, "2", "two_inputs")]),
-        2,
-        &["mlp", "version 2", "x f32[?,64]", "a f32[?,3]"],
-    );
-    place.refuse(
-        &with(&[replace(9, "2", "corrupt")]),
-        2,
-        &["mlp", "cannot be loaded"],
-    );
-    place.refuse(
-        &with(&[replace(1, "2", "arch_gru")]),
-        2,
-        &["fleet.toml", "`tick`"],
-    );
-    place.refuse(
-        &with(&[change(9, "action = \"load\"")]),
-        2,
-        &["is loaded already", "loaded = false"],
-    );
-    place.refuse(
-        &with(&[change(9, "action = \"unload\"\nversion = \"2\"")]),
-        2,
-        &["`version`", "action = \"replace\""],
-    );
-    place.refuse(
-        &with(&[
-            change(9, "action = \"unload\""),
-            change(8, "action = \"load\""),
-        ]),
-        2,
-        &["tick 9", "tick 8", "in the order"],
-    );
-    place.refuse(
-        &with(&["[[changes]]\ntick = 3\nmodel = \"mpl\"\naction = \"unload\"\n".to_owned()]),
-        2,
-        &["`mpl`", "did you mean `mlp`"],
-    );
-    place.refuse(
-        &with(&[change(9, "version = \"2\"")]),
-        2,
-        &["`file`", "[[changes]]"],
-    );
-    place.refuse(
-        &with(&[replace(9, "1", "arch_gru")]),
-        2,
-        &["`mlp`", "two versions `1`"],
-    );
-}
-
-#[test]
-fn a_model_that_needs_more_memory_than_it_may_have_is_told_so() {
-    let place = Place::new();
-    let hungry = |mib: &str| {
-        let keys = format!("batch = false\n{mib}");
-        let tables = [agent("feeder", "mlp", ""), model("mlp", "hungry", &keys)];
-        fleet("ticks = 6", &tables)
-    };
-    for (keys, is_enough) in [
-        ("memory_mib = 16", false),
-        ("memory_mib = 256", true),
-        ("", true),
-    ] {
-        let run = format!("run-{}", keys.len());
-        place.write("fleet.toml", hungry(keys));
-        place.fine(&["run", "fleet.toml", "--dir", &run]);
-        let said = place.fine(&["inspect", &run, "--tick", "3"]);
-        let is_refused = said.out.contains("needs more than its 16 MiB of memory");
-        assert_eq!(is_refused, !is_enough, "{said}");
-        place.replays(&run);
-    }
-    // Without a limit, how many rows may be joined is not tried beyond all measure.
-    let tables = [
-        agent("feeder", "mlp", "count = 2"),
-        model("mlp", "hungry", ""),
-    ];
-    place.write("fleet.toml", fleet("ticks = 6", &tables));
-    place.fine(&["run", "fleet.toml", "--dir", "joined"]);
-    let said = place.fine(&["inspect", "joined"]);
-    assert!(
-        said.out
-            .contains("requests run alone: the probe could not run"),
-        "{said}"
-    );
-    // One that cannot even be loaded within its limit is refused before anything starts.
-    let tables = [
-        agent("feeder", "mlp", ""),
-        model("mlp", "mlp", "memory_mib = 1"),
-    ];
-    place.refuse(
-        &fleet("ticks = 3", &tables),
-        2,
-        &["mlp", "1 MiB", "memory_mib"],
-    );
 }
 
 #[test]

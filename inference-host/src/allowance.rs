@@ -30,13 +30,19 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
-    /// So many bytes; none if zero.
+    /// So many bytes.
     #[must_use]
-    pub(crate) fn of(bytes: u64) -> Option<Allowance> {
-        (bytes > 0).then_some(Allowance {
+    pub(crate) fn new(bytes: u64) -> Allowance {
+        Allowance {
             most: bytes,
             taken: 0,
-        })
+        }
+    }
+
+    /// As an order to load has it: none if zero.
+    #[must_use]
+    pub(crate) fn of(bytes: u64) -> Option<Allowance> {
+        (bytes > 0).then(|| Allowance::new(bytes))
     }
 
     /// Does `work` with what is left. Where the kernel does not keep limits, there is none.
@@ -100,7 +106,7 @@ mod tests {
     #[test]
     fn what_is_over_the_allowance_is_refused_and_the_limit_goes_with_the_work() {
         prepare();
-        let mut allowance = Allowance::of(32 << 20).expect("a limit");
+        let mut allowance = Allowance::new(32 << 20);
         let taken = allowance.within(|| {
             let mut much: Vec<u8> = Vec::new();
             let refused = much.try_reserve_exact(512 << 20).is_err();
@@ -115,7 +121,7 @@ mod tests {
 
     #[test]
     fn only_what_speaks_of_memory_is_explained() {
-        let allowance = Allowance::of(1 << 20).expect("a limit");
+        let allowance = Allowance::new(1 << 20);
         let said = allowance.explained("m", "std::bad_alloc.".to_owned());
         assert!(
             said.contains("1 MiB") && said.contains("memory_mib"),

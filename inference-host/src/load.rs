@@ -204,8 +204,5 @@ fn load_plain(
 
 /// Finds out whether requests may be joined, with no more memory than a batch may sensibly take.
 fn probed(model: &mut dyn Model, may_batch: bool) -> Batching {
-    let Some(mut allowance) = Allowance::of(PROBE_BYTES) else {
-        return probe::batching(model, may_batch);
-    };
-    allowance.within(|| probe::batching(model, may_batch))
+    Allowance::new(PROBE_BYTES).within(|| probe::batching(model, may_batch))
 }

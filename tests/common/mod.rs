@@ -212,6 +212,17 @@ pub(crate) fn model(name: &str, file: &str, keys: &str) -> String {
     format!("[[models]]\nname = \"{name}\"\nfile = \"{file}\"\n{keys}\n")
 }
 
+/// A table of a change of the model `mlp`.
+pub(crate) fn change(tick: u64, keys: &str) -> String {
+    format!("[[changes]]\ntick = {tick}\nmodel = \"mlp\"\n{keys}\n")
+}
+
+/// A table by which the model `mlp` becomes another version.
+pub(crate) fn replace(tick: u64, version: &str, file: &str) -> String {
+    let file = repository(&format!("models/testdata/{file}.onnx"));
+    change(tick, &format!("file = \"{file}\"\nversion = \"{version}\""))
+}
+
 /// A fleet of one agent that feeds a model: settings of the agent and the model's table.
 pub(crate) fn fed(settings: &str, table: String) -> String {
     fleet(

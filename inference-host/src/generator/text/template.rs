@@ -94,12 +94,8 @@ impl Template {
         let template = self.environment.get_template(NAME);
         // Few steps can double a text often enough to fill any memory. Without it this host ends, and the request is
         // given up on.
-        let rendered = match Allowance::of(RENDER_BYTES) {
-            None => template.and_then(|template| template.render(values)),
-            Some(mut allowance) => {
-                allowance.within(|| template.and_then(|template| template.render(values)))
-            }
-        };
+        let render = || template.and_then(|template| template.render(values));
+        let rendered = Allowance::new(RENDER_BYTES).within(render);
         rendered.map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => {
                 format!("the model's chat template does not end within {FUEL} steps")
