@@ -62,6 +62,7 @@ impl EngineHost {
         crew.command_inference(Command::Setup(Setup {
             library: None,
             intra_threads: 1,
+            loads_drivers_later: false,
         }))?;
         crew.command_inference(Command::Load(Load {
             version: VERSION,

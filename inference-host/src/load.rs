@@ -63,7 +63,7 @@ impl Loader<'_> {
             Err(refused) => (load.providers.join("+"), Some(refused.message.clone())),
         };
         if let Some(message) = said
-            && let Some(reason) = self.engine.lost(&who)
+            && let Some(reason) = self.lost(&who)
         {
             return Err(HostError::ProviderLost {
                 model: load.name.clone(),

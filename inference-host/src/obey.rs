@@ -57,11 +57,11 @@ pub fn obey(
     let Some(mut models) = load_models(link, &loader, &commands)? else {
         return Ok(());
     };
-    if !is_embedded && models.all_on("cpu") {
+    if !is_embedded && models.all_on("cpu") && !setup.loads_drivers_later {
         confine();
     } else if !is_embedded {
         tracing::warn!(
-            "a model runs on a driver that needs files, so the inference host can still open them"
+            "a model runs on a driver that needs files, or may do so later, so the inference host can still open them"
         );
     }
     serve(link, &mut models, Some(&loader), &mut || {

@@ -255,6 +255,7 @@ fn setup(library: Option<&str>, intra_threads: u32) -> supervisor_to_inference::
     supervisor_to_inference::Command::Setup(Setup {
         library: library.map(str::to_owned),
         intra_threads,
+        loads_drivers_later: false,
     })
 }
 

@@ -43,6 +43,8 @@ pub struct Setup {
     pub library: Option<String>,
     /// Threads inside one operator. A fixed number, because it may change bits.
     pub intra_threads: u32,
+    /// Whether models are loaded after the start that may run on something else than the processor. Its drivers open files.
+    pub loads_drivers_later: bool,
 }
 
 /// One model to load.

@@ -357,6 +357,7 @@ fn orders(header: &RunHeader, layout: Layout) -> Orders {
         engine: inference::Setup {
             library: None,
             intra_threads: 1,
+            loads_drivers_later: false,
         },
         versions: versions(header).iter().enumerate().map(version).collect(),
     }

@@ -137,6 +137,7 @@ pub fn checkup(engines: &Engines, stop: StopSignals) -> Result<Checkup, RunError
     crew.command_inference(Command::Setup(Setup {
         library: engines.library.clone(),
         intra_threads: 1,
+        loads_drivers_later: false,
     }))?;
     let (host, header) = crew.record(LOAD_PATIENCE)?;
     let engine = match crew.expect(host, &header, ENGINE_READY) {

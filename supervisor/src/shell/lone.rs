@@ -101,6 +101,7 @@ impl Lone {
         crew.command_inference(Command::Setup(Setup {
             library: engines.library.clone(),
             intra_threads: request.intra_threads,
+            loads_drivers_later: false,
         }))?;
         let (host, header) = crew.record(request.patience)?;
         let engine = crew.expect(host, &header, ENGINE_READY)?;

@@ -78,6 +78,11 @@ impl Orders {
             engine: inference::Setup {
                 library: engines.library.clone(),
                 intra_threads: manifest.intra_threads,
+                loads_drivers_later: !manifest.changes.is_empty()
+                    && manifest
+                        .models
+                        .iter()
+                        .any(|model| model.providers.iter().any(|name| name != "cpu")),
             },
             versions: manifest
                 .versions()

@@ -92,8 +92,8 @@ impl Template {
             eos_token => self.last.as_deref().unwrap_or_default(),
         };
         let template = self.environment.get_template(NAME);
-        // Few steps can double a text often enough to fill any memory. Without it this host ends, and the request is
-        // given up on.
+        // Few steps can double a text often enough to fill any memory. At its limit this host ends, and what was asked
+        // is given up on.
         let render = || template.and_then(|template| template.render(values));
         let rendered = Allowance::new(RENDER_BYTES).within(render);
         rendered.map_err(|error| match error.kind() {
