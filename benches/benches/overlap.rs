@@ -1,10 +1,10 @@
 //! How much of inference goes on while agents compute.
 //!
-//! A request of tick `t` is answered in tick `t + latency_ticks`. With 1, who asked waits for the answer before it
-//! steps again, so a tick takes as long as the agents and the model one after the other. With 2, the model works on
-//! one tick's requests while the agents take the next one's steps. One agent asks about 256 rows at once, and others,
-//! more and more of them, only count: so what the agents take grows past what the model takes. What the agents take
-//! alone is the time of a replay, which has no engine. Repeats are interleaved.
+//! Four agents ask a model about 256 rows each in every tick, and one computes for about half as long as the model takes
+//! for them, as long, and twice as long. One after the other, a tick would take what the agents take (the time of a replay,
+//! which has no engine) and what the model takes (a tick of the asking agents alone, less their replay). Beside
+//! each other it takes less: with `latency_ticks = 1`, who asked waits for the answer before it steps again and the
+//! rest go on; with 2, nobody waits. Repeats are interleaved.
 //!
 //! `cargo bench -p lockstep-benches --bench overlap`
 
@@ -13,6 +13,7 @@ use lockstep_benches::binary::{self, in_repository};
 use lockstep_benches::fleets::{command, finish, model, number};
 use lockstep_benches::report::Report;
 use lockstep_benches::samples::Samples;
+use lockstep_benches::state_agent;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,90 +22,134 @@ use supervisor::fleet::Durability;
 /// How often each is measured. Odd, for the median.
 const REPEATS: usize = 9;
 
-/// Agents that only count.
-const COUNTING: [usize; 4] = [0, 100, 200, 400];
+/// For how long the computing agent computes, in percent of what the model takes.
+const PERCENT: [u64; 3] = [50, 100, 200];
 
 /// Ticks of a repeat.
-const TICKS: u64 = 500;
+const TICKS: u64 = 300;
+
+/// Turns of the computing agent while it is found out how long a turn takes.
+const TRIED_TURNS: u64 = 1_000_000;
 
 fn main() -> Result<(), Trouble> {
     let binary = binary::lockstep()?;
     let mut report = Report::new("overlap");
     report.say(&format!("measured: {}", binary.display()));
     let scratch = binary::scratch()?;
+    let bench = Bench {
+        binary: &binary,
+        folder: scratch.path(),
+    };
+    let asking = bench.fleet(None, 1)?;
+    let tried = bench.fleet(Some(TRIED_TURNS), 1)?;
+    let (tick, alone) = bench.tick_and_replay(&asking)?;
+    let (_, with_turns) = bench.tick_and_replay(&tried)?;
+    let turns_each_second = to_float(TRIED_TURNS) / (with_turns - alone);
+    let model_takes = tick - alone;
     let mut table = Vec::new();
-    for counting in COUNTING {
-        let [one, two] = [1, 2].map(|latency| fleet(scratch.path(), counting, latency));
+    for percent in PERCENT {
+        let turns = turns_each_second * model_takes * to_float(percent) / 100.0;
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "some millions"
+        )]
+        let turns = Some(turns as u64);
+        let [one, two] = [1, 2].map(|latency| bench.fleet(turns, latency));
         let (one, two) = (one?, two?);
-        let [mut agents, mut engine, mut together, mut ratio] =
-            [(); 4].map(|()| Samples::default());
+        let mut columns = [(); 6].map(|()| Samples::default());
         for _ in 0..REPEATS {
-            let dir = scratch.path().join("run");
-            let tick = |file: &Path| -> Result<f64, Trouble> {
-                let said = finish(command(&binary, file, &dir, TICKS, Durability::Process))?;
-                Ok(1.0 / number(&said, "ticks_per_s")?)
-            };
-            let in_turns = tick(&one)?;
-            let mut replay = Command::new(&binary);
-            replay.arg("replay").arg(&dir).arg("--json");
-            let said = finish(replay)?;
-            let alone = number(&said, "wall_s")? / number(&said, "ticks")?;
-            fs::remove_dir_all(&dir)?;
-            let overlapping = tick(&two)?;
-            fs::remove_dir_all(&dir)?;
-            agents.add(alone);
-            engine.add((in_turns - alone).max(0.0));
-            together.add(overlapping);
-            ratio.add(in_turns / overlapping);
+            let (asking_tick, asking_alone) = bench.tick_and_replay(&asking)?;
+            let engine = asking_tick - asking_alone;
+            let (waiting, agents) = bench.tick_and_replay(&one)?;
+            let (nobody_waits, _) = bench.tick_and_replay(&two)?;
+            let in_turns = agents + engine;
+            let figures = [
+                agents,
+                engine,
+                waiting,
+                nobody_waits,
+                in_turns / waiting,
+                in_turns / nobody_waits,
+            ];
+            for (column, figure) in columns.iter_mut().zip(figures) {
+                column.add(figure);
+            }
         }
-        for (name, samples) in [
-            ("agents_s", &agents),
-            ("rest_s", &engine),
-            ("overlapping_s", &together),
-            ("ratio", &ratio),
-        ] {
-            report.keep(&format!("{counting} counting/{name}"), samples);
+        let names = [
+            "agents_s",
+            "model_s",
+            "latency_1_s",
+            "latency_2_s",
+            "ratio_latency_1",
+            "ratio_latency_2",
+        ];
+        for (name, samples) in names.iter().zip(&columns) {
+            report.keep(&format!("{percent}/{name}"), samples);
         }
-        table.push(vec![
-            counting.to_string(),
-            agents.show(1e6, 0),
-            engine.show(1e6, 0),
-            together.show(1e6, 0),
-            ratio.show(1.0, 2),
-        ]);
+        let mut row = vec![format!("{percent} %")];
+        row.extend(columns[..4].iter().map(|column| column.show(1e6, 0)));
+        row.extend(columns[4..].iter().map(|column| column.show(1.0, 2)));
+        table.push(row);
     }
     report.table(
-        "a tick in turns, and with the model at work beside the agents",
+        "a tick with agents and model beside each other",
         &[
-            "counting",
-            "agents alone µs",
-            "the rest in turns µs",
-            "beside each other µs",
-            "in turns / beside",
+            "computing",
+            "agents µs",
+            "model µs",
+            "latency 1 µs",
+            "latency 2 µs",
+            "both / latency 1",
+            "both / latency 2",
         ],
         &table,
     );
     report.finish()
 }
 
-fn fleet(folder: &Path, counting: usize, latency: u64) -> Result<PathBuf, Trouble> {
-    let component = |name: &str| in_repository(&format!("agents/built/{name}.wasm")).canonicalize();
-    let (feeder, counter, model) = (
-        component("mlp")?,
-        component("counter")?,
-        model().canonicalize()?,
-    );
-    let mut text = format!(
-        "[fleet]\nname = \"overlap\"\n\n\
-         [[agents]]\nname = \"feeder\"\ncomponent = {feeder:?}\nsettings = {{ rows = 256 }}\n\n\
-         [[models]]\nname = \"mlp\"\nfile = {model:?}\nlatency_ticks = {latency}\n"
-    );
-    if counting > 0 {
-        text += &format!(
-            "\n[[agents]]\nname = \"counter\"\ncount = {counting}\ncomponent = {counter:?}\n"
-        );
+struct Bench<'a> {
+    binary: &'a Path,
+    folder: &'a Path,
+}
+
+impl Bench<'_> {
+    /// Seconds of a tick of a run, and of its replay without models.
+    fn tick_and_replay(&self, fleet: &Path) -> Result<(f64, f64), Trouble> {
+        let dir = self.folder.join("run");
+        let run = command(self.binary, fleet, &dir, TICKS, Durability::Process);
+        let tick = 1.0 / number(&finish(run)?, "ticks_per_s")?;
+        let mut replay = Command::new(self.binary);
+        replay.arg("replay").arg(&dir).arg("--json");
+        let said = finish(replay)?;
+        fs::remove_dir_all(&dir)?;
+        Ok((tick, number(&said, "wall_s")? / number(&said, "ticks")?))
     }
-    let path = folder.join(format!("{counting}-{latency}.toml"));
-    fs::write(&path, text)?;
-    Ok(path)
+
+    /// Four agents that ask, and one that computes if it is to.
+    fn fleet(&self, turns: Option<u64>, latency: u64) -> Result<PathBuf, Trouble> {
+        let feeder = in_repository("agents/built/mlp.wasm").canonicalize()?;
+        let model = model().canonicalize()?;
+        let mut text = format!(
+            "[fleet]\nname = \"overlap\"\n\n\
+             [[agents]]\nname = \"feeder\"\ncount = 4\ncomponent = {feeder:?}\nsettings = {{ rows = 256 }}\n\n\
+             [[models]]\nname = \"mlp\"\nfile = {model:?}\nlatency_ticks = {latency}\n"
+        );
+        if let Some(turns) = turns {
+            let computing = state_agent::component(self.folder, 64, turns)?;
+            text += &format!(
+                "\n[[agents]]\nname = \"computing\"\ncomponent = {computing:?}\nfuel = 100_000_000_000\n"
+            );
+        }
+        let path = self
+            .folder
+            .join(format!("{}-{latency}.toml", turns.unwrap_or(0)));
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "some millions")]
+fn to_float(count: u64) -> f64 {
+    count as f64
 }

@@ -2,7 +2,7 @@
 
 use crate::{Trouble, handwritten};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use supervisor::fleet::Fleet;
 
 /// Fills its memory in its first step, and changes four pages in each. Then it turns for a while.
@@ -24,19 +24,25 @@ const TEXT: &str = r#"
             (br_if $again (i32.gt_s (local.get $turns) (i32.const 0)))))
 "#;
 
-/// A fleet of one agent with so many KiB of state, a multiple of 64, whose steps take so many turns of a loop, a
-/// nanosecond or so each.
+/// A component with so many KiB of state, a multiple of 64, whose steps take so many turns of a loop, a nanosecond or so
+/// each.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn component(folder: &Path, kib: u64, turns: u64) -> Result<PathBuf, Trouble> {
+    let module = TEXT.replace("{turns}", &turns.to_string());
+    let path = folder.join(format!("state-{kib}-{turns}.wasm"));
+    fs::write(&path, handwritten::simple(&(kib / 64).to_string(), &module))?;
+    Ok(path)
+}
+
+/// A fleet of one such agent.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn fleet(folder: &Path, kib: u64, turns: u64) -> Result<Fleet, Trouble> {
+    let component = component(folder, kib, turns)?;
     let name = format!("state-{kib}-{turns}");
-    let module = TEXT.replace("{turns}", &turns.to_string());
-    let component = folder.join(format!("{name}.wasm"));
-    fs::write(
-        &component,
-        handwritten::simple(&(kib / 64).to_string(), &module),
-    )?;
     let path = folder.join(format!("{name}.toml"));
     let text = format!(
         "[fleet]\nname = \"{name}\"\n\n[[agents]]\nname = \"state\"\ncomponent = {component:?}\n\

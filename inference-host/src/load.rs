@@ -3,7 +3,7 @@
 use crate::allowance::Allowance;
 use crate::backend::{InferenceBackend, Model, Wanted};
 use crate::error::HostError;
-use crate::generator::{self, Loaded};
+use crate::generator::{self, Loaded, May};
 use crate::models::{Models, Named};
 use crate::onnx::OnnxRuntime;
 use crate::probe;
@@ -138,7 +138,14 @@ fn load_model(
         ports: limit::TENSORS,
     };
     match &load.generator {
-        Some(generator) => load_generator(engine, file, &wanted, generator, load.may_batch),
+        Some(generator) => {
+            let may = May {
+                batch: load.may_batch,
+                // Whether a run fits its limit must not follow from what was asked before.
+                share: load.memory_bytes == 0,
+            };
+            load_generator(engine, file, &wanted, generator, may)
+        }
         None => load_plain(engine, file, &wanted, load.may_batch),
     }
 }
@@ -149,13 +156,13 @@ fn load_generator(
     file: &[u8],
     wanted: &Wanted<'_>,
     generator: &Generator,
-    may_batch: bool,
+    may: May,
 ) -> Result<(Box<dyn Model>, ModelFacts), LoadRefused> {
     let Loaded {
         prepared,
         batching,
         is_encoder,
-    } = generator::load(engine, file, wanted, generator, may_batch)?;
+    } = generator::load(engine, file, wanted, generator, may)?;
     let facts = ModelFacts {
         // What agents see; what the ring carries is the host's and the supervisor's own affair.
         signature: signature(),

@@ -5,7 +5,7 @@
 //! * [`text`]: text to tokens, tokens to text, chats to prompts, and what is asked;
 //! * [`graph`]: what the graph takes, one run of it, keys and values between runs, and what may share a run;
 //! * [`chance`], [`sample`]: the next token;
-//! * [`writing`], [`writer`]: one text on its way, and all of them;
+//! * [`writing`], [`prompt`], [`writer`]: one text on its way, how it begins, and all of them;
 //! * [`encoder`]: texts to embeddings.
 //!
 //! The invariant: what comes of a sequence is a function of the model's files,
@@ -16,6 +16,7 @@ mod chance;
 mod encoder;
 mod folder;
 mod graph;
+mod prompt;
 mod sample;
 mod settings;
 #[cfg(test)]
@@ -58,6 +59,15 @@ pub(crate) struct Loaded {
     pub(crate) is_encoder: bool,
 }
 
+/// What texts may have in common, where no bit depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct May {
+    /// Runs.
+    pub(crate) batch: bool,
+    /// Keys and values of how their prompts begin, which takes memory that follows from all that was asked before.
+    pub(crate) share: bool,
+}
+
 /// Makes a language model ready.
 ///
 /// # Errors
@@ -67,7 +77,7 @@ pub(crate) fn load(
     file: &[u8],
     wanted: &Wanted<'_>,
     generator: &Generator,
-    may_batch: bool,
+    may: May,
 ) -> Result<Loaded, LoadRefused> {
     tokenizers::utils::parallelism::set_parallelism(false);
     let refused = |reason: String| LoadRefused {
@@ -104,7 +114,7 @@ pub(crate) fn load(
         settings,
         template,
         generator,
-        may_batch,
+        may,
     };
     let (model, batching) = parts.put_together(model).map_err(refused)?;
     let is_encoder = matches!(model.kind, Kind::Encoder(_));
@@ -126,7 +136,7 @@ struct Parts<'a> {
     settings: Settings,
     template: Option<Template>,
     generator: &'a Generator,
-    may_batch: bool,
+    may: May,
 }
 
 impl Parts<'_> {
@@ -165,7 +175,7 @@ impl Parts<'_> {
             .min(MOST_TOKENS) as usize;
         let sequences = self.generator.sequences.clamp(1, MOST_SEQUENCES) as usize;
         let mut decoder = Decoder::new(model, layout);
-        let found = graph::probe::probe(&mut decoder, narrow, context, sequences, self.may_batch)
+        let found = graph::probe::probe(&mut decoder, narrow, context, sequences, self.may.batch)
             .map_err(|error| format!("its graph does not run: {error}"))?;
         let batching = found.batching.clone();
         let writer = Writer {
@@ -179,6 +189,8 @@ impl Parts<'_> {
             cache_bytes: usize::try_from(self.generator.cache_bytes).unwrap_or(usize::MAX),
             grammars: None,
             store: graph::store::Store::default(),
+            prefixes: graph::prefixes::Prefixes::default(),
+            shares: self.may.share,
             kept: std::collections::BTreeMap::new(),
             orders: 0,
             scratch: writer::Scratch::default(),

@@ -18,8 +18,14 @@ const GENERATOR: Generator = Generator {
     cache_bytes: 1 << 30,
 };
 
+const MAY: May = May {
+    batch: true,
+    share: true,
+};
+
 mod ends;
 mod folders;
+mod prefixes;
 
 fn loaded(bytes: &[u8], generator: &Generator) -> Result<Loaded, String> {
     let wanted = Wanted {
@@ -29,7 +35,7 @@ fn loaded(bytes: &[u8], generator: &Generator) -> Result<Loaded, String> {
         beside: &[],
         ports: limit::TENSORS,
     };
-    load(engine(), bytes, &wanted, generator, true).map_err(|refused| refused.message)
+    load(engine(), bytes, &wanted, generator, MAY).map_err(|refused| refused.message)
 }
 
 fn writer(graph: &str) -> Box<dyn Model> {

@@ -7,7 +7,8 @@
 //! order holds, and nobody can tell the difference.
 
 use super::chance::Chance;
-use super::graph::decoder::{Decoder, Feed, Logits, MOST_AT_ONCE};
+use super::graph::decoder::{Decoder, Feed, Logits};
+use super::graph::prefixes::Prefixes;
 use super::graph::probe::Found;
 use super::graph::slab::Slab;
 use super::graph::store::{Key, Store};
@@ -35,6 +36,9 @@ pub(super) struct Writer {
     /// Made when the first request wants them.
     pub(super) grammars: Option<Grammars>,
     pub(super) store: Store,
+    pub(super) prefixes: Prefixes,
+    /// Whether prompts that begin alike share keys and values.
+    pub(super) shares: bool,
     pub(super) kept: BTreeMap<Key, Writing>,
     pub(super) orders: u64,
     pub(super) scratch: Scratch,
@@ -43,14 +47,14 @@ pub(super) struct Writer {
 /// Memory that runs write over.
 #[derive(Default)]
 pub(super) struct Scratch {
-    present: Slab,
-    logits: Logits,
+    pub(super) present: Slab,
+    pub(super) logits: Logits,
 }
 
 /// What one order makes of a text.
-struct Turn {
-    key: Key,
-    writing: Option<Writing>,
+pub(super) struct Turn {
+    pub(super) key: Key,
+    pub(super) writing: Option<Writing>,
     piece: Result<Piece, String>,
 }
 
@@ -210,46 +214,6 @@ impl Writer {
         Writing::begin(request, prompt, self.context, chance, grammar, digest)
     }
 
-    /// Feeds the prompt of a text, alone, and grows it by its first token unless that is known.
-    fn feed_prompt(&mut self, turn: &mut Turn) -> Result<(), String> {
-        let Some(writing) = turn.writing.as_mut() else {
-            return Ok(());
-        };
-        let caches = &self.decoder.layout.caches;
-        let mut past = Slab::new(caches, 1, 0);
-        for part in writing.prompt().chunks(MOST_AT_ONCE) {
-            let feed = Feed {
-                rows: 1,
-                length: part.len(),
-                tokens: part,
-                filled: &[past.room],
-            };
-            self.decoder.run(
-                &feed,
-                &past,
-                &mut self.scratch.present,
-                &mut self.scratch.logits,
-            )?;
-            std::mem::swap(&mut past, &mut self.scratch.present);
-        }
-        let filled = past.room;
-        writing.fed = filled;
-        let room = filled.next_multiple_of(self.found.block);
-        if room > filled {
-            past = Slab::of_rows(
-                &self.decoder.layout.caches,
-                room,
-                [(&past, 0, filled)].into_iter(),
-            );
-        }
-        self.store.insert(turn.key, past);
-        if writing.tokens().len() == filled {
-            let mut logits = self.scratch.logits.last_of(0);
-            return grow(turn, &self.words, &self.settings.ends, &mut logits);
-        }
-        Ok(())
-    }
-
     /// One token for each of these texts, in one run. Should that fail, each runs alone, so that nobody ends through
     /// another.
     fn step_together(&mut self, turns: &mut [Turn], members: &[usize], room: usize) {
@@ -359,10 +323,13 @@ impl Writer {
             .map(|(key, writing)| (writing.used, *key))
             .collect();
         oldest.sort_unstable();
-        let mut bytes: usize = oldest
+        let texts: usize = oldest
             .iter()
             .map(|(_, key)| self.store.bytes_of(*key))
             .sum();
+        // How prompts begin is kept in what texts on their way leave.
+        self.prefixes.shrink(self.cache_bytes.saturating_sub(texts));
+        let mut bytes = texts;
         for (_, key) in oldest {
             if bytes <= self.cache_bytes {
                 break;
@@ -395,7 +362,12 @@ fn note(turn: &mut Turn, result: Result<(), String>) {
 }
 
 /// Grows a text by one token.
-fn grow(turn: &mut Turn, words: &Words, ends: &[u32], logits: &mut [f32]) -> Result<(), String> {
+pub(super) fn grow(
+    turn: &mut Turn,
+    words: &Words,
+    ends: &[u32],
+    logits: &mut [f32],
+) -> Result<(), String> {
     let (Some(writing), Ok(piece)) = (turn.writing.as_mut(), turn.piece.as_mut()) else {
         return Ok(());
     };

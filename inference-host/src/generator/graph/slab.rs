@@ -62,6 +62,20 @@ impl Slab {
         }
     }
 
+    /// Whether the tokens of another slab, of one row as this, are the first ones here.
+    pub(in crate::generator) fn begins_with(&self, caches: &[Cache], other: &Slab) -> bool {
+        let same = |(cache, (mine, others)): (&Cache, (&Vec<u8>, &Vec<u8>))| {
+            let (whole, part) = (
+                self.room * cache.slot_bytes(),
+                other.room * cache.slot_bytes(),
+            );
+            (0..cache.heads)
+                .all(|head| mine[head * whole..][..part] == others[head * part..][..part])
+        };
+        let tensors = self.tensors.iter().zip(&other.tensors);
+        self.room >= other.room && caches.iter().zip(tensors).all(same)
+    }
+
     /// Copies of rows of other slabs, each with the count of its tokens.
     pub(in crate::generator) fn of_rows<'s>(
         caches: &[Cache],
