@@ -184,6 +184,38 @@ def hungry():
     )
 
 
+def slow():
+    """The 16 outputs of a network that takes some milliseconds for one row: six products of 256x256 by 256x256."""
+    random = np.random.default_rng(7)
+    weights = {
+        "w_in": uniform_weights(random, (64, 256)),
+        "w": uniform_weights(random, (256, 256)),
+        "w_out": uniform_weights(random, (256, 16)),
+        "copies": np.array([256, 1], np.int64),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "w_in"], ["h"]),
+        # One row becomes 256, so that little goes in and out.
+        helper.make_node("Tile", ["h", "copies"], ["h0"]),
+    ]
+    for layer in range(6):
+        nodes += [
+            helper.make_node("MatMul", [f"h{layer}", "w"], [f"z{layer}"]),
+            helper.make_node("Tanh", [f"z{layer}"], [f"h{layer + 1}"]),
+        ]
+    nodes += [
+        helper.make_node("ReduceMean", ["h6"], ["mean"], axes=[0], keepdims=1),
+        helper.make_node("MatMul", ["mean", "w_out"], ["y"]),
+    ]
+    return make_model(
+        "slow",
+        nodes,
+        [("x", FLOAT, [1, 64])],
+        [("y", FLOAT, [1, 16])],
+        weights,
+    )
+
+
 def proof():
     """A product of small whole numbers, exact in every precision: what a provider must be able to do."""
     weights = {"w": np.arange(1, 13, dtype=np.float32).reshape(4, 3)}
@@ -207,6 +239,7 @@ def main():
         "two_inputs.onnx": two_inputs(),
         "dynamic_output.onnx": dynamic_output(),
         "hungry.onnx": hungry(),
+        "slow.onnx": slow(),
         # These two must be refused with an error, never crash the host.
         "corrupt.onnx": whole[: len(whole) // 2],
         "garbage.onnx": np.random.default_rng(4)

@@ -1,6 +1,6 @@
 //! How much of inference goes on while agents compute.
 //!
-//! Four agents ask a model about 256 rows each in every tick, and one computes for about half as long as the model takes
+//! Four agents ask a model that takes a millisecond or more for each in every tick, and one computes for about half as long as the model takes
 //! for them, as long, and twice as long. One after the other, a tick would take what the agents take (the time of a replay,
 //! which has no engine) and what the model takes (a tick of the asking agents alone, less their replay). Beside
 //! each other it takes less: with `latency_ticks = 1`, who asked waits for the answer before it steps again and the
@@ -10,7 +10,7 @@
 
 use lockstep_benches::Trouble;
 use lockstep_benches::binary::{self, in_repository};
-use lockstep_benches::fleets::{command, finish, model, number};
+use lockstep_benches::fleets::{command, finish, number};
 use lockstep_benches::report::Report;
 use lockstep_benches::samples::Samples;
 use lockstep_benches::state_agent;
@@ -129,10 +129,10 @@ impl Bench<'_> {
     /// Four agents that ask, and one that computes if it is to.
     fn fleet(&self, turns: Option<u64>, latency: u64) -> Result<PathBuf, Trouble> {
         let feeder = in_repository("agents/built/mlp.wasm").canonicalize()?;
-        let model = model().canonicalize()?;
+        let model = in_repository("models/testdata/slow.onnx").canonicalize()?;
         let mut text = format!(
             "[fleet]\nname = \"overlap\"\n\n\
-             [[agents]]\nname = \"feeder\"\ncount = 4\ncomponent = {feeder:?}\nsettings = {{ rows = 256 }}\n\n\
+             [[agents]]\nname = \"feeder\"\ncount = 4\ncomponent = {feeder:?}\nsettings = {{ rows = 1 }}\n\n\
              [[models]]\nname = \"mlp\"\nfile = {model:?}\nlatency_ticks = {latency}\n"
         );
         if let Some(turns) = turns {
