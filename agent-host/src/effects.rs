@@ -19,17 +19,25 @@ pub(crate) struct Effects {
     list: Vec<Effect>,
     calls: [usize; 5],
     bytes: usize,
+    most_bytes: usize,
 }
 
 impl Effects {
+    /// Nothing yet, in steps that may hold this many bytes.
+    pub(crate) fn new(most_bytes: usize) -> Effects {
+        Effects {
+            most_bytes,
+            ..Effects::default()
+        }
+    }
+
     /// Begins a new step with what is left of `list`'s memory, and with these lines, which count for nothing.
     pub(crate) fn begin(&mut self, mut list: Vec<Effect>, logs: Vec<LogLine>) {
         list.clear();
         list.extend(logs.into_iter().map(Effect::Log));
         *self = Effects {
             list,
-            calls: [0; 5],
-            bytes: 0,
+            ..Effects::new(self.most_bytes)
         };
     }
 
@@ -49,7 +57,7 @@ impl Effects {
 
     /// Whether the step may hold that many bytes more.
     pub(crate) fn admits(&self, bytes: usize) -> bool {
-        bytes <= limit::STEP_BYTES - self.bytes
+        bytes <= self.most_bytes - self.bytes
     }
 
     /// Adds an effect of that many bytes, which must be admitted.
@@ -98,7 +106,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_call_is_counted_alone() {
-        let mut effects = Effects::default();
+        let mut effects = Effects::new(limit::STEP_BYTES);
         assert!((0..limit::EFFECTS_PER_STEP).all(|_| effects.count(Call::Send)));
         assert!(!effects.count(Call::Send));
         assert!(effects.count(Call::Emit));
@@ -110,7 +118,7 @@ mod tests {
     fn a_log_line_is_cut_between_characters() {
         assert_eq!(cut("aé", 2), "a");
         assert_eq!(cut("aé", 3), "aé");
-        let mut effects = Effects::default();
+        let mut effects = Effects::new(limit::STEP_BYTES);
         effects.log(LogLevel::Info, &"x".repeat(limit::PAYLOAD_BYTES + 1));
         let lines = logs(effects.take());
         assert_eq!(lines[0].text.len(), limit::PAYLOAD_BYTES);
@@ -118,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_the_step_is_dropped() {
-        let mut effects = Effects::default();
+        let mut effects = Effects::new(limit::STEP_BYTES);
         let line = "x".repeat(limit::PAYLOAD_BYTES);
         let fit = limit::STEP_BYTES / limit::PAYLOAD_BYTES;
         for _ in 0..fit + 1 {

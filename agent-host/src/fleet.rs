@@ -1,6 +1,7 @@
 //! What all agents of the fleet have in common.
 
 use shm_protocol::id::ModelId;
+use shm_protocol::limit;
 use shm_protocol::supervisor_to_agent::{ModelPorts, Setup};
 use std::sync::OnceLock;
 
@@ -16,6 +17,11 @@ impl Fleet {
             setup,
             models: OnceLock::new(),
         }
+    }
+
+    /// Most bytes of everything that a step does.
+    pub(crate) fn step_bytes(&self) -> usize {
+        usize::try_from(self.setup.step_bytes).unwrap_or(limit::MOST_STEP_BYTES)
     }
 
     /// Tells what the models take and give. Only the first call counts.

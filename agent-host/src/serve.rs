@@ -9,12 +9,12 @@ use crate::pace::{self, Pace};
 use bincode::Decode;
 use shm_protocol::agent_state::{RESTORE, SNAPSHOT, STATE, Snapshot, StateRecord};
 use shm_protocol::agent_to_supervisor::{OUTCOMES, PARKED};
+use shm_protocol::codec;
 use shm_protocol::fault::{self, Phase};
 use shm_protocol::id::Tick;
 use shm_protocol::link::{HostLink, WaitPolicy};
 use shm_protocol::ring::Header;
 use shm_protocol::supervisor_to_agent::{ANSWERS, Answers, STEPS, Steps};
-use shm_protocol::{codec, limit};
 use std::time::Duration;
 
 /// Answers steps until `is_draining` holds and the ring is empty.
@@ -68,8 +68,7 @@ fn answer(
 }
 
 fn decode<T: Decode<()>>(tick: Tick, bytes: &[u8]) -> Result<T, HostError> {
-    codec::decode::<T, { limit::RECORD_BYTES }>(bytes)
-        .map_err(|source| HostError::Decode { tick, source })
+    codec::decode_record::<T>(bytes).map_err(|source| HostError::Decode { tick, source })
 }
 
 /// Sends up the states of all agents.

@@ -26,11 +26,12 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(fleet: Arc<Fleet>, agent: AgentId, memory_bytes: u64) -> Self {
         let random = Random::new(&fleet.setup.random_key, agent);
+        let effects = Effects::new(fleet.step_bytes());
         State {
             fleet,
             limiter: Limiter::new(memory_bytes),
             random,
-            effects: Effects::default(),
+            effects,
             waits: Waits::default(),
             tick: Tick::ZERO,
             next_request: RequestId(0),

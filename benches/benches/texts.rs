@@ -12,10 +12,10 @@ use lockstep_benches::clock::timed;
 use lockstep_benches::report::Report;
 use lockstep_benches::samples::Samples;
 use lockstep_benches::{Trouble, binary, fleets};
+use shm_protocol::codec;
 use shm_protocol::generation::{Generator, Order, Pieces, Sequence};
 use shm_protocol::id::{AgentId, RequestId};
 use shm_protocol::tensor::{DType, Shape, Tensor};
-use shm_protocol::{codec, limit};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,8 +142,8 @@ fn write(host: &mut Lone, count: usize, next: &mut u64) -> Result<Written, Troub
             data: order.clone(),
         };
         let (outputs, _) = host.run(&[tensor])?;
-        let Pieces(pieces) = codec::decode::<_, { limit::RECORD_BYTES }>(&outputs[0].data)?;
-        let order: Order = codec::decode::<_, { limit::RECORD_BYTES }>(&order)?;
+        let Pieces(pieces) = codec::decode_record(&outputs[0].data)?;
+        let order: Order = codec::decode_record(&order)?;
         sequences = order.sequences;
         let (mut is_over, mut prompt_tokens) = (false, 0);
         for (sequence, piece) in sequences.iter_mut().zip(pieces) {

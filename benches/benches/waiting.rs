@@ -110,6 +110,7 @@ fn agent(binary: &Path, turns: u32) -> Result<BareAgents, Trouble> {
     };
     let artifact = compiler.artifact(&fs::read(component())?)?;
     let setup = Setup {
+        step_bytes: shm_protocol::limit::STEP_BYTES as u64,
         random_key: [0; 32],
         canonical_nan: true,
         agents: vec!["ponder".to_owned()],

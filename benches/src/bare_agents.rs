@@ -54,6 +54,7 @@ impl BareFleet {
             // No agent of a measurement draws random numbers.
             random_key: [0; 32],
             canonical_nan: header.canonical_nan,
+            step_bytes: header.step_bytes,
             agents: header
                 .agents
                 .iter()

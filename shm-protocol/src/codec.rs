@@ -4,12 +4,13 @@
 //! integers. Every decoder has a limit, so that a hostile length cannot
 //! allocate, and refuses bytes that are left over.
 
+use crate::limit;
 use bincode::{Decode, Encode, config};
 use thiserror::Error;
 
 /// Version of the encoding of every message and record. Both ends of a link and
 /// the journal compare it before anything else is decoded.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// Why bytes are not the value they should be.
 #[derive(Debug, Error)]
@@ -80,6 +81,18 @@ pub fn decode<T: Decode<()>, const LIMIT: usize>(bytes: &[u8]) -> Result<T, Deco
         });
     }
     Ok(value)
+}
+
+/// Decodes a record of a ring. What it may allocate follows from how long it is, so that a few bytes cannot ask for much.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_record<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
+    if bytes.len() <= limit::RECORD_BYTES / 2 {
+        decode::<T, { limit::RECORD_BYTES }>(bytes)
+    } else {
+        decode::<T, { limit::LARGE_RECORD_BYTES }>(bytes)
+    }
 }
 
 /// The last part of a type's path, as people know it.

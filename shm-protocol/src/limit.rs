@@ -31,10 +31,15 @@ pub const EFFECTS_PER_STEP: usize = 256;
 /// nobody else of the fleet gets on; an agent that needs more goes on in the next tick.
 pub const ROUNDS_PER_TICK: usize = 16;
 
-/// Most bytes of everything one step does, of the messages that wait for an agent, and of the
-/// results that reach it in one step, those that it waits for within the step counted alone. Bounds what the supervisor
-/// holds for an agent.
+/// Most bytes of everything one step does, and of the results that reach it in one step, those that it waits for within
+/// the step counted alone, unless the fleet says otherwise. Bounds what the supervisor holds for an agent.
 pub const STEP_BYTES: usize = 1 << 20;
+
+/// What a fleet may say at most. The rings of a host take up to sixteen times as much.
+pub const MOST_STEP_BYTES: usize = 256 << 20;
+
+/// Most bytes of the messages that wait for an agent.
+pub const INBOX_BYTES: usize = 1 << 20;
 
 /// Most messages waiting for one agent. What is over it is dropped, and the journal says so.
 pub const INBOX_MESSAGES: usize = 65_536;
@@ -46,8 +51,11 @@ pub const BATCH_BYTES: usize = 1 << 20;
 /// Most bytes of one encoded control message; a fleet's settings fit many times over.
 pub const CONTROL_BYTES: usize = 4 << 20;
 
-/// Most bytes of one record in a ring that is not a tensor.
+/// Most bytes that decoding a record of a ring may allocate, unless the record itself has more than half of them.
 pub const RECORD_BYTES: usize = 16 << 20;
+
+/// Most bytes that decoding a larger record may allocate.
+pub const LARGE_RECORD_BYTES: usize = 2 << 30;
 
 /// Most bytes of one journaled tick.
 pub const TICK_RECORD_BYTES: usize = 1 << 30;
@@ -57,7 +65,8 @@ pub const TICK_RECORD_BYTES: usize = 1 << 30;
 pub const COMMANDS_OUTSTANDING: usize = 128;
 
 const _: () = assert!(PAYLOAD_BYTES < STEP_BYTES);
-const _: () = assert!(STEP_BYTES < RECORD_BYTES);
+const _: () = assert!(STEP_BYTES < RECORD_BYTES && STEP_BYTES < MOST_STEP_BYTES);
+const _: () = assert!(4 * MOST_STEP_BYTES < LARGE_RECORD_BYTES);
 const _: () = assert!(ROUNDS_PER_TICK <= EFFECTS_PER_STEP);
 const _: () = assert!(RECORD_BYTES < TENSOR_BYTES);
 const _: () = assert!(STEP_BYTES < TICK_RECORD_BYTES);

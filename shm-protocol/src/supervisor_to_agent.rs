@@ -32,6 +32,8 @@ pub struct Setup {
     pub random_key: [u8; 32],
     /// Whether floating-point results that are not numbers get their canonical bits.
     pub canonical_nan: bool,
+    /// Most bytes of everything that a step does.
+    pub step_bytes: u64,
     /// Names of all agents; the position is the [`AgentId`].
     pub agents: Vec<String>,
     /// Names of all models; the position is the [`crate::id::ModelId`].

@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 use shm_protocol::codec;
 use shm_protocol::generation::{Finish, Generator, Order, Piece, Pieces, Sequence};
 use shm_protocol::id::{AgentId, RequestId};
-use shm_protocol::limit;
 use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::io::Write;
 use std::path::Path;
@@ -200,8 +199,7 @@ impl Text<'_> {
             Trouble::system(format!("the inference host answers out of turn: {error}"))
         };
         let data = outputs.first().map_or(&[][..], |output| &output.data);
-        let Pieces(pieces) = codec::decode::<_, { limit::RECORD_BYTES }>(data)
-            .map_err(|error| bad(error.to_string()))?;
+        let Pieces(pieces) = codec::decode_record(data).map_err(|error| bad(error.to_string()))?;
         let [piece] =
             <[_; 1]>::try_from(pieces).map_err(|pieces| bad(format!("{} pieces", pieces.len())))?;
         let piece = piece.map_err(|error| Trouble::input(format!("model {model}: {error}")))?;

@@ -10,13 +10,13 @@ use shm_protocol::agent_state::{RESTORE, SNAPSHOT, STATE, Snapshot, StateRecord}
 use shm_protocol::agent_to_supervisor::{
     LOADED, Loaded, OUTCOMES, Outcome, Outcomes, PARKED, Parked, Wait,
 };
+use shm_protocol::codec;
 use shm_protocol::id::{AgentId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::ring::Header;
 use shm_protocol::supervisor_to_agent::{
     ANSWERS, Answer, Answers, Awaited, Command, Load, STEPS, Step, Steps,
 };
-use shm_protocol::{codec, limit};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -328,6 +328,5 @@ impl Said {
 }
 
 fn decode<T: bincode::Decode<()>>(payload: &[u8]) -> T {
-    codec::decode::<T, { limit::RECORD_BYTES }>(payload)
-        .expect("the supervisor speaks the protocol")
+    codec::decode_record::<T>(payload).expect("the supervisor speaks the protocol")
 }

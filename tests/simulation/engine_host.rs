@@ -6,6 +6,7 @@ use super::fleet::{FAST, Fleet, ROW_BYTES, SLOW};
 use super::random::{mix, mix_bytes};
 use super::reply::{Done, Reply};
 use crate::shell::versions::versions;
+use shm_protocol::codec;
 use shm_protocol::generation::{Finish, Order, Piece, Pieces, Sequence};
 use shm_protocol::id::{BatchId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{
@@ -15,7 +16,6 @@ use shm_protocol::inference_to_supervisor::{
 use shm_protocol::ring::Header;
 use shm_protocol::supervisor_to_inference::{Command, INPUT, LOAD, Load, RUN, Run, UNLOAD};
 use shm_protocol::tensor::{DType, Shape};
-use shm_protocol::{codec, limit};
 use std::collections::BTreeMap;
 
 /// One of so many batches fails, by what is in it.
@@ -150,7 +150,7 @@ impl EngineHost {
         match header.kind {
             RUN => {
                 assert!(self.run.is_none(), "a batch begins within another");
-                let run: Run = codec::decode::<Run, { limit::RECORD_BYTES }>(payload)
+                let run: Run = codec::decode_record::<Run>(payload)
                     .expect("the supervisor speaks the protocol");
                 assert!(
                     self.last < Some(run.batch),
@@ -182,7 +182,7 @@ impl EngineHost {
                 })
             }
             LOAD => {
-                let load = codec::decode::<Load, { limit::RECORD_BYTES }>(payload)
+                let load = codec::decode_record::<Load>(payload)
                     .expect("the supervisor speaks the protocol");
                 Done::of(vec![self.load(fleet, &load)])
             }
@@ -215,8 +215,7 @@ impl Runs {
 
 /// Writes what an order asks for. A text depends on its request, its agent and the tokens before, and on no neighbour.
 fn write(fleet: &Fleet, header: &Header, run: &Run, payload: &[u8]) -> Reply {
-    let order: Order = codec::decode::<_, { limit::RECORD_BYTES }>(payload)
-        .expect("the supervisor speaks the protocol");
+    let order: Order = codec::decode_record(payload).expect("the supervisor speaks the protocol");
     let sequences = order.sequences.iter();
     let pieces = Pieces(
         sequences

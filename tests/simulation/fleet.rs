@@ -14,6 +14,7 @@ use shm_protocol::boot::Extent;
 use shm_protocol::generation::{self, Generator};
 use shm_protocol::id::{AgentId, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::Batching;
+use shm_protocol::limit;
 use shm_protocol::supervisor_to_agent::{self as agents, OnFailure, OnMismatch};
 use shm_protocol::supervisor_to_inference as inference;
 use shm_protocol::tensor::{DType, Port, Signature};
@@ -230,6 +231,7 @@ fn header(seed: u64, random: &mut Random, agents: usize, models: u64, ticks: u64
         fleet: "simulated".to_owned(),
         seed,
         canonical_nan: true,
+        step_bytes: limit::STEP_BYTES as u64,
         agents,
         changes: changes(seed, models.len(), ticks),
         engine: (!models.is_empty()).then(|| EnginePin {
@@ -347,6 +349,7 @@ fn orders(header: &RunHeader, layout: Layout) -> Orders {
         setup: agents::Setup {
             random_key: [3; 32],
             canonical_nan: true,
+            step_bytes: limit::STEP_BYTES as u64,
             agents: header.agents.iter().map(|pin| pin.name.clone()).collect(),
             models: header.models.iter().map(|pin| pin.name.clone()).collect(),
         },

@@ -18,11 +18,11 @@ use crate::host::{CrewError, Kind, News, decoded};
 use crate::shell::Hosts;
 use incarnation::{Happening, Inside, Life, Place};
 use shm_protocol::agent_to_supervisor::{OUTCOMES, Outcomes, PARKED, Parked, READY, Ready};
+use shm_protocol::codec;
 use shm_protocol::id::{AgentId, HostId, Incarnation, Tick};
 use shm_protocol::ring::{Header, PushError, RingViolation};
 use shm_protocol::supervisor_to_agent as agents;
 use shm_protocol::supervisor_to_inference::{self as inference, Load};
-use shm_protocol::{codec, limit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -177,7 +177,7 @@ impl<'fleet> SimHosts<'fleet> {
 
     fn remember_answered(&mut self, header: &Header) {
         if header.kind == PARKED {
-            let parked = codec::decode::<Parked, { limit::RECORD_BYTES }>(&self.payload);
+            let parked = codec::decode_record::<Parked>(&self.payload);
             let waits = parked.into_iter().flat_map(|parked| parked.waits);
             self.waited
                 .extend(waits.map(|wait| (header.tick, wait.agent, wait.number)));
@@ -185,7 +185,7 @@ impl<'fleet> SimHosts<'fleet> {
         if header.kind != OUTCOMES {
             return;
         }
-        let outcomes = codec::decode::<Outcomes, { limit::RECORD_BYTES }>(&self.payload);
+        let outcomes = codec::decode_record::<Outcomes>(&self.payload);
         for outcome in outcomes.into_iter().flat_map(|outcomes| outcomes.outcomes) {
             let answered = self.answered.entry(outcome.agent).or_default();
             *answered = header.tick.max(*answered);

@@ -10,11 +10,11 @@ use shm_protocol::agent_to_supervisor::{
     Blame, Effect, FAILURE, Failure, LOADED, Loaded, OUTCOMES, Outcome, Outcomes, PARKED, Parked,
     READY, Status, Wait,
 };
+use shm_protocol::codec;
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
 use shm_protocol::inference_to_supervisor::{LoadRefused, MODEL_LOADED, ModelLoaded, OUTPUT};
 use shm_protocol::ring::Header;
 use shm_protocol::tensor::DType;
-use shm_protocol::{codec, limit};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -394,5 +394,5 @@ pub(super) fn failure() -> Reply {
 }
 
 fn decode<T: bincode::Decode<()> + Encode>(payload: &[u8]) -> T {
-    codec::decode::<T, { limit::RECORD_BYTES }>(payload).expect("it was encoded just now")
+    codec::decode_record::<T>(payload).expect("it was encoded just now")
 }

@@ -34,9 +34,11 @@ type Functions = Accessors<TypedFunc<(u32,), (u64,)>, TypedFunc<(u32, u64), ()>>
 
 /// What an instance is made in. It has this much fuel to begin with.
 pub(super) fn guest(program: &Program, state: State, fuel: u64) -> Guest<State> {
+    // What a step may hold fits into the arguments of one call, whatever stands around it.
+    let arguments = ARGUMENT_BYTES.max(state.fleet.step_bytes().saturating_mul(2));
     let mut store = Store::new(program.instances.engine(), state);
     store.limiter(|state| &mut state.limiter);
-    store.set_hostcall_fuel(ARGUMENT_BYTES);
+    store.set_hostcall_fuel(arguments);
     let mut guest = Guest::new(store);
     refuel(&mut guest.context(), fuel);
     guest

@@ -30,6 +30,7 @@ fn agent(artifact: &[u8], settings: &[(&str, &str)]) -> Agent {
     let linker = imports::linker(&engine).expect("memory");
     let program = Arc::new(Program::load(&engine, &linker, artifact).expect("ours"));
     let fleet = Fleet::new(Setup {
+        step_bytes: shm_protocol::limit::STEP_BYTES as u64,
         random_key: [7; 32],
         canonical_nan: true,
         agents: vec!["agent".to_owned()],

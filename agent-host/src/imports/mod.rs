@@ -27,8 +27,8 @@ pub(crate) use infer::INFER;
 /// The interface as components import it.
 pub(crate) const HOST: &str = "lockstep:agent/host@0.1.0";
 
-/// Most bytes that the arguments of one call may span. What is over it ends the step: beyond any limit of ours, and
-/// below it every call is answered by a refusal.
+/// Most bytes that the arguments of one call may span, or twice what a step may hold if that is more. What is over it ends
+/// the step: beyond any limit of ours, and below it every call is answered by a refusal.
 pub(crate) const ARGUMENT_BYTES: usize = 64 << 20;
 
 const _: () = assert!(ARGUMENT_BYTES > limit::STEP_BYTES);

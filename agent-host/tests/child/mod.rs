@@ -292,6 +292,7 @@ fn artifacts(components: &[&str]) -> (Vec<Extent>, OwnedFd) {
 
 pub(crate) fn setup(agents: Vec<String>) -> Setup {
     Setup {
+        step_bytes: limit::STEP_BYTES as u64,
         random_key: [0; 32],
         canonical_nan: true,
         agents,

@@ -184,7 +184,7 @@ fn run(
         if given.bytes() > most {
             let port = &model.signature().outputs[number];
             return Err(format!(
-                "output `{}` came out as {}{:?}, {} bytes, and one result has at most {most}; ask for less at once (`lockstep infer` takes more with `--tensor-mib`)",
+                "output `{}` came out as {}{:?}, {} bytes, and one result has at most {most}; ask for less at once, or raise `step_data` of the fleet (`--tensor-mib` of `lockstep infer`)",
                 port.name,
                 given.dtype(),
                 given.shape(),

@@ -12,9 +12,9 @@ use crate::faults::Faults;
 use crate::journal::Mark;
 use crate::planted::{Bug, planted};
 use shm_protocol::agent_state::StateRecord;
+use shm_protocol::codec;
 use shm_protocol::fault::Phase;
 use shm_protocol::id::{AgentId, Tick};
-use shm_protocol::{codec, limit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -239,8 +239,8 @@ impl Collector {
 
     /// Takes in what a host says, or says why it cannot be.
     fn understand(&mut self, tick: Tick, agent: AgentId, payload: &[u8]) -> Result<Part, String> {
-        let record = codec::decode::<StateRecord, { limit::RECORD_BYTES }>(payload)
-            .map_err(|error| error.to_string())?;
+        let record =
+            codec::decode_record::<StateRecord>(payload).map_err(|error| error.to_string())?;
         if record.agent != agent {
             return Err(format!("it is that of agent {}", record.agent));
         }

@@ -48,7 +48,7 @@ fn read_table(section: &mut Section<'_, '_>, names: &mut Names, agents: &mut Vec
             .unwrap_or_else(|| Source::Builtin(String::new())),
         settings: section.settings(),
         fuel: section.number("fuel", &bounds::POSITIVE, FUEL),
-        memory_bytes: section.memory("memory", MEMORY_BYTES),
+        memory_bytes: section.memory("memory", MEMORY_BYTES, &bounds::MEMORY_BYTES),
         isolate: section.boolean("isolate", false),
         priority: section.number("priority", &bounds::PRIORITY, 0),
         every: section.number("every", &bounds::POSITIVE, 1),

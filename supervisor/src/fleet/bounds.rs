@@ -68,7 +68,28 @@ pub(super) const FAULT_HOST: RangeInclusive<i128> = 0..=limit::HOSTS as i128 - 1
 pub(super) const COUNT: RangeInclusive<i128> = 1..=limit::AGENTS as i128;
 
 /// From one page of WebAssembly memory to all that 32 bits can address.
-pub(super) const MEMORY_BYTES: RangeInclusive<u64> = 64 << 10..=4 << 30;
+pub(super) const MEMORY_BYTES: Sizes = Sizes {
+    bytes: 64 << 10..=4 << 30,
+    below: "below one page of 64 KiB",
+    above: "above the 4 GiB that WebAssembly can address",
+    help: "write a size from \"64 KiB\" to \"4 GiB\"",
+};
+
+/// From what every agent can count on to what rings of two gibibytes carry.
+pub(super) const STEP_BYTES: Sizes = Sizes {
+    bytes: limit::STEP_BYTES as u64..=limit::MOST_STEP_BYTES as u64,
+    below: "below the 1 MiB that every agent can count on",
+    above: "above 256 MiB, for which each host has two rings of 2 GiB",
+    help: "write a size from \"1 MiB\" to \"256 MiB\"",
+};
+
+/// Sizes that may be asked for, and what is said of others.
+pub(super) struct Sizes {
+    pub(super) bytes: RangeInclusive<u64>,
+    pub(super) below: &'static str,
+    pub(super) above: &'static str,
+    pub(super) help: &'static str,
+}
 
 /// Any number of 32 bits.
 pub(super) const PRIORITY: RangeInclusive<i128> = i32::MIN as i128..=i32::MAX as i128;

@@ -1,7 +1,7 @@
 //! Takes keys whose value is more than a word or a number: names, sources,
 //! memory sizes, settings and ports.
 
-use super::bounds::SETTINGS_BYTES;
+use super::bounds::{SETTINGS_BYTES, Sizes};
 use super::nearest::{list, nearest};
 use super::section::{Located, Section, integer};
 use super::source::{look, look_at_folder};
@@ -92,16 +92,16 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// Bytes of memory: a text with a unit, or a bare number of bytes.
-    pub(super) fn memory(&mut self, key: &'static str, default: u64) -> u64 {
+    pub(super) fn memory(&mut self, key: &'static str, default: u64, sizes: &Sizes) -> u64 {
         let Some(found) = self.value(key) else {
             return default;
         };
         let bytes = match found.get_ref() {
-            DeValue::String(text) => value::memory(text),
+            DeValue::String(text) => value::memory(text, sizes),
             DeValue::Integer(number) => {
                 let bytes =
                     integer(number).map(|number| u64::try_from(number.max(0)).unwrap_or(u64::MAX));
-                value::memory_bytes(bytes.unwrap_or(u64::MAX))
+                value::memory_bytes(bytes.unwrap_or(u64::MAX), sizes)
             }
             _ => {
                 self.wrong_type(key, "a size", found, "write it as in \"64 MiB\"");

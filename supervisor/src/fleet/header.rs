@@ -4,6 +4,7 @@ use super::bounds;
 use super::section::Section;
 use super::spec::{Durability, Fleet, Nan, OnLost, RestartLimits};
 use crate::faults::Plan;
+use shm_protocol::limit;
 
 /// Milliseconds until a host that has not answered counts as hung, unless the fleet says otherwise.
 const DEADLINE_MS: u64 = 5_000;
@@ -48,6 +49,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Fleet {
             &[("canonical", Nan::Canonical), ("native", Nan::Native)],
         ),
         intra_threads: section.number("intra_threads", &bounds::INTRA_THREADS, 1),
+        step_bytes: section.memory("step_data", limit::STEP_BYTES as u64, &bounds::STEP_BYTES),
         deadline_ms: section.number("deadline_ms", &bounds::DEADLINE_MS, DEADLINE_MS),
         checkpoint_ticks: section.number("checkpoint_ticks", &bounds::POSITIVE, CHECKPOINT_TICKS),
         checkpoint_ms: section.number("checkpoint_ms", &bounds::CHECKPOINT_MS, CHECKPOINT_MS),

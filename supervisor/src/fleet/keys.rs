@@ -28,6 +28,7 @@ pub(super) const FLEET: Table = Table {
         "nan",
         "schedule",
         "intra_threads",
+        "step_data",
         "deadline_ms",
         "checkpoint_ticks",
         "checkpoint_ms",

@@ -26,6 +26,8 @@ pub struct Fleet {
     pub nan: Nan,
     /// Threads inside one operator of a model.
     pub intra_threads: u32,
+    /// Most bytes of everything that one step does, and of the results that reach it.
+    pub step_bytes: u64,
     /// Milliseconds until a host that has not answered counts as hung.
     pub deadline_ms: u64,
     /// Ticks between two checkpoints.

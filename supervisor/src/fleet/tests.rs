@@ -80,6 +80,7 @@ fn a_small_fleet_gets_the_documented_defaults() {
         hosts: None,
         durability: Durability::Batch,
         nan: Nan::Canonical,
+        step_bytes: 1 << 20,
         intra_threads: 1,
         deadline_ms: 5_000,
         checkpoint_ticks: 64,

@@ -2,7 +2,7 @@
 //! and sources. Each function gives the value, or what is wrong in a few words
 //! and what to do next.
 
-use super::bounds::{MEMORY_BYTES, NAME_CHARACTERS};
+use super::bounds::{NAME_CHARACTERS, Sizes};
 use super::nearest::nearest;
 use super::section::unknown_word_help;
 use super::spec::Source;
@@ -72,7 +72,7 @@ const UNITS: [(&str, u64); 4] = [
 ];
 
 /// Bytes of a text like `64 MiB`.
-pub(super) fn memory(text: &str) -> Result<u64, Unfit> {
+pub(super) fn memory(text: &str, sizes: &Sizes) -> Result<u64, Unfit> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
@@ -96,17 +96,17 @@ pub(super) fn memory(text: &str) -> Result<u64, Unfit> {
         .parse::<u64>()
         .ok()
         .and_then(|number| number.checked_mul(*bytes));
-    memory_bytes(bytes.unwrap_or(u64::MAX))
+    memory_bytes(bytes.unwrap_or(u64::MAX), sizes)
 }
 
 /// Checks that bytes of memory are within their bounds.
-pub(super) fn memory_bytes(bytes: u64) -> Result<u64, Unfit> {
+pub(super) fn memory_bytes(bytes: u64, sizes: &Sizes) -> Result<u64, Unfit> {
     let label = match bytes {
-        bytes if bytes < *MEMORY_BYTES.start() => "below one page of 64 KiB",
-        bytes if bytes > *MEMORY_BYTES.end() => "above the 4 GiB that WebAssembly can address",
+        bytes if bytes < *sizes.bytes.start() => sizes.below,
+        bytes if bytes > *sizes.bytes.end() => sizes.above,
         bytes => return Ok(bytes),
     };
-    Err(unfit(label, "write a size from \"64 KiB\" to \"4 GiB\""))
+    Err(unfit(label, sizes.help))
 }
 
 /// A port from its name and a text like `f32[?,4]`.
@@ -156,6 +156,7 @@ pub(super) fn port(name: &str, text: &str) -> Result<Port, Unfit> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bounds::MEMORY_BYTES;
     use super::*;
     use std::path::PathBuf;
 
@@ -176,10 +177,10 @@ mod tests {
 
     #[test]
     fn memory_sizes_are_read_in_every_unit() {
-        assert_eq!(memory("65536 B"), Ok(65_536));
-        assert_eq!(memory("64KiB"), Ok(65_536));
-        assert_eq!(memory("64 MiB"), Ok(64 << 20));
-        assert_eq!(memory("4 GiB"), Ok(4 << 30));
+        assert_eq!(memory("65536 B", &MEMORY_BYTES), Ok(65_536));
+        assert_eq!(memory("64KiB", &MEMORY_BYTES), Ok(65_536));
+        assert_eq!(memory("64 MiB", &MEMORY_BYTES), Ok(64 << 20));
+        assert_eq!(memory("4 GiB", &MEMORY_BYTES), Ok(4 << 30));
     }
 
     #[test]
@@ -196,7 +197,11 @@ mod tests {
             ("lots", "does not start with a whole number"),
             ("1.5 GiB", "`.5 GiB` is no unit"),
         ] {
-            assert_eq!(memory(text).unwrap_err().label, label, "{text}");
+            assert_eq!(
+                memory(text, &MEMORY_BYTES).unwrap_err().label,
+                label,
+                "{text}"
+            );
         }
     }
 

@@ -2,9 +2,9 @@
 
 use super::error::{CrewError, Kind};
 use shm_protocol::agent_to_supervisor::{FAILURE, Failure};
+use shm_protocol::codec;
 use shm_protocol::id::HostId;
 use shm_protocol::ring::Header;
-use shm_protocol::{codec, limit};
 
 /// Decodes a record of a host, which must be of this kind.
 ///
@@ -28,9 +28,5 @@ pub fn decoded<T: bincode::Decode<()>>(
             record: header.kind,
         });
     }
-    codec::decode::<T, { limit::RECORD_BYTES }>(payload).map_err(|source| CrewError::Decode {
-        kind,
-        host,
-        source,
-    })
+    codec::decode_record::<T>(payload).map_err(|source| CrewError::Decode { kind, host, source })
 }

@@ -30,6 +30,8 @@ pub struct RunHeader {
     pub seed: u64,
     /// Whether floating-point results that are not numbers get canonical bits.
     pub canonical_nan: bool,
+    /// Most bytes of everything that one step does, and of the results that reach it.
+    pub step_bytes: u64,
     /// The agents; the position is the agent's number.
     pub agents: Vec<AgentPin>,
     /// The models; the position is the model's number.

@@ -32,6 +32,7 @@ pub(crate) fn header(seed: u64) -> RunHeader {
         fleet: "small".to_owned(),
         seed,
         canonical_nan: true,
+        step_bytes: shm_protocol::limit::STEP_BYTES as u64,
         agents: ["pole", "referee"]
             .map(|name| agent(name, digest(COMPONENT)))
             .to_vec(),

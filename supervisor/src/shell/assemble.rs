@@ -23,18 +23,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of each ring of an agent host. A record may be a quarter of it: a
-/// step's messages, its results and the words around them.
-const AGENT_RING_BYTES: usize = 16 << 20;
-
-/// Bytes of each ring of the inference host: some batches of the largest size.
-const INFERENCE_RING_BYTES: usize = 16 << 20;
+/// What of a record is not what a step may hold: the messages of the step and the words around them, or a joined batch.
+const BESIDE_STEP: usize = limit::INBOX_BYTES + (1 << 20);
 
 /// How often hosts are started before the first tick, if one is lost meanwhile.
 const STARTS: u32 = 3;
 
-const _: () = assert!(AGENT_RING_BYTES / 4 >= 3 * limit::STEP_BYTES);
-const _: () = assert!(INFERENCE_RING_BYTES / 4 >= limit::BATCH_BYTES + limit::STEP_BYTES);
+const _: () = assert!(BESIDE_STEP >= limit::BATCH_BYTES);
+const _: () = assert!(ring_bytes(limit::STEP_BYTES) == 16 << 20);
+
+/// Bytes of each ring of every host, for steps that may hold so many. A record may be a quarter of it.
+const fn ring_bytes(step_bytes: usize) -> usize {
+    (4 * (step_bytes + BESIDE_STEP)).next_power_of_two()
+}
 
 /// The engines of this binary and how to start them.
 #[derive(Debug)]
@@ -81,9 +82,10 @@ pub fn assemble(
     let (components, component_memory) = compile(engines, manifest)?;
     let (models, model_memory) = gather_models(manifest, demands.inference)?;
     observer.stage("starting hosts");
-    let sizes = |bytes| LinkSizes {
-        down_bytes: bytes,
-        up_bytes: bytes,
+    let ring = ring_bytes(manifest.step_size());
+    let sizes = LinkSizes {
+        down_bytes: ring,
+        up_bytes: ring,
     };
     let mut orders = Orders::new(
         engines,
@@ -108,9 +110,9 @@ pub fn assemble(
         Ok(Muster {
             program: Arc::clone(&engines.program),
             agent_hosts: orders.layout.hosts,
-            agent_sizes: sizes(AGENT_RING_BYTES),
+            agent_sizes: sizes,
             components: copy(&component_memory)?,
-            inference: model_memory.map(|memory| (memory, sizes(INFERENCE_RING_BYTES))),
+            inference: model_memory.map(|memory| (memory, sizes)),
             agents: (0..orders.layout.hosts)
                 .map(|host| orders.layout.agents_of(HostId::from_index(host)).collect())
                 .collect(),

@@ -62,6 +62,7 @@ pub(super) fn run_header(
         fleet: manifest.fleet.clone(),
         seed: manifest.seed,
         canonical_nan: manifest.canonical_nan,
+        step_bytes: manifest.step_bytes,
         agents: manifest.agents.clone(),
         models: manifest.models.iter().zip(&facts.models).map(pin).collect(),
         changes,
@@ -172,5 +173,6 @@ pub(super) fn plan(header: &RunHeader, layout: &Layout) -> Plan {
         }),
     };
     let models = header.models.iter().enumerate().map(planned);
-    Plan::new(agents.collect(), models.collect(), limit::STEP_BYTES)
+    let step_bytes = usize::try_from(header.step_bytes).unwrap_or(limit::MOST_STEP_BYTES);
+    Plan::new(agents.collect(), models.collect(), step_bytes)
 }

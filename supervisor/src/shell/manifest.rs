@@ -10,6 +10,7 @@ use crate::rundir::RunDir;
 use shm_protocol::generation::Generator;
 use shm_protocol::id::{ModelId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
+use shm_protocol::limit;
 use shm_protocol::supervisor_to_agent::OnMismatch;
 use shm_protocol::tensor::Port;
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ pub struct Manifest {
     pub seed: u64,
     /// Whether floating-point results that are not numbers get canonical bits.
     pub canonical_nan: bool,
+    /// Most bytes of everything that one step does, and of the results that reach it.
+    pub step_bytes: u64,
     /// Threads inside one operator of a model.
     pub intra_threads: u32,
     /// The agents; the position is the agent's number.
@@ -161,6 +164,7 @@ impl Manifest {
             fleet: fleet.name.clone(),
             seed: fleet.seed,
             canonical_nan: fleet.nan == Nan::Canonical,
+            step_bytes: fleet.step_bytes,
             intra_threads: fleet.intra_threads,
             isolated: fleet.agents.iter().map(|agent| agent.isolate).collect(),
             agents,
@@ -224,6 +228,7 @@ impl Manifest {
             fleet: header.fleet.clone(),
             seed: header.seed,
             canonical_nan: header.canonical_nan,
+            step_bytes: header.step_bytes,
             intra_threads: header
                 .engine
                 .as_ref()
@@ -257,6 +262,12 @@ impl Manifest {
             AskedToBecome::Version { version, .. } => Some((change.model, version.as_str())),
             _ => None,
         })
+    }
+
+    /// Most bytes of everything that one step does, in memory.
+    #[must_use]
+    pub fn step_size(&self) -> usize {
+        usize::try_from(self.step_bytes).unwrap_or(limit::MOST_STEP_BYTES)
     }
 
     /// The bytes of an object.

@@ -109,6 +109,7 @@ fn setup(manifest: &Manifest) -> agents::Setup {
             &manifest.seed.to_le_bytes(),
         ),
         canonical_nan: manifest.canonical_nan,
+        step_bytes: manifest.step_bytes,
         agents: names.collect(),
         models: models.collect(),
     }

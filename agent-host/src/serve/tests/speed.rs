@@ -56,6 +56,7 @@ fn bare_calls() {
     let program = Program::load(&engine, &linker, &artifact("counter")).expect("ours");
     let pre = AgentPre::new(program.instances).expect("fits");
     let setup = Setup {
+        step_bytes: limit::STEP_BYTES as u64,
         random_key: [0; 32],
         canonical_nan: true,
         agents: vec!["a".into()],

@@ -95,6 +95,7 @@ impl Given {
 pub(super) fn bare(given: &[Given]) -> Agents {
     let names = (0..given.len()).map(|position| format!("agent-{position}"));
     let setup = Setup {
+        step_bytes: limit::STEP_BYTES as u64,
         random_key: [7; 32],
         canonical_nan: true,
         agents: names.collect(),
@@ -158,6 +159,7 @@ impl Host {
         let (link, theirs) =
             SupervisorLink::create(sizes, Incarnation(1)).expect("memory for a link");
         let setup = Setup {
+            step_bytes: limit::STEP_BYTES as u64,
             random_key: [7; 32],
             canonical_nan: true,
             agents: (0..given.len())

@@ -140,7 +140,16 @@ macro_rules! same {
 
 /// Compares what two runs are.
 pub(super) fn headers(left: &RunHeader, right: &RunHeader) -> Compared {
-    same!(left, right, lockstep, wasmtime, fleet, seed, canonical_nan);
+    same!(
+        left,
+        right,
+        lockstep,
+        wasmtime,
+        fleet,
+        seed,
+        canonical_nan,
+        step_bytes
+    );
     each("agent", &left.agents, &right.agents, agents, |_| None)?;
     each("model", &left.models, &right.models, models, |_| None)?;
     each(

@@ -28,6 +28,7 @@ impl fmt::Display for HeaderText<'_> {
                 "native"
             }
         )?;
+        writeln!(f, "step      {} bytes at most", header.step_bytes)?;
         if let Some(engine) = &header.engine {
             let threads = engine.intra_threads;
             writeln!(

@@ -7,6 +7,7 @@ use crate::tick::action::Action;
 use shm_protocol::agent_to_supervisor::{Effect, Status};
 use shm_protocol::id::{AgentId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
+use shm_protocol::limit;
 use shm_protocol::supervisor_to_agent::OnFailure;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ impl Machine {
 
     fn route_messages(&mut self, record: &TickRecord) -> Vec<Dropped> {
         let mut dropped: BTreeMap<AgentId, u64> = BTreeMap::new();
-        let most_bytes = self.plan.step_bytes();
+        let most_bytes = self.plan.step_bytes().min(limit::INBOX_BYTES);
         for outcome in &record.outcomes {
             for effect in &outcome.effects {
                 let Effect::Send { to, payload } = effect else {

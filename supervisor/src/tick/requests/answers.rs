@@ -20,7 +20,7 @@ pub(in crate::tick) fn within(
     });
     if bytes.saturating_add(size) > most_bytes {
         return Arc::new(Err(format!(
-            "the results of this step are over {most_bytes} bytes with these {size}; ask for less in one tick"
+            "the results of this step are over {most_bytes} bytes with these {size}; ask for less in one tick, or raise `step_data` of the fleet"
         )));
     }
     *bytes += size;

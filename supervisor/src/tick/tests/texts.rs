@@ -113,7 +113,7 @@ impl Stage {
 
     fn write(&mut self, batch: &Batch) -> Input {
         let order: Vec<u8> = batch.input_parts(0).flatten().copied().collect();
-        let order: Order = codec::decode::<_, { limit::RECORD_BYTES }>(&order).expect("an order");
+        let order: Order = codec::decode_record(&order).expect("an order");
         let pieces = order.sequences.iter().map(|sequence| {
             // Of all tokens, not of the last: who forgets some of them goes on elsewhere.
             let from = u32::try_from(sequence.tokens.len()).expect("few") + 1;

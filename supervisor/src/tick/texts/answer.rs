@@ -61,8 +61,7 @@ pub(super) fn pieces(
             tensor.dtype, tensor.shape
         ));
     }
-    let Pieces(pieces) = codec::decode::<_, { limit::RECORD_BYTES }>(&tensor.data)
-        .map_err(|error| error.to_string())?;
+    let Pieces(pieces) = codec::decode_record(&tensor.data).map_err(|error| error.to_string())?;
     if pieces.len() != members {
         return Err(format!("{} pieces for {members} texts", pieces.len()));
     }
