@@ -97,6 +97,8 @@ fn host(binary: &Path, folder: &Path) -> Result<Lone, Trouble> {
         library: None,
     };
     let request = LoneRequest {
+        may_batch: true,
+        memory_bytes: 0,
         name: "talk",
         file: &read_folder(folder)?,
         generator: Some(Generator {

@@ -39,6 +39,8 @@ pub(super) enum Command {
     Run(Run),
     /// Go on with a run that was killed or stopped.
     Resume(Resume),
+    /// Change a model of a run that goes on.
+    Change(Change),
     /// Re-execute a run and compare it tick by tick.
     Replay(Replay),
     /// Check a journal without executing anything.
@@ -261,6 +263,37 @@ pub(super) struct Resume {
     /// End standard output with one JSON object.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Change {
+    /// The run.
+    pub(super) dir: PathBuf,
+    /// The name of the model.
+    pub(super) model: String,
+    /// What is to become of it, from the next tick but one on.
+    #[command(subcommand)]
+    pub(super) to: ToBecome,
+    /// End standard output with one JSON object.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// What is to become of a model.
+#[derive(Debug, Subcommand)]
+pub(super) enum ToBecome {
+    /// Make it another version, and load it if it was not.
+    Replace {
+        /// The ONNX file, or the folder of a language model.
+        file: PathBuf,
+        /// What this version is called.
+        #[arg(long = "version", value_name = "NAME")]
+        name: String,
+    },
+    /// Let it go: what is asked from then on is answered with an error that says so.
+    Unload,
+    /// Bring back the version that it was.
+    Load,
 }
 
 #[derive(Debug, Args)]

@@ -34,6 +34,8 @@ pub(super) fn generate(command: &Generate) -> Result<Done, Trouble> {
     let stop = StopSignals::install()
         .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
     let request = LoneRequest {
+        may_batch: true,
+        memory_bytes: 0,
         name: &name,
         file: &packed,
         generator: Some(Generator {

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod builtin;
+mod change;
 mod chaos;
 mod check;
 mod conversation;
@@ -44,6 +45,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Demo(command) => demo::demo(command),
         Command::Run(command) => run::run(command),
         Command::Resume(command) => resume::resume(command),
+        Command::Change(command) => change::change(command),
         Command::Replay(command) => replay::replay(command),
         Command::Verify(command) => verify::verify(command),
         Command::Inspect(command) => inspect::inspect(command),

@@ -332,7 +332,7 @@ fn orders(header: &RunHeader, layout: Layout) -> Orders {
         on_failure: pin.on_failure,
         restored: false,
     };
-    let version = |(number, Version { model, pin }): (usize, &Version)| inference::Load {
+    let version = |(number, Version { model, pin, .. }): (usize, &Version)| inference::Load {
         version: VersionId::from_index(number),
         model: *model,
         keep: lives(header, *model).at(Tick(1)).version == Some(VersionId::from_index(number)),

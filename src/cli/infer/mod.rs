@@ -32,6 +32,9 @@ pub(super) fn infer(command: &Infer) -> Result<Done, Trouble> {
     let stop = StopSignals::install()
         .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
     let request = LoneRequest {
+        // Nobody else asks.
+        may_batch: false,
+        memory_bytes: 0,
         name: &name,
         file: &file,
         generator: None,

@@ -31,6 +31,7 @@ mod spec;
 mod value;
 
 pub use error::{FleetError, Refusal};
+pub use models::unfit_version;
 pub use problem::{Place, Problem};
 pub use source::SourceError;
 pub use spec::{

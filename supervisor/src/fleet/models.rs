@@ -111,8 +111,7 @@ pub(super) fn version(section: &mut Section<'_, '_>, usual: &str) -> String {
     let Some(version) = section.text("version") else {
         return usual.to_owned();
     };
-    let is_long = version.value.chars().count() > bounds::NAME_CHARACTERS;
-    if version.value.is_empty() || is_long || version.value.contains(char::is_control) {
+    if !is_version(version.value) {
         let message = format!("{} is no name", section.called("version"));
         let help = format!(
             "write one to {} characters on one line",
@@ -122,6 +121,21 @@ pub(super) fn version(section: &mut Section<'_, '_>, usual: &str) -> String {
         problems.add(version.span, message, "this", help);
     }
     version.value.to_owned()
+}
+
+fn is_version(name: &str) -> bool {
+    let is_long = name.chars().count() > bounds::NAME_CHARACTERS;
+    !name.is_empty() && !is_long && !name.contains(char::is_control)
+}
+
+/// Why this cannot be what a version is called, if it cannot.
+#[must_use]
+pub fn unfit_version(name: &str) -> Option<String> {
+    let most = bounds::NAME_CHARACTERS;
+    let is_fit = is_version(name);
+    (!is_fit).then(|| {
+        format!("{name:?} is no name of a version: it has one to {most} characters on one line")
+    })
 }
 
 /// How a language model writes. The keys of one belong to no other model.

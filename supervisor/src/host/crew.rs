@@ -18,7 +18,7 @@ use shm_protocol::codec;
 use shm_protocol::id::{HostId, Incarnation};
 use shm_protocol::ring::Header;
 use shm_protocol::{supervisor_to_agent, supervisor_to_inference};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -225,6 +225,13 @@ impl Crew {
     /// How a host ended that is dying, if that can be known at once.
     pub fn ending_of(&mut self, host: HostId) -> Option<ExitStatus> {
         self.pool.host_mut(host)?.ending_within(DYING)
+    }
+
+    /// The next incarnation of the inference host finds its models in this memory.
+    pub fn renew_models(&mut self, memory: OwnedFd) {
+        if let Some((models, _)) = &mut self.muster.inference {
+            *models = memory;
+        }
     }
 
     /// Ends the incarnation of a host, whatever it does. Gives its last words.

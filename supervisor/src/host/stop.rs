@@ -54,6 +54,12 @@ impl StopSignals {
         })
     }
 
+    /// Lets one come, of those that never come by themselves.
+    pub fn raise(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+        let _ = rustix::io::write(&self.readable, &1_u64.to_ne_bytes());
+    }
+
     /// Whether one has come.
     #[must_use]
     pub fn asked(&self) -> bool {
@@ -61,7 +67,7 @@ impl StopSignals {
     }
 
     /// Readable once one has come.
-    pub(super) fn readable(&self) -> BorrowedFd<'_> {
+    pub(crate) fn readable(&self) -> BorrowedFd<'_> {
         self.readable.as_fd()
     }
 }

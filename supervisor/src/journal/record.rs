@@ -53,18 +53,49 @@ impl RunHeader {
         firsts.chain(later)
     }
 
-    /// What a version is called.
+    /// The versions of a model after its first one.
+    pub fn versions_of(&self, model: ModelId) -> impl Iterator<Item = &VersionPin> {
+        let of_model = self
+            .changes
+            .iter()
+            .filter(move |change| change.model == model);
+        of_model.filter_map(|change| match &change.to {
+            Become::Version(pin) => Some(pin),
+            Become::Unloaded | Become::Loaded => None,
+        })
+    }
+
+    /// What a version is called. Those that somebody has brought in while the run went on are known to the header of
+    /// [`RunHeader::with`] alone.
     #[must_use]
-    pub fn version_name(&self, version: VersionId) -> &str {
+    pub fn version_name(&self, version: VersionId) -> String {
         if let Some(model) = self.models.get(version.index()) {
-            return &model.version;
+            return model.version.clone();
         }
-        let later = self.changes.iter().filter_map(|change| match &change.to {
-            Become::Version(pin) => Some(pin.version.as_str()),
+        let mut later = self.changes.iter().filter_map(|change| match &change.to {
+            Become::Version(pin) => Some(pin.version.clone()),
             Become::Unloaded | Become::Loaded => None,
         });
-        let number = version.index() - self.models.len();
-        later.into_iter().nth(number).unwrap_or("?")
+        let later = later.nth(version.index() - self.models.len());
+        later.unwrap_or_else(|| format!("number {version}"))
+    }
+
+    /// The header of a run whose fleet had named the changes from the beginning that these verdicts have made.
+    #[must_use]
+    pub fn with<'a>(&self, verdicts: impl IntoIterator<Item = &'a (Tick, Verdict)>) -> RunHeader {
+        let mut header = self.clone();
+        let changes = verdicts
+            .into_iter()
+            .filter_map(|(tick, verdict)| match verdict {
+                Verdict::Changed { model, to, .. } => Some(ModelChange {
+                    from: tick.next(),
+                    model: *model,
+                    to: to.clone(),
+                }),
+                _ => None,
+            });
+        header.changes.extend(changes);
+        header
     }
 }
 
@@ -221,9 +252,30 @@ pub enum Verdict {
         /// Whether requests are joined to batches now.
         batching: Batching,
     },
+    /// Somebody has changed a model, and what is asked of it from the next tick on is answered so.
+    Changed {
+        /// The model.
+        model: ModelId,
+        /// Who answers then; nobody if it is unloaded. A version that comes in has the next number.
+        version: Option<VersionId>,
+        /// What becomes of it.
+        to: Become,
+    },
 }
 
 impl Verdict {
+    /// BLAKE3 of the model's file that has come with it.
+    #[must_use]
+    pub fn file(&self) -> Option<Digest> {
+        match self {
+            Verdict::Changed {
+                to: Become::Version(pin),
+                ..
+            } => Some(pin.file),
+            _ => None,
+        }
+    }
+
     /// For people.
     #[must_use]
     pub fn text(&self, header: &RunHeader) -> String {
@@ -266,6 +318,25 @@ impl Verdict {
                     header.version_name(*version),
                     reasons.join("; ")
                 )
+            }
+            Verdict::Changed { model, version, to } => {
+                let name = header
+                    .models
+                    .get(model.index())
+                    .map_or("?", |pin| &pin.name);
+                match (to, version) {
+                    (Become::Version(pin), _) => {
+                        format!(
+                            "model {name} is version {} from the next tick on",
+                            pin.version
+                        )
+                    }
+                    (Become::Loaded, Some(version)) => format!(
+                        "model {name} is loaded again from the next tick on, as version {}",
+                        header.version_name(*version)
+                    ),
+                    _ => format!("model {name} is unloaded from the next tick on"),
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::error::JournalError;
 use super::frame::{RunId, hex};
 use super::reader::{JournalReader, Torn, TornKind};
-use super::record::{Digest, SealReason};
+use super::record::{Digest, SealReason, Verdict};
 use crate::rundir::RunDir;
 use crate::rundir::outbox::OutboxCheck;
 use shm_protocol::id::Tick;
@@ -46,7 +46,7 @@ pub fn verify(run: &RunDir) -> Result<Verified, JournalError> {
     let mut outbox = OutboxCheck::open(run)?;
     let (header, mut reader) = JournalReader::open(run)?;
     let components = header.agents.iter().map(|agent| agent.component);
-    let objects: BTreeSet<Digest> = components.chain(header.model_files()).collect();
+    let mut objects: BTreeSet<Digest> = components.chain(header.model_files()).collect();
     for digest in &objects {
         run.object(digest)?;
     }
@@ -56,6 +56,11 @@ pub fn verify(run: &RunDir) -> Result<Verified, JournalError> {
     );
     while let Some(entry) = reader.next_tick()? {
         outbox.tick(entry.tick, &entry.record.outcomes)?;
+        for file in entry.record.verdicts.iter().filter_map(Verdict::file) {
+            if objects.insert(file) {
+                run.object(&file)?;
+            }
+        }
     }
     if let Some(
         torn @ Torn {

@@ -38,7 +38,7 @@ const fn ring_bytes(step_bytes: usize) -> usize {
 }
 
 /// The engines of this binary and how to start them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Engines {
     /// The binary that knows the roles.
     pub program: Arc<Program>,

@@ -9,6 +9,7 @@ use crate::host::CrewError;
 use crate::journal::JournalError;
 use crate::rundir::RunDirError;
 use crate::tick::{NotThisPlan, Violation};
+use serde::{Deserialize, Serialize};
 use shm_protocol::agent_to_supervisor::Blame;
 use shm_protocol::id::Tick;
 use std::io;
@@ -16,7 +17,8 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 /// Whose fault an error is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The question asked was answered no.
     No,
@@ -145,6 +147,20 @@ pub enum RunError {
         asked: String,
         found: String,
     },
+    #[error(
+        "no run goes on in {} that could be asked; `lockstep resume {}` goes on with one that was stopped, and a fleet names changes in [[changes]]",
+        dir.display(),
+        dir.display()
+    )]
+    NobodyRuns { dir: PathBuf },
+    #[error(
+        "the run in {} ended, or was lost, before it said whether the change was made; `lockstep inspect {}` shows it if it was",
+        dir.display(),
+        dir.display()
+    )]
+    EndedFirst { dir: PathBuf },
+    #[error("{message}")]
+    ChangeRefused { kind: Kind, message: String },
     #[error("{what}: {source}")]
     System {
         what: &'static str,
@@ -178,6 +194,9 @@ impl RunError {
             | RunError::EngineChanged { .. }
             | RunError::OtherBuild { .. } => Kind::Input,
             RunError::ProviderLost { .. } => Kind::Demand,
+            RunError::NobodyRuns { .. } => Kind::Input,
+            RunError::EndedFirst { .. } => Kind::No,
+            RunError::ChangeRefused { kind, .. } => *kind,
             RunError::Component {
                 source: ArtifactError::Refused { .. } | ArtifactError::Failed { .. },
                 ..

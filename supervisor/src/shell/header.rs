@@ -105,39 +105,44 @@ pub(super) fn check_signatures(manifest: &Manifest, facts: &Facts) -> Result<(),
             }
         }
     }
-    // Agents know the ports of a model, whichever version answers.
     let later = facts.models.iter().skip(manifest.models.len());
     for ((model, version), found) in manifest.later_versions().zip(later) {
-        let first = &facts.models[model.index()];
-        let kind = |facts: &ModelFacts| match facts.is_encoder {
-            true => "embeddings".to_owned(),
-            false => "texts".to_owned(),
-        };
-        if first.is_encoder != found.is_encoder {
-            return Err(RunError::OtherVersion {
-                model: manifest.models[model.index()].name.clone(),
-                version: version.to_owned(),
-                what: "answers",
-                asked: kind(first),
-                found: kind(found),
-            });
-        }
-        let first = &first.signature;
-        let pairs = [
-            ("inputs", &first.inputs, &found.signature.inputs),
-            ("outputs", &first.outputs, &found.signature.outputs),
-        ];
-        if let Some((what, asked, found)) = pairs.into_iter().find(|(_, one, other)| one != other) {
-            return Err(RunError::OtherVersion {
-                model: manifest.models[model.index()].name.clone(),
-                version: version.to_owned(),
-                what,
-                asked: listed(asked),
-                found: listed(found),
-            });
-        }
+        let name = &manifest.models[model.index()].name;
+        check_version((name, version), &facts.models[model.index()], found)?;
     }
     Ok(())
+}
+
+/// Refuses another version of a model that does not take and give what the first one does: agents know the ports of a
+/// model, whichever version answers.
+pub(super) fn check_version(
+    (model, version): (&str, &str),
+    first: &ModelFacts,
+    found: &ModelFacts,
+) -> Result<(), RunError> {
+    let other = |what, asked, found| RunError::OtherVersion {
+        model: model.to_owned(),
+        version: version.to_owned(),
+        what,
+        asked,
+        found,
+    };
+    let kind = |facts: &ModelFacts| match facts.is_encoder {
+        true => "embeddings".to_owned(),
+        false => "texts".to_owned(),
+    };
+    if first.is_encoder != found.is_encoder {
+        return Err(other("answers", kind(first), kind(found)));
+    }
+    let (first, found) = (&first.signature, &found.signature);
+    let pairs = [
+        ("inputs", &first.inputs, &found.inputs),
+        ("outputs", &first.outputs, &found.outputs),
+    ];
+    match pairs.into_iter().find(|(_, one, other)| one != other) {
+        Some((what, asked, found)) => Err(other(what, listed(asked), listed(found))),
+        None => Ok(()),
+    }
 }
 
 fn listed(ports: &[Port]) -> String {

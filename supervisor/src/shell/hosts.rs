@@ -6,6 +6,7 @@ use crate::sys::clock::now;
 use shm_protocol::id::{HostId, Incarnation};
 use shm_protocol::ring::{Header, PushError};
 use shm_protocol::{supervisor_to_agent as agents, supervisor_to_inference as inference};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// The hosts of a run, as its loop sees them. Agent hosts come first, the inference host last.
@@ -84,6 +85,9 @@ pub trait Hosts {
     /// # Errors
     /// When it is gone.
     fn started(&mut self, host: HostId) -> Result<(), CrewError>;
+
+    /// The next incarnation of the inference host finds its models in this memory.
+    fn renew_models(&mut self, _memory: OwnedFd) {}
 
     /// Ends the incarnation of a host, whatever it does; nothing of it is told any more. Gives its last words.
     fn end(&mut self, host: HostId) -> String;
@@ -240,6 +244,10 @@ impl Hosts for Real<'_> {
 
     fn started(&mut self, host: HostId) -> Result<(), CrewError> {
         self.crew.started(host)
+    }
+
+    fn renew_models(&mut self, memory: OwnedFd) {
+        self.crew.renew_models(memory);
     }
 
     fn end(&mut self, host: HostId) -> String {

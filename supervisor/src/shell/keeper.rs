@@ -126,6 +126,11 @@ impl Keeper {
         self.writer.committed()
     }
 
+    /// The last tick that is as durable as the run promises.
+    pub(super) fn durable(&self) -> Tick {
+        self.writer.durable()
+    }
+
     pub(super) fn seal(mut self, reason: SealReason) -> Result<Digest, RunError> {
         self.writer.wait_durable()?;
         self.release()?;

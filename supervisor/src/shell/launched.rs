@@ -1,12 +1,13 @@
 //! A run whose hosts are there and whose journal has its header: the ticks, and
 //! the end.
 
-use super::assemble::Assembled;
+use super::assemble::{Assembled, Engines};
 use super::drive::{Drive, Patience};
 use super::error::RunError;
 use super::hosts::Real;
 use super::keeper::Keeper;
 use super::observe::Observer;
+use super::operator::desk::{Desk, Known};
 use super::tally::Tally;
 use super::versions::as_of;
 use super::writing::{GoingOn, Writing};
@@ -66,6 +67,9 @@ pub(super) struct Launched {
     /// What was found to be lost before the first tick of this launch.
     pub(super) lost: Vec<Verdict>,
     pub(super) faults: Faults,
+    /// What looks at versions that somebody brings in while the run goes on.
+    pub(super) engines: Engines,
+    pub(super) strict_providers: bool,
 }
 
 impl Launched {
@@ -84,10 +88,11 @@ impl Launched {
             checkpoint: None,
             redone: 0,
         });
+        let mut desk = self.desk();
         let mut ledger = Writing::new(&mut self.keeper, observer, going_on);
         let changed = self.machine.changed().to_vec();
         let mut hosts = Real::new(&mut self.assembled.crew);
-        let drive = Drive::new(
+        let mut drive = Drive::new(
             &mut hosts,
             self.machine,
             &self.header,
@@ -99,12 +104,16 @@ impl Launched {
         .losing(self.losing)
         .having_lost(self.lost)
         .under(self.faults);
+        if let Some(desk) = &mut desk {
+            drive = drive.operated_by(desk);
+        }
         let result = match self.going_on {
             Some(asked) => drive.go_on(asked),
             None => drive.run(),
         };
         let result = result.map(|end| end.expect("a journal to write never breaks a run off"));
         let tally = ledger.tally;
+        drop(desk);
         let finishing = Finishing {
             crew: Some(self.assembled.crew),
             header: self.header,
@@ -112,6 +121,26 @@ impl Launched {
             changed,
         };
         finishing.finish(result, tally, asked, path)
+    }
+
+    /// Where models may be changed by command. A run goes on without it.
+    fn desk(&self) -> Option<Desk> {
+        if self.header.models.is_empty() {
+            return None;
+        }
+        let known = Known {
+            engines: self.engines.clone(),
+            run_dir: self.keeper.run_dir.clone(),
+            header: self.header.with(self.machine.changed()),
+            facts: self.assembled.facts.models.clone(),
+            strict_providers: self.strict_providers,
+            load_patience: self.patience.load,
+        };
+        let opened = Desk::open(known);
+        if let Err(error) = &opened {
+            tracing::warn!("models cannot be changed by command in this run: {error}");
+        }
+        opened.ok()
     }
 }
 

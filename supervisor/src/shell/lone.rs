@@ -35,6 +35,10 @@ pub struct LoneRequest<'a> {
     pub file: &'a [u8],
     /// How to run it, if it is a language model.
     pub generator: Option<Generator>,
+    /// Whether its requests may be joined, which is then tried.
+    pub may_batch: bool,
+    /// Most bytes of memory that it may take; zero for no limit.
+    pub memory_bytes: u64,
     /// Providers to try, in order.
     pub providers: Vec<String>,
     /// Whether anything but the first provider is a refusal.
@@ -113,9 +117,8 @@ impl Lone {
             artifact: extents[&digest],
             providers: request.providers.clone(),
             strict_providers: request.strict_providers,
-            memory_bytes: 0,
-            // Nobody else asks; a language model sees to its texts itself.
-            may_batch: request.generator.is_some(),
+            memory_bytes: request.memory_bytes,
+            may_batch: request.may_batch,
             generator: request.generator,
         }))?;
         let (host, header) = crew

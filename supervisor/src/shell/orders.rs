@@ -56,11 +56,7 @@ impl Orders {
                 keep: kept.contains(&version),
                 name: match number < manifest.models.len() {
                     true => model.name.clone(),
-                    false => format!(
-                        "{}, version {}",
-                        model.name,
-                        names[number - manifest.models.len()]
-                    ),
+                    false => version_title(&model.name, names[number - manifest.models.len()]),
                 },
                 artifact: *models.get(file)?,
                 providers: model.providers.clone(),
@@ -98,6 +94,11 @@ impl Orders {
             .agents_of(host)
             .map(|agent| &self.loads[agent.index()])
     }
+}
+
+/// What messages call a version that is not the first of its model.
+pub(super) fn version_title(model: &str, version: &str) -> String {
+    format!("{model}, version {version}")
 }
 
 fn setup(manifest: &Manifest) -> agents::Setup {

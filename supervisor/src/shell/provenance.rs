@@ -4,7 +4,7 @@
 use super::versions::{Version, judge, lives, versions};
 use crate::journal::Entry;
 use crate::journal::record::{Digest, RunHeader, Verdict};
-use crate::tick::Lives;
+use crate::tick::{Life, Lives};
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::codec;
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick, VersionId};
@@ -74,11 +74,20 @@ impl<'run> Provenances<'run> {
     pub fn next(&mut self, entry: &Entry) -> Vec<Provenance> {
         let (tick, record) = (entry.tick, &entry.record);
         for verdict in &record.verdicts {
-            if let Verdict::ProviderLost { version, .. } = verdict
-                && let Some(held) = self.versions.get(version.index())
-            {
-                let lost = (*version, tick, held.pin.provider.clone());
-                self.lost.push(lost);
+            match verdict {
+                Verdict::ProviderLost { version, .. } => {
+                    let held = self.versions.get(version.index());
+                    let lost = held.map(|held| (*version, tick, held.pin.provider.clone()));
+                    self.lost.extend(lost);
+                }
+                Verdict::Changed { model, version, .. } => {
+                    self.lives[model.index()].change(Life {
+                        from: tick.next(),
+                        version: *version,
+                        joined: false,
+                    });
+                }
+                Verdict::Quarantined { .. } | Verdict::Unanswered { .. } => {}
             }
         }
         judge(&mut self.versions, record.verdicts.iter());
@@ -134,13 +143,13 @@ impl<'run> Provenances<'run> {
         answer: &Answer,
     ) -> Provenance {
         let version = self.lives[model.index()].at(asked).version;
-        let made_by = version.map(|number| {
-            let pin = &self.versions[number.index()].pin;
-            MadeBy {
+        let made_by = version.and_then(|number| {
+            let pin = &self.versions.get(number.index())?.pin;
+            Some(MadeBy {
                 version: pin.version.clone(),
                 file: pin.file,
                 provider: self.provider(number, asked, tick),
-            }
+            })
         });
         Provenance {
             tick,

@@ -92,9 +92,15 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
     } = read_through(&run_dir)?;
     let (header, journal) = JournalReader::open(&run_dir)?;
     check_build(&header, request.engines)?;
+    let whole = {
+        let flat = verdicts
+            .iter()
+            .flat_map(|(tick, verdicts)| verdicts.iter().map(|verdict| (*tick, verdict.clone())));
+        header.with(&flat.collect::<Vec<_>>())
+    };
     let launch = run_dir.launch()?;
     let with_models = request.reinfer && !header.models.is_empty();
-    let mut manifest = Manifest::from_run(&header, &run_dir, &launch.isolated, with_models)?;
+    let mut manifest = Manifest::from_run(&whole, &run_dir, &launch.isolated, with_models)?;
     let is_elsewhere = !request.providers.is_empty();
     if is_elsewhere {
         for model in &mut manifest.models {
@@ -144,9 +150,9 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
         );
         if is_elsewhere {
             elsewhere = Some(present.clone());
-            excuse_providers(&mut present, &replay.header);
+            excuse_providers(&mut present, &whole);
         }
-        replay.divergence = diff::run_headers(&replay.header, &present);
+        replay.divergence = diff::run_headers(&whole, &present);
     }
     if replay.divergence.is_none() && until > Tick::ZERO {
         assembled.start(ports(&replay.header))?;

@@ -88,7 +88,8 @@ pub fn resume(
         };
         return finishing.finish(Ok(end), Tally::begin(), asked, run_dir.path());
     }
-    let manifest = Manifest::from_run(&header, &run_dir, &launch.isolated, true)?;
+    let whole = header.with(gone.machine.changed());
+    let manifest = Manifest::from_run(&whole, &run_dir, &launch.isolated, true)?;
     let mut expected = versions(&header);
     judge(
         &mut expected,
@@ -148,6 +149,8 @@ pub fn resume(
         losing,
         lost,
         faults,
+        engines: request.engines.clone(),
+        strict_providers: launch.strict_providers,
         header,
     };
     launched.follow(asked, run_dir.path(), observer)

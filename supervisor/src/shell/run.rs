@@ -112,6 +112,8 @@ fn begin(
         patience: Patience::of(&launch),
         losing: launch.on_provider_lost,
         lost: Vec::new(),
+        engines: engines.clone(),
+        strict_providers: launch.strict_providers,
         header,
     })
 }

@@ -13,21 +13,39 @@ pub(super) struct Version {
     pub(super) model: ModelId,
     /// What the model is as this version.
     pub(super) pin: ModelPin,
+    /// Providers that were asked for in the beginning.
+    asked: Vec<String>,
+}
+
+impl Version {
+    /// A version as it is when it is loaded again.
+    fn again(model: ModelId, pin: ModelPin) -> Version {
+        Version {
+            model,
+            asked: pin.providers.clone(),
+            pin: again(pin),
+        }
+    }
+
+    /// Another version of the same model.
+    fn followed_by(&self, version: &VersionPin) -> Version {
+        let first = ModelPin {
+            providers: self.asked.clone(),
+            ..self.pin.clone()
+        };
+        Version::again(self.model, as_version(&first, version))
+    }
 }
 
 /// All versions, the first ones of all models before all others, each as it is when it is loaded again.
 pub(super) fn versions(header: &RunHeader) -> Vec<Version> {
-    let first = |(number, pin): (usize, &ModelPin)| Version {
-        model: ModelId::from_index(number),
-        pin: again(pin.clone()),
+    let first = |(number, pin): (usize, &ModelPin)| {
+        Version::again(ModelId::from_index(number), pin.clone())
     };
     let later = |change: &ModelChange| match &change.to {
         Become::Version(version) => {
             let pin = header.models.get(change.model.index())?;
-            Some(Version {
-                model: change.model,
-                pin: again(as_version(pin, version)),
-            })
+            Some(Version::again(change.model, as_version(pin, version)))
         }
         Become::Unloaded | Become::Loaded => None,
     };
@@ -63,20 +81,32 @@ fn again(mut pin: ModelPin) -> ModelPin {
     pin
 }
 
-/// What verdicts have made of versions.
-pub(super) fn judge<'a>(versions: &mut [Version], verdicts: impl Iterator<Item = &'a Verdict>) {
+/// What verdicts have made of versions, and those that have come with them.
+pub(super) fn judge<'a>(versions: &mut Vec<Version>, verdicts: impl Iterator<Item = &'a Verdict>) {
     for verdict in verdicts {
-        if let Verdict::ProviderLost {
-            version,
-            provider,
-            batching,
-            ..
-        } = verdict
-            && let Some(held) = versions.get_mut(version.index())
-        {
-            held.pin.provider.clone_from(provider);
-            held.pin.batching.clone_from(batching);
-            held.pin = again(held.pin.clone());
+        match verdict {
+            Verdict::ProviderLost {
+                version,
+                provider,
+                batching,
+                ..
+            } => {
+                if let Some(held) = versions.get_mut(version.index()) {
+                    held.pin.provider.clone_from(provider);
+                    held.pin.batching.clone_from(batching);
+                    held.pin = again(held.pin.clone());
+                }
+            }
+            // One that is known already has a number that is taken.
+            Verdict::Changed {
+                model,
+                version: Some(number),
+                to: Become::Version(version),
+            } if number.index() == versions.len() => {
+                let first = versions.get(model.index());
+                versions.extend(first.map(|first| first.followed_by(version)));
+            }
+            Verdict::Changed { .. } | Verdict::Quarantined { .. } | Verdict::Unanswered { .. } => {}
         }
     }
 }
@@ -112,11 +142,11 @@ pub(super) fn lives(header: &RunHeader, model: ModelId) -> Lives {
 /// What models were in a tick, after these verdicts: who has run each last.
 pub(super) fn as_of<'a>(
     header: &RunHeader,
-    verdicts: impl Iterator<Item = &'a (Tick, Verdict)>,
+    verdicts: impl Iterator<Item = &'a (Tick, Verdict)> + Clone,
     tick: Tick,
 ) -> RunHeader {
-    let mut all = versions(header);
-    let mut header = header.clone();
+    let mut header = header.with(verdicts.clone());
+    let mut all = versions(&header);
     let mut refused = BTreeMap::new();
     for (_, verdict) in verdicts {
         judge(&mut all, std::iter::once(verdict));

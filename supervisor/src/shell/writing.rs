@@ -63,6 +63,10 @@ impl Ledger for Writing<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
+    fn durable(&self) -> Tick {
+        self.keeper.durable()
+    }
+
     fn idle(&mut self) -> Result<(), RunError> {
         self.keeper.release()
     }

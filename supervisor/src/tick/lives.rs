@@ -60,6 +60,29 @@ impl Lives {
         }
     }
 
+    /// Whether rows were joined when this version answered last.
+    #[must_use]
+    pub fn joins(&self, version: Option<VersionId>) -> bool {
+        let mut newest_first = self.0.iter().rev();
+        newest_first
+            .find(|life| life.version == version)
+            .is_some_and(|life| life.joined)
+    }
+
+    /// The version that answered last, in this tick or before.
+    #[must_use]
+    pub fn last_version(&self, tick: Tick) -> Option<VersionId> {
+        let until = self.0.partition_point(|life| life.from <= tick);
+        self.0[..until].iter().rev().find_map(|life| life.version)
+    }
+
+    /// The first change after a tick that is known.
+    #[must_use]
+    pub fn change_after(&self, tick: Tick) -> Option<Tick> {
+        let later = self.0.iter().find(|life| life.from > tick);
+        later.map(|life| life.from)
+    }
+
     /// What it is for requests of a tick.
     #[must_use]
     pub fn at(&self, tick: Tick) -> &Life {

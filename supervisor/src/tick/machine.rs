@@ -222,7 +222,9 @@ impl Machine {
                         }
                         self.requests.give_up(*model, *asked, reason)
                     }
-                    Verdict::Quarantined { .. } | Verdict::ProviderLost { .. } => Vec::new(),
+                    Verdict::Quarantined { .. }
+                    | Verdict::ProviderLost { .. }
+                    | Verdict::Changed { .. } => Vec::new(),
                 };
                 self.judge(verdict);
                 self.ask_ready(&waiting, actions);

@@ -1,7 +1,7 @@
 //! What is known of a run before it begins: who steps where and when, what the
 //! models take and give, and which of their versions answer when.
 
-use super::lives::Lives;
+use super::lives::{Life, Lives};
 use super::order::schedule_order;
 use shm_protocol::generation::Generator;
 use shm_protocol::id::{AgentId, HostId, ModelId, Tick, VersionId};
@@ -122,6 +122,25 @@ impl Plan {
     pub(super) fn moved(&mut self, model: ModelId, version: VersionId, from: Tick, joined: bool) {
         if let Some(planned) = self.models.get_mut(model.index()) {
             planned.lives.rejoin(version, from, joined);
+        }
+    }
+
+    /// What a model is from a tick on, after somebody has changed it. Whether rows may be joined is as it was with that
+    /// version, unless it is said.
+    pub(super) fn changed(
+        &mut self,
+        model: ModelId,
+        version: Option<VersionId>,
+        from: Tick,
+        joined: Option<bool>,
+    ) {
+        if let Some(planned) = self.models.get_mut(model.index()) {
+            let joined = joined.unwrap_or_else(|| planned.lives.joins(version));
+            planned.lives.change(Life {
+                from,
+                version,
+                joined,
+            });
         }
     }
 

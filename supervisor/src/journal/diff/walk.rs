@@ -239,7 +239,9 @@ pub(super) fn records(left: &TickRecord, right: &TickRecord) -> Compared {
         |left, right| value("said", left, right),
         |verdict| match verdict {
             Verdict::Quarantined { agent, .. } => Some(*agent),
-            Verdict::Unanswered { .. } | Verdict::ProviderLost { .. } => None,
+            Verdict::Unanswered { .. } | Verdict::ProviderLost { .. } | Verdict::Changed { .. } => {
+                None
+            }
         },
     )
 }

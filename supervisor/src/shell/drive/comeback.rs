@@ -32,6 +32,8 @@ pub(super) struct Comeback {
     pub(super) redone: u64,
     /// It is told of as a part of the run that goes on, and not alone.
     pub(super) is_resume: bool,
+    /// It was not lost but is started anew, which is not told.
+    pub(super) is_planned: bool,
 }
 
 impl Comeback {
@@ -43,6 +45,15 @@ impl Comeback {
             base: None,
             redone: 0,
             is_resume: false,
+            is_planned: false,
+        }
+    }
+
+    /// After an end that was meant.
+    pub(super) fn as_planned(ended_at: Duration, cause: &str) -> Comeback {
+        Comeback {
+            is_planned: true,
+            ..Comeback::after_loss(ended_at, cause)
         }
     }
 
@@ -340,6 +351,9 @@ impl Drive<'_> {
         let Some(comeback) = station.comeback.take() else {
             return Ok(());
         };
+        if comeback.is_planned {
+            return Ok(());
+        }
         if comeback.is_resume {
             let (checkpoint, redone) = (comeback.base, comeback.redone);
             return self.ledger.resumed(host, checkpoint, redone);

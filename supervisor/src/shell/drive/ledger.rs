@@ -28,6 +28,11 @@ pub trait Ledger {
         Vec::new()
     }
 
+    /// The last tick that is as durable as the run promises.
+    fn durable(&self) -> Tick {
+        Tick(u64::MAX)
+    }
+
     /// Called when the supervisor has nothing else to do.
     ///
     /// # Errors

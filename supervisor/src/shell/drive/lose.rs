@@ -40,6 +40,7 @@ impl Drive<'_> {
         let comeback = station
             .comeback
             .get_or_insert_with(|| Comeback::after_loss(now, &cause));
+        comeback.is_planned = false;
         comeback.base = None;
         comeback.redone = 0;
         let loss = Loss {
@@ -57,7 +58,12 @@ impl Drive<'_> {
         }
     }
 
-    fn restart(&mut self, host: HostId, at: Duration, carefully: bool) -> Result<(), RunError> {
+    pub(super) fn restart(
+        &mut self,
+        host: HostId,
+        at: Duration,
+        carefully: bool,
+    ) -> Result<(), RunError> {
         if self.hosts.kind(host) == Kind::Inference {
             self.answering.bereave();
             self.held.bereave();

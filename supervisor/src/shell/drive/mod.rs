@@ -10,6 +10,7 @@
 //! * `lose`, `comeback`, `redo`: a host that is lost, and how it comes back;
 //! * `follow`: a machine that follows a journal;
 //! * `snapshot`: asking agents for their state;
+//! * `operator`: changes of models that somebody asks for;
 //! * `inject`: faults on purpose.
 
 mod comeback;
@@ -19,6 +20,7 @@ mod hear;
 mod inject;
 mod ledger;
 mod lose;
+mod operator;
 mod redo;
 mod reload;
 mod snapshot;
@@ -42,6 +44,7 @@ use crate::rundir::Launch;
 use crate::tick::{Action, End, Input, Machine, Violation};
 use comeback::Comeback;
 use engine::Answering;
+use operator::Changing;
 use shm_protocol::codec;
 use shm_protocol::fault::Phase;
 use shm_protocol::id::{HostId, Incarnation, Tick};
@@ -109,6 +112,7 @@ pub struct Drive<'a> {
     answering: Answering,
     held: Held,
     losing: OnLost,
+    changing: Changing<'a>,
     /// Verdicts of the time before this loop.
     lost: Vec<Verdict>,
     watch: Watch,
@@ -147,6 +151,7 @@ impl<'a> Drive<'a> {
                 machine.changes_models(),
             ),
             losing: OnLost::default(),
+            changing: Changing::default(),
             lost: Vec::new(),
             machine,
             header,
@@ -270,6 +275,7 @@ impl<'a> Drive<'a> {
                     return Ok(ControlFlow::Break(None));
                 }
                 self.follow_moves(&record.verdicts)?;
+                self.operate(tick)?;
                 self.feed_results(tick)?;
                 if self.hosts.stop_asked()? {
                     self.apply(Input::Stop)?;

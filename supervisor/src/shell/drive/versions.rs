@@ -2,14 +2,16 @@
 //! the first that asks for them, and let go once nothing is left to answer. Both
 //! go through the ring, between batches, so that the order is that of the ring.
 
+use super::operator::Files;
 use super::station::Stage;
 use super::{Drive, Trouble};
 use crate::journal::record::{RunHeader, Verdict};
 use crate::shell::error::RunError;
 use crate::shell::lost::{Found, found};
+use crate::shell::orders::version_title;
 use crate::shell::versions::{Version, judge, versions};
 use shm_protocol::codec;
-use shm_protocol::id::{HostId, Tick, VersionId};
+use shm_protocol::id::{HostId, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{MODEL_LOADED, ModelLoaded};
 use shm_protocol::ring::Header;
 use shm_protocol::supervisor_to_inference::{LOAD, Load, UNLOAD};
@@ -20,6 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Held {
     /// What each is, by its number.
     all: Vec<Version>,
+    /// How each is loaded; none where models are not run.
+    loads: Vec<Load>,
     /// Those that the inference host has, or is told to load.
     loaded: BTreeSet<VersionId>,
     /// How often it was told to load each that it has not answered.
@@ -46,6 +50,7 @@ impl Held {
         let kept = loads.iter().filter(|load| load.keep);
         Held {
             all,
+            loads: loads.to_vec(),
             loaded: kept.map(|load| load.version).collect(),
             asked: BTreeMap::new(),
             stale: BTreeSet::new(),
@@ -76,7 +81,31 @@ impl Held {
     }
 
     pub(super) fn judge(&mut self, verdict: &Verdict) {
+        self.changes |= matches!(verdict, Verdict::Changed { .. });
         judge(&mut self.all, std::iter::once(verdict));
+    }
+
+    /// The number of a version that would come in now.
+    pub(super) fn next_version(&self) -> VersionId {
+        VersionId::from_index(self.all.len())
+    }
+
+    /// Says how a version that has come in is loaded, and from where all are.
+    pub(super) fn arrange(&mut self, model: ModelId, version: Option<VersionId>, files: &Files) {
+        if let (Some(version), Some(first)) = (version, self.loads.get(model.index())) {
+            let pin = &self.version(version).pin;
+            let load = Load {
+                version,
+                name: version_title(&pin.name, &pin.version),
+                ..first.clone()
+            };
+            self.loads.push(load);
+        }
+        for (load, version) in self.loads.iter_mut().zip(&self.all) {
+            if let Some(extent) = files.get(&version.pin.file) {
+                load.artifact = *extent;
+            }
+        }
     }
 
     pub(super) fn version(&self, version: VersionId) -> &Version {
@@ -139,6 +168,9 @@ impl Drive<'_> {
     /// run again, they move now.
     pub(super) fn follow_moves(&mut self, verdicts: &[Verdict]) -> Result<(), RunError> {
         for verdict in verdicts {
+            if matches!(verdict, Verdict::Changed { .. }) {
+                self.held.judge(verdict);
+            }
             let Verdict::ProviderLost {
                 version, provider, ..
             } = verdict
@@ -171,7 +203,7 @@ impl Drive<'_> {
         Load {
             keep: true,
             providers: self.held.version(version).pin.providers.clone(),
-            ..self.orders.versions[version.index()].clone()
+            ..self.held.loads[version.index()].clone()
         }
     }
 

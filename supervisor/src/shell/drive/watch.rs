@@ -43,6 +43,7 @@ impl Drive<'_> {
     /// Waits for the next thing that happens, and lets it happen.
     pub(super) fn listen(&mut self) -> Result<(), RunError> {
         self.ledger.idle()?;
+        self.tell_granted();
         self.bring_back()?;
         let waits_for_room = self.flush()?;
         let slice = (self.patience.deadline / SLICES).min(LONGEST_SLICE);

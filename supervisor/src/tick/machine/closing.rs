@@ -2,7 +2,7 @@
 //! whether it was the last.
 
 use super::{End, Machine, Standing};
-use crate::journal::record::{Dropped, TickRecord, Verdict};
+use crate::journal::record::{Become, Dropped, TickRecord, Verdict};
 use crate::tick::action::Action;
 use shm_protocol::agent_to_supervisor::{Effect, Status};
 use shm_protocol::id::{AgentId, Tick};
@@ -60,17 +60,26 @@ impl Machine {
 
     /// Lets a verdict of a tick that closes change what holds after it.
     pub(super) fn change_plan(&mut self, tick: Tick, verdict: &Verdict) {
-        if let Verdict::ProviderLost {
-            version,
-            model,
-            batching,
-            ..
-        } = verdict
-        {
-            let joined = *batching == Batching::Joined;
-            self.plan.moved(*model, *version, tick.next(), joined);
-            self.changed.push((tick, verdict.clone()));
+        match verdict {
+            Verdict::ProviderLost {
+                version,
+                model,
+                batching,
+                ..
+            } => {
+                let joined = *batching == Batching::Joined;
+                self.plan.moved(*model, *version, tick.next(), joined);
+            }
+            Verdict::Changed { model, version, to } => {
+                let joined = match to {
+                    Become::Version(pin) => Some(pin.batching == Batching::Joined),
+                    Become::Unloaded | Become::Loaded => None,
+                };
+                self.plan.changed(*model, *version, tick.next(), joined);
+            }
+            Verdict::Quarantined { .. } | Verdict::Unanswered { .. } => return,
         }
+        self.changed.push((tick, verdict.clone()));
     }
 
     fn settle_failures(&mut self, record: &TickRecord) {

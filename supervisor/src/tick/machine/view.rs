@@ -3,9 +3,10 @@
 use super::{End, Machine, Standing};
 use crate::journal::record::Verdict;
 use crate::tick::batch::Batch;
+use crate::tick::lives::Lives;
 use crate::tick::rounds::Round;
 use shm_protocol::agent_to_supervisor::Outcome;
-use shm_protocol::id::{AgentId, HostId, Tick, VersionId};
+use shm_protocol::id::{AgentId, HostId, ModelId, Tick, VersionId};
 use std::collections::BTreeSet;
 
 impl Machine {
@@ -63,6 +64,12 @@ impl Machine {
             .chain(running)
             .chain(self.requests.writers())
             .collect()
+    }
+
+    /// What a model is, tick by tick, as far as that is known.
+    #[must_use]
+    pub fn lives(&self, model: ModelId) -> Option<&Lives> {
+        Some(&self.plan.model(model)?.lives)
     }
 
     /// Whether models ever change while the run goes on.
