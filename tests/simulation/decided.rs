@@ -3,14 +3,14 @@
 
 use super::case::Reference;
 use super::check;
-use super::fleet::{Fleet, SLOW};
+use super::fleet::{FAST, Fleet, MODEL, SLOW, Wish};
 use super::hosts::SimHosts;
 use super::life;
 use super::mischief::Mischiefs;
 use super::random::Random;
 use super::witness::Witness;
 use crate::fleet::Durability;
-use crate::journal::record::{TickRecord, Verdict};
+use crate::journal::record::{Become, TickRecord, Verdict, VersionPin};
 use crate::journal::{JournalError, JournalReader};
 use crate::rundir::RunDir;
 use crate::shell::drive::{Drive, Patience};
@@ -18,7 +18,8 @@ use crate::shell::header::plan;
 use crate::shell::replay::{Comparing, read_through};
 use crate::sys::memory_disk::MemoryDisk;
 use crate::tick::Machine;
-use shm_protocol::id::{AgentId, Tick};
+use shm_protocol::id::{AgentId, ModelId, Tick, VersionId};
+use shm_protocol::inference_to_supervisor::Batching;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -33,6 +34,11 @@ pub(super) fn replayed(fleet: &Fleet, disk: &MemoryDisk, seed: u64) -> Result<()
     let reinfer = random.chance(1, 2) && !has_lost_neighbours(disk)?;
     let faults = random.below(MOST_FAULTS + 1);
     let mischiefs = Mischiefs::drawn(Random::new(seed, 7), faults, 10 * through.until.0);
+    let all = through
+        .verdicts
+        .iter()
+        .flat_map(|(tick, verdicts)| verdicts.iter().map(|verdict| (*tick, verdict.clone())));
+    let orders = fleet.orders_after(&all.collect::<Vec<_>>());
     let mut hosts = SimHosts::assembled(fleet, true, reinfer, random, mischiefs);
     hosts.may_lose = false;
     let mut machine = Machine::new(
@@ -52,7 +58,7 @@ pub(super) fn replayed(fleet: &Fleet, disk: &MemoryDisk, seed: u64) -> Result<()
         &mut hosts,
         machine,
         &fleet.header,
-        &fleet.orders,
+        &orders,
         &mut ledger,
         Patience::of(&fleet.launch),
     );
@@ -198,6 +204,68 @@ fn who_ran_a_model_is_gone_and_the_run_goes_on_with_the_next() {
         }
     }
     assert!(losses > 5, "{losses}");
+}
+
+/// Three versions of a model and a pause, which somebody asks for in these ticks.
+fn wishes(ticks: [u64; 4]) -> Vec<Wish> {
+    let version = |name: &str, batching| {
+        Become::Version(VersionPin {
+            version: name.to_owned(),
+            file: *blake3::hash(MODEL).as_bytes(),
+            provider: FAST.to_owned(),
+            refused: Vec::new(),
+            batching,
+        })
+    };
+    let to = [
+        version("second", Batching::Unwanted),
+        Become::Unloaded,
+        Become::Loaded,
+        version("third", Batching::Joined),
+    ];
+    let wish = |(tick, to)| Wish {
+        tick: Tick(tick),
+        model: ModelId(0),
+        to,
+    };
+    ticks.into_iter().zip(to).map(wish).collect()
+}
+
+#[test]
+fn what_somebody_changes_is_changed_for_who_goes_on_and_for_who_replays() {
+    for first in 1..=12 {
+        let asked = [first, first + 7, first + 8, first + 20];
+        let (reference, verdicts) = decided(|fleet| fleet.wishes = wishes(asked));
+        let numbers: Vec<Option<VersionId>> = verdicts
+            .iter()
+            .map(|verdict| match verdict {
+                Verdict::Changed { version, .. } => *version,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let [second, third] = [1, 2].map(|number| Some(VersionId(number)));
+        assert_eq!(numbers, [second, None, second, third]);
+        let fleet = &reference.fleet;
+        for seed in 0..8 {
+            replayed(fleet, &reference.disk, seed).unwrap();
+        }
+        for deeds in (0..reference.deeds).step_by(17) {
+            let disk = MemoryDisk::for_one_thread();
+            let mut witness = Witness::default();
+            let hosts = |begins| {
+                let nothing = Mischiefs::none();
+                SimHosts::assembled(fleet, begins, true, Random::new(3, 3), nothing)
+            };
+            let mut one = hosts(true);
+            one.stop_after(deeds);
+            life::begin(fleet, Arc::new(disk.clone()), &mut one, &mut witness).unwrap();
+            let disk = disk.after_process_death();
+            let kept = Arc::new(disk.clone());
+            life::resume(fleet, kept, &mut hosts(false), &mut witness).unwrap();
+            check::left(&disk).unwrap();
+            replayed(fleet, &disk, deeds).unwrap();
+        }
+    }
 }
 
 /// What was decided stays decided: whoever goes on gives every request that waits the answer that it was to have.

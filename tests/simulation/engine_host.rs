@@ -5,7 +5,6 @@
 use super::fleet::{FAST, Fleet, ROW_BYTES, SLOW};
 use super::random::{mix, mix_bytes};
 use super::reply::{Done, Reply};
-use crate::shell::versions::versions;
 use shm_protocol::codec;
 use shm_protocol::generation::{Finish, Order, Piece, Pieces, Sequence};
 use shm_protocol::id::{BatchId, Tick, VersionId};
@@ -96,14 +95,13 @@ impl EngineHost {
 
     fn load(&mut self, fleet: &Fleet, load: &Load) -> Reply {
         assert!(self.is_set_up, "models are loaded after the setup");
-        let expected = &fleet.orders.versions[load.version.index()];
+        let (expected, pin) = fleet.version(load);
         let is_asked = Load {
             keep: true,
             providers: load.providers.clone(),
-            ..expected.clone()
+            ..expected
         };
         assert_eq!(*load, is_asked, "a version is loaded as it is");
-        let pin = &versions(&fleet.header)[load.version.index()].pin;
         let wants_fast = load.providers.iter().any(|name| name == FAST);
         let (provider, refused) = match (wants_fast, self.has_lost) {
             (true, false) => (FAST, Vec::new()),

@@ -3,11 +3,11 @@
 use super::random::{Random, mix};
 use crate::fleet::{Durability, OnLost, RestartLimits};
 use crate::journal::record::{
-    AgentPin, Become, EnginePin, ModelChange, ModelPin, RunHeader, VersionPin,
+    AgentPin, Become, EnginePin, ModelChange, ModelPin, RunHeader, Verdict, VersionPin,
 };
 use crate::rundir::Launch;
 use crate::shell::layout::Layout;
-use crate::shell::orders::Orders;
+use crate::shell::orders::{Orders, version_title};
 use crate::shell::run::ports;
 use crate::shell::versions::{Version, lives, versions};
 use shm_protocol::boot::Extent;
@@ -58,6 +58,17 @@ pub(super) struct Fleet {
     pub(super) deadly: Option<Tick>,
     /// Who runs the models is gone once the inference host was started again so often.
     pub(super) loses_provider: Option<u64>,
+    /// What somebody wants of the models while the run goes on.
+    pub(super) wishes: Vec<Wish>,
+}
+
+/// A change of a model that somebody asks for.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    /// It is asked for in this tick, or as soon after it as somebody listens.
+    pub(super) tick: Tick,
+    pub(super) model: ModelId,
+    pub(super) to: Become,
 }
 
 impl Fleet {
@@ -89,6 +100,10 @@ impl Fleet {
             launch,
             deadly,
             // Of the seed alone, so that all else of a fleet is as it is without it.
+            wishes: match poison {
+                true => wishes(seed, usize::try_from(models).expect("few"), ticks),
+                false => Vec::new(),
+            },
             loses_provider: (poison && mix(seed, 12).is_multiple_of(3)).then(|| mix(seed, 13) % 3),
         }
     }
@@ -98,6 +113,7 @@ impl Fleet {
         let is_poisonous = |character: &Character| character.poison.is_some();
         self.deadly.is_some()
             || self.loses_provider.is_some()
+            || !self.wishes.is_empty()
             || self.characters.iter().any(is_poisonous)
     }
 
@@ -127,6 +143,40 @@ impl Fleet {
             && self.characters.len() == 3
             && self.orders.layout.hosts == 2
             && self.header.models.len() == 1
+    }
+
+    /// What hosts are told once these verdicts were made.
+    pub(super) fn orders_after<'v>(
+        &self,
+        verdicts: impl IntoIterator<Item = &'v (Tick, Verdict)>,
+    ) -> Orders {
+        orders(&self.header.with(verdicts), self.orders.layout.clone())
+    }
+
+    /// How a version is loaded, and what it is: one of the fleet's, or one that somebody has brought in.
+    pub(super) fn version(&self, load: &inference::Load) -> (inference::Load, ModelPin) {
+        if let Some(expected) = self.orders.versions.get(load.version.index()) {
+            let pin = versions(&self.header).swap_remove(load.version.index()).pin;
+            return (expected.clone(), pin);
+        }
+        let brought = self.wishes.iter().find_map(|wish| {
+            let first = &self.header.models[wish.model.index()];
+            let Become::Version(pin) = &wish.to else {
+                return None;
+            };
+            let name = version_title(&first.name, &pin.version);
+            let expected = inference::Load {
+                version: load.version,
+                name,
+                ..self.orders.versions[wish.model.index()].clone()
+            };
+            let pin = ModelPin {
+                batching: pin.batching.clone(),
+                ..first.clone()
+            };
+            (expected.name == load.name).then_some((expected, pin))
+        });
+        brought.unwrap_or_else(|| panic!("version {} of nobody is loaded", load.version))
     }
 
     pub(super) fn ticks(&self) -> Tick {
@@ -279,6 +329,42 @@ fn changes(seed: u64, models: usize, ticks: u64) -> Vec<ModelChange> {
     changes
 }
 
+/// What somebody wants of the models of a fleet: in every other one, something.
+fn wishes(seed: u64, models: usize, ticks: u64) -> Vec<Wish> {
+    let mut random = Random::new(seed, 15);
+    let mut wishes = Vec::new();
+    if models == 0 || random.chance(1, 2) {
+        return wishes;
+    }
+    let mut loaded = vec![true; models];
+    let mut tick = 0;
+    for number in 0..random.within(1..=4) {
+        tick += random.within(1..=ticks / 4);
+        let model = random.position(models);
+        let to = match (loaded[model], random.chance(1, 3)) {
+            (true, true) => Become::Unloaded,
+            (false, true) => Become::Loaded,
+            (_, false) => Become::Version(VersionPin {
+                version: format!("brought-{number}"),
+                file: *blake3::hash(MODEL).as_bytes(),
+                provider: FAST.to_owned(),
+                refused: Vec::new(),
+                batching: match random.chance(1, 2) {
+                    true => Batching::Joined,
+                    false => Batching::Unwanted,
+                },
+            }),
+        };
+        loaded[model] = to != Become::Unloaded;
+        wishes.push(Wish {
+            tick: Tick(tick),
+            model: ModelId::from_index(model),
+            to,
+        });
+    }
+    wishes
+}
+
 fn launch(
     random: &mut Random,
     header: &RunHeader,
@@ -336,7 +422,10 @@ fn orders(header: &RunHeader, layout: Layout) -> Orders {
         version: VersionId::from_index(number),
         model: *model,
         keep: lives(header, *model).at(Tick(1)).version == Some(VersionId::from_index(number)),
-        name: pin.name.clone(),
+        name: match number < header.models.len() {
+            true => pin.name.clone(),
+            false => version_title(&pin.name, &pin.version),
+        },
         artifact: nothing,
         providers: pin.providers.clone(),
         strict_providers: false,

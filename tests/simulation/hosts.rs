@@ -24,6 +24,7 @@ use shm_protocol::ring::{Header, PushError, RingViolation};
 use shm_protocol::supervisor_to_agent as agents;
 use shm_protocol::supervisor_to_inference::{self as inference, Load};
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -414,6 +415,11 @@ impl Hosts for SimHosts<'_> {
     fn started(&mut self, host: HostId) -> Result<(), CrewError> {
         assert!(self.life(host).is_welcome);
         Ok(())
+    }
+
+    fn retire_engine(&mut self, host: HostId, _memory: Option<OwnedFd>) {
+        // What was wrong with it is never told.
+        self.places[host.index()].life = None;
     }
 
     fn end(&mut self, host: HostId) -> String {

@@ -3,6 +3,7 @@
 
 use super::fleet::{COMPONENT, Fleet, MODEL};
 use super::hosts::SimHosts;
+use super::operator::Wishing;
 use crate::faults::Faults;
 use crate::journal::{JournalReader, JournalWriter};
 use crate::rundir::{Outbox, RunDir};
@@ -95,7 +96,7 @@ pub(super) fn resume(
         };
         return finishing.finish(Ok(end), Tally::begin(), now(), run_dir.path());
     }
-    let mut orders = fleet.orders.clone();
+    let mut orders = fleet.orders_after(gone.machine.changed());
     let mut expected = versions(&header);
     judge(
         &mut expected,
@@ -145,6 +146,7 @@ impl Launched<'_> {
             character.opaque.then(|| "it is opaque".to_owned())
         };
         let opaque: Vec<Option<String>> = self.fleet.characters.iter().map(opaque).collect();
+        let mut operator = Wishing::after(self.fleet, self.machine.changed());
         let drive = Drive::new(
             hosts,
             self.machine,
@@ -154,7 +156,8 @@ impl Launched<'_> {
             Patience::of(&self.fleet.launch),
         )
         .knowing_opaque(&opaque)
-        .losing(self.fleet.launch.on_provider_lost);
+        .losing(self.fleet.launch.on_provider_lost)
+        .operated_by(&mut operator);
         let result = match self.going_on {
             Some(asked) => drive.go_on(asked),
             None => drive.run(),

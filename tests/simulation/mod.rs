@@ -15,6 +15,7 @@
 //! * `witness`, `check`: what must hold, seen from outside;
 //! * `decided`: what must hold of a run in which something was decided;
 //! * `case`: one seed, over all lives of the supervisor;
+//! * `operator`: somebody who changes models while a run goes on;
 //! * `poison`: agents that end their host, and what was decided about them in every life;
 //! * `campaign`: many seeds, and what is said of one that fails;
 //! * `exhaustive`: one run, and every call of its disk goes wrong in every way;
@@ -33,6 +34,7 @@ mod fleet;
 mod hosts;
 mod life;
 mod mischief;
+mod operator;
 mod poison;
 mod random;
 mod reply;

@@ -70,9 +70,11 @@ fn who_does_something_else_the_second_time_is_noticed() {
 fn who_is_given_up_stays_so_in_every_life() {
     let mut verdicts = 0;
     for seed in 0..FLEETS {
-        // Who runs a model is gone or not by how often the engine was started in one life, so lives differ in that.
+        // Who runs a model is gone or not by how often the engine was started in one life, and what somebody asks for is
+        // taken in as soon as somebody listens, so lives differ in that.
         let fleet = Fleet {
             loses_provider: None,
+            wishes: Vec::new(),
             ..Fleet::new(seed, true)
         };
         let whole = MemoryDisk::for_one_thread();

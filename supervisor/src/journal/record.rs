@@ -65,21 +65,6 @@ impl RunHeader {
         })
     }
 
-    /// What a version is called. Those that somebody has brought in while the run went on are known to the header of
-    /// [`RunHeader::with`] alone.
-    #[must_use]
-    pub fn version_name(&self, version: VersionId) -> String {
-        if let Some(model) = self.models.get(version.index()) {
-            return model.version.clone();
-        }
-        let mut later = self.changes.iter().filter_map(|change| match &change.to {
-            Become::Version(pin) => Some(pin.version.clone()),
-            Become::Unloaded | Become::Loaded => None,
-        });
-        let later = later.nth(version.index() - self.models.len());
-        later.unwrap_or_else(|| format!("number {version}"))
-    }
-
     /// The header of a run whose fleet had named the changes from the beginning that these verdicts have made.
     #[must_use]
     pub fn with<'a>(&self, verdicts: impl IntoIterator<Item = &'a (Tick, Verdict)>) -> RunHeader {
@@ -243,6 +228,8 @@ pub enum Verdict {
     ProviderLost {
         /// The version.
         version: VersionId,
+        /// What it is called.
+        called: String,
         /// The model that it is one of.
         model: ModelId,
         /// Who runs it now.
@@ -258,6 +245,8 @@ pub enum Verdict {
         model: ModelId,
         /// Who answers then; nobody if it is unloaded. A version that comes in has the next number.
         version: Option<VersionId>,
+        /// What that is called.
+        called: Option<String>,
         /// What becomes of it.
         to: Become,
     },
@@ -299,7 +288,7 @@ impl Verdict {
                 format!("what was asked of model {name} in tick {asked} stays unanswered: {reason}")
             }
             Verdict::ProviderLost {
-                version,
+                called,
                 model,
                 provider,
                 refused,
@@ -314,29 +303,24 @@ impl Verdict {
                     .map(|(provider, reason)| format!("{provider}: {reason}"));
                 let reasons: Vec<String> = reasons.collect();
                 format!(
-                    "model {name}, version {}, has lost its provider and goes on with {provider} ({})",
-                    header.version_name(*version),
+                    "model {name}, version {called}, has lost its provider and goes on with {provider} ({})",
                     reasons.join("; ")
                 )
             }
-            Verdict::Changed { model, version, to } => {
+            Verdict::Changed {
+                model, called, to, ..
+            } => {
                 let name = header
                     .models
                     .get(model.index())
                     .map_or("?", |pin| &pin.name);
-                match (to, version) {
-                    (Become::Version(pin), _) => {
-                        format!(
-                            "model {name} is version {} from the next tick on",
-                            pin.version
-                        )
-                    }
-                    (Become::Loaded, Some(version)) => format!(
-                        "model {name} is loaded again from the next tick on, as version {}",
-                        header.version_name(*version)
-                    ),
-                    _ => format!("model {name} is unloaded from the next tick on"),
-                }
+                let called = called.as_deref().unwrap_or("?");
+                let becomes = match to {
+                    Become::Version(_) => format!("becomes version {called}"),
+                    Become::Loaded => format!("is loaded again, as version {called},"),
+                    Become::Unloaded => "is unloaded".to_owned(),
+                };
+                format!("model {name} {becomes} from the next tick on")
             }
         }
     }

@@ -86,8 +86,9 @@ pub trait Hosts {
     /// When it is gone.
     fn started(&mut self, host: HostId) -> Result<(), CrewError>;
 
-    /// The next incarnation of the inference host finds its models in this memory.
-    fn renew_models(&mut self, _memory: OwnedFd) {}
+    /// Ends the incarnation of the inference host, if there is one, which is to be started anew: with its models in this
+    /// memory, if some is given.
+    fn retire_engine(&mut self, host: HostId, memory: Option<OwnedFd>);
 
     /// Ends the incarnation of a host, whatever it does; nothing of it is told any more. Gives its last words.
     fn end(&mut self, host: HostId) -> String;
@@ -246,8 +247,12 @@ impl Hosts for Real<'_> {
         self.crew.started(host)
     }
 
-    fn renew_models(&mut self, memory: OwnedFd) {
-        self.crew.renew_models(memory);
+    fn retire_engine(&mut self, host: HostId, memory: Option<OwnedFd>) {
+        if let Some(memory) = memory {
+            self.crew.renew_models(memory);
+        }
+        // It was sound, and its last words mean nothing.
+        self.crew.end(host);
     }
 
     fn end(&mut self, host: HostId) -> String {

@@ -74,6 +74,7 @@ pub(super) fn found(
     }
     Ok(Found::Moved(Verdict::ProviderLost {
         version: number,
+        called: version.pin.version.clone(),
         model: version.model,
         provider: present.provider,
         refused: present.refused,

@@ -102,6 +102,7 @@ pub(super) fn judge<'a>(versions: &mut Vec<Version>, verdicts: impl Iterator<Ite
                 model,
                 version: Some(number),
                 to: Become::Version(version),
+                ..
             } if number.index() == versions.len() => {
                 let first = versions.get(model.index());
                 versions.extend(first.map(|first| first.followed_by(version)));

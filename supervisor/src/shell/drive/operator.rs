@@ -87,20 +87,31 @@ impl<'a> Drive<'a> {
             ));
         }
         let now = lives.at(next).version;
-        let (version, to) = match to {
+        let (version, called, to) = match to {
             ToBecome::Unloaded if now.is_none() => return Err("it is not loaded".to_owned()),
-            ToBecome::Unloaded => (None, Become::Unloaded),
+            ToBecome::Unloaded => (None, None, Become::Unloaded),
             ToBecome::Loaded if now.is_some() => return Err("it is loaded already".to_owned()),
             ToBecome::Loaded => {
                 let last = lives.last_version(next).unwrap_or(VersionId(model.0));
-                (Some(last), Become::Loaded)
+                let called = self.held.version(last).pin.version.clone();
+                (Some(last), Some(called), Become::Loaded)
             }
             ToBecome::Version(arriving) => {
                 let number = self.held.next_version();
-                (Some(number), Become::Version(arriving.pin.clone()))
+                let pin = arriving.pin.clone();
+                (
+                    Some(number),
+                    Some(pin.version.clone()),
+                    Become::Version(pin),
+                )
             }
         };
-        Ok(Verdict::Changed { model, version, to })
+        Ok(Verdict::Changed {
+            model,
+            version,
+            called,
+            to,
+        })
     }
 
     fn grant(&mut self, verdict: Verdict, to: ToBecome) -> Result<(), RunError> {
@@ -130,10 +141,7 @@ impl<'a> Drive<'a> {
         let Some(host) = self.hosts.inference_host() else {
             return Ok(());
         };
-        if let Some(memory) = memory {
-            self.hosts.renew_models(memory);
-        }
-        self.hosts.end(host);
+        self.hosts.retire_engine(host, memory);
         let now = self.hosts.clock();
         let comeback = Comeback::as_planned(now, "a model was changed");
         self.station(host).comeback.get_or_insert(comeback);

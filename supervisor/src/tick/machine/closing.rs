@@ -70,7 +70,9 @@ impl Machine {
                 let joined = *batching == Batching::Joined;
                 self.plan.moved(*model, *version, tick.next(), joined);
             }
-            Verdict::Changed { model, version, to } => {
+            Verdict::Changed {
+                model, version, to, ..
+            } => {
                 let joined = match to {
                     Become::Version(pin) => Some(pin.batching == Batching::Joined),
                     Become::Unloaded | Become::Loaded => None,
