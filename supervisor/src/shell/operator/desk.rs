@@ -153,6 +153,11 @@ impl Clerk {
             }),
             Err(refused) => Err(refused),
         };
+        let said = said.map_err(|error| match self.closing.asked() {
+            // Whatever it was that failed, the run is over.
+            true => self.ended(),
+            false => error,
+        });
         let said = said.unwrap_or_else(|error| Said::Refused {
             kind: error.kind(),
             message: error.to_string(),
@@ -183,14 +188,9 @@ impl Clerk {
         };
         stage("waiting for the end of a tick");
         let (answer, answered) = mpsc::channel();
-        let ended = |_| RunError::EndedFirst {
-            dir: self.known.run_dir.path().to_path_buf(),
-        };
         let asked = Asked { model, to, answer };
-        self.loop_of_run
-            .send(asked)
-            .map_err(|_| ended(mpsc::RecvError))?;
-        let from = answered.recv().map_err(ended)?;
+        self.loop_of_run.send(asked).map_err(|_| self.ended())?;
+        let from = answered.recv().map_err(|_| self.ended())?;
         let from = from.map_err(|reason| refused(format!("model `{}`: {reason}", wish.model)))?;
         if let Some((version, file)) = arrived {
             self.named[model.index()].insert(version);
@@ -201,6 +201,12 @@ impl Clerk {
             provider,
             refused: refused_providers,
         }))
+    }
+
+    fn ended(&self) -> RunError {
+        RunError::EndedFirst {
+            dir: self.known.run_dir.path().to_path_buf(),
+        }
     }
 
     fn model(&self, name: &str) -> Result<ModelId, RunError> {

@@ -1,0 +1,251 @@
+//! Models that somebody changes by command while a run goes on. What was said to
+//! be done stays done, whoever is killed then.
+
+mod common;
+
+use common::{Place, Said, agent, change, fleet, model, repository};
+use rustix::process::{Signal, kill_process};
+
+/// A run without an end whose agents ask one model, and whose ticks are on the disk at once.
+fn asking(tables: &[String]) -> String {
+    let mut all = vec![
+        agent("feeder", "mlp", "count = 2\nsettings = { emit_every = 1 }"),
+        agent("thinker", "ponder", "settings = { turns = 2 }"),
+        model("mlp", "mlp", "version = \"first\""),
+    ];
+    all.extend_from_slice(tables);
+    fleet("durability = \"sync\"", &all)
+}
+
+fn testdata(name: &str) -> String {
+    repository(&format!("models/testdata/{name}.onnx"))
+}
+
+/// Makes the model another version. Gives the first tick in which it holds.
+fn replaced(place: &Place, file: &str, version: &str) -> u64 {
+    let file = testdata(file);
+    from(&place.fine(&[
+        "change",
+        "run",
+        "mlp",
+        "replace",
+        &file,
+        "--version",
+        version,
+        "--json",
+    ]))
+}
+
+fn from(said: &Said) -> u64 {
+    said.json()["from"].as_u64().expect("a tick")
+}
+
+#[test]
+fn what_was_changed_stays_changed_when_the_supervisor_is_killed() {
+    let place = Place::new();
+    place.write("fleet.toml", asking(&[]));
+    let running = place.start_run("fleet.toml");
+    let second = replaced(&place, "arch_gru", "second");
+    let unloaded = from(&place.fine(&["change", "run", "mlp", "unload", "--json"]));
+    let loaded = from(&place.fine(&["change", "run", "mlp", "load", "--json"]));
+    let third = replaced(&place, "arch_norm", "third");
+    running.signal(Signal::KILL);
+    running.end();
+    assert!(second < unloaded && unloaded < loaded && loaded < third);
+    let verified = place.verified("run");
+    let ticks = verified["ticks"].as_u64().expect("ticks");
+    assert!(
+        ticks + 1 >= third,
+        "what was said to be done is journaled: {verified}"
+    );
+    let whole = (ticks.max(third) + 20).to_string();
+    let resumed = place
+        .fine(&["resume", "run", "--ticks", &whole, "--json"])
+        .json();
+    assert_eq!(resumed["verdicts"], serde_json::json!([]), "{resumed}");
+    place.replays("run");
+    let of = |tick: u64| {
+        let tick = tick.to_string();
+        place
+            .fine(&[
+                "inspect",
+                "run",
+                "--tick",
+                &tick,
+                "--agent",
+                "feeder-0",
+                "--provenance",
+            ])
+            .out
+    };
+    // What reaches an agent was asked for in the tick before.
+    assert!(of(second).contains("version first"), "{}", of(second));
+    assert!(
+        of(second + 1).contains("version second"),
+        "{}",
+        of(second + 1)
+    );
+    assert!(
+        of(loaded + 1).contains("version second"),
+        "{}",
+        of(loaded + 1)
+    );
+    assert!(of(third + 1).contains("version third"), "{}", of(third + 1));
+    let said = place.fine(&["inspect", "run", "--tick", &(unloaded + 1).to_string()]);
+    assert!(
+        said.out.contains("model mlp is not loaded in tick"),
+        "{said}"
+    );
+    let said = place.fine(&["inspect", "run", "--tick", &(third - 1).to_string()]);
+    assert!(
+        said.out
+            .contains("verdict: model mlp becomes version third"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_the_run_goes_on() {
+    let place = Place::new();
+    place.write("fleet.toml", asking(&[]));
+    let ask = |arguments: &[&str]| {
+        let all = [&["change", "run"][..], arguments].concat();
+        place.lockstep(&all).with_code(2)
+    };
+    ask(&["mlp", "load"]).naming(&["no run goes on in run", "lockstep resume run"]);
+    let running = place.start_run("fleet.toml");
+    ask(&["mpl", "unload"]).naming(&["`mpl`", "mlp"]);
+    ask(&["mlp", "load"]).naming(&["`mlp`", "is loaded already"]);
+    let replace =
+        |file: &str, version: &str| ask(&["mlp", "replace", &testdata(file), "--version", version]);
+    replace("two_inputs", "second").naming(&["version second", "x f32[?,64]", "a f32[?,3]"]);
+    replace("corrupt", "second").naming(&["mlp, version second", "cannot be loaded"]);
+    replace("nowhere", "second").naming(&["nowhere.onnx"]);
+    replace("arch_gru", "first").naming(&["version `first` already"]);
+    replace("arch_gru", "").naming(&["no name of a version"]);
+    ask(&["mlp", "replace", &testdata("arch_gru")]).naming(&["--version"]);
+    running.signal(Signal::INT);
+    running.end().with_code(0);
+    place.replays("run");
+}
+
+#[test]
+fn a_model_that_the_fleet_changes_later_is_left_to_it() {
+    let place = Place::new();
+    place.write(
+        "fleet.toml",
+        asking(&[change(1_000_000_000, "action = \"unload\"")]),
+    );
+    let running = place.start_run("fleet.toml");
+    place
+        .lockstep(&["change", "run", "mlp", "unload"])
+        .with_code(2)
+        .naming(&["tick 1000000000", "`mlp`"]);
+    running.signal(Signal::INT);
+    running.end().with_code(0);
+}
+
+#[test]
+fn two_who_ask_at_once_are_both_served_and_a_lost_host_changes_nothing() {
+    let place = Place::new();
+    place.write("fleet.toml", asking(&[]));
+    let running = place.start_run("fleet.toml");
+    let ask = |file: &str, version: &str| {
+        let file = testdata(file);
+        let arguments = [
+            "change",
+            "run",
+            "mlp",
+            "replace",
+            &file,
+            "--version",
+            version,
+            "--json",
+        ];
+        place.start(place.command(&arguments))
+    };
+    let both = [ask("arch_gru", "gated"), ask("arch_norm", "normed")];
+    // The host that serves the run; the one in which a version is looked at is another.
+    let host = running.children("inference-host")[0];
+    kill_process(host, Signal::KILL).expect("it is there");
+    let ticks = both.map(|asking| from(&asking.end().with_code(0)));
+    assert_ne!(ticks[0], ticks[1]);
+    let journaled = place.journal_bytes("run");
+    running.wait_until("it goes on", || {
+        place.journal_bytes("run") > journaled + 20_000
+    });
+    running.signal(Signal::INT);
+    running.end().with_code(0);
+    place.replays("run");
+}
+
+#[test]
+fn who_waits_when_the_run_ends_is_told_so() {
+    let place = Place::new();
+    place.write("fleet.toml", asking(&[]));
+    let running = place.start_run("fleet.toml");
+    let file = testdata("arch_gru");
+    let asking = place.start(place.command(&[
+        "change",
+        "run",
+        "mlp",
+        "replace",
+        &file,
+        "--version",
+        "second",
+    ]));
+    running.wait_until("it is looked at", || {
+        running.children("inference-host").len() > 1
+    });
+    running.signal(Signal::INT);
+    running.end().with_code(0);
+    // It was granted just before the end, or never was.
+    let said = asking.end();
+    let code = if said.out.contains("is version second") {
+        0
+    } else {
+        1
+    };
+    said.with_code(code);
+    place.replays("run");
+}
+
+#[test]
+fn a_language_model_takes_the_place_of_another() {
+    let place = Place::new();
+    let talker = |name: &str, partner: &str, begins: bool| {
+        let settings = format!("model = \"writer\", partner = \"{partner}\", begins = {begins}");
+        agent(name, "talker", &format!("settings = {{ {settings} }}"))
+    };
+    let writer = "[[models]]\nname = \"writer\"\nfolder = \"builtin:talk\"\n";
+    let tables = [
+        talker("ann", "ben", true),
+        talker("ben", "ann", false),
+        writer.to_owned(),
+    ];
+    place.write(
+        "fleet.toml",
+        fleet("durability = \"sync\"\nticks = 100000", &tables),
+    );
+    let run = place.start(place.command(&["run", "fleet.toml", "--dir", "run", "--json"]));
+    run.wait_until("it ticks", || place.journal_bytes("run") > 4_000);
+    let folder = repository("models/talk");
+    let said = place.fine(&[
+        "change",
+        "run",
+        "writer",
+        "replace",
+        &folder,
+        "--version",
+        "again",
+        "--json",
+    ]);
+    assert!(from(&said) > 1);
+    let journaled = place.journal_bytes("run");
+    run.wait_until("texts go on", || {
+        place.journal_bytes("run") > journaled + 4_000
+    });
+    run.signal(Signal::INT);
+    run.end().with_code(0);
+    place.replays("run");
+}
