@@ -51,6 +51,12 @@ fn another_version_takes_and_gives_the_same_or_is_refused() {
         2,
         &["`mpl`", "did you mean `mlp`"],
     );
+    let said = place.refuse(
+        &with(&[change(9, "action = \"replce\"")]),
+        2,
+        &["\"replce\"", "did you mean"],
+    );
+    assert!(!said.err.contains("is missing"), "{said}");
     place.refuse(
         &with(&[change(9, "version = \"2\"")]),
         2,

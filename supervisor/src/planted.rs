@@ -5,6 +5,10 @@
 const CAMPAIGN: &str =
     "shell::simulation::campaign::whatever_happens_the_journal_is_that_of_the_fault_free_run";
 
+/// The test in which somebody changes models while a run goes on.
+#[cfg(test)]
+const CHANGES: &str = "shell::simulation::decided::what_somebody_changes_is_changed_for_who_goes_on_and_for_who_replays";
+
 shm_protocol::planted_bugs! {
     /// Outputs of a tick leave before its record is written.
     ReleaseBeforeWrite: "release-before-write", CAMPAIGN;
@@ -46,6 +50,12 @@ shm_protocol::planted_bugs! {
     SwapMessages: "swap-messages", CAMPAIGN;
     /// A text goes on after a restore as if nothing of it had been written.
     ForgetTokens: "forget-tokens", "tick::tests::texts::what_is_open_is_the_same_after_a_restore";
+    /// What somebody has changed of the models is forgotten when the machine is restored.
+    ForgetChanged: "forget-changed", CHANGES;
+    /// A version that was brought in goes by a number that another one has.
+    ReuseVersion: "reuse-version", CHANGES;
+    /// A batch that is submitted again goes to the version that answers now, not to the one that was asked.
+    AskNewestVersion: "ask-newest-version", CAMPAIGN;
     /// One tick too few is executed again.
     RedoOneLess: "redo-one-less", CAMPAIGN;
     /// One tick too many is executed again.

@@ -7,11 +7,15 @@ use crate::cli::arguments::Chaos;
 use crate::cli::demo;
 use crate::cli::edge::Trouble;
 use crate::cli::progress::now;
+use shm_protocol::id::AgentId;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use supervisor::faults::{Plan, Weights};
+use supervisor::faults::{Known, Plan, Weights};
 use supervisor::fleet::Fleet;
 use supervisor::host::StopSignals;
+use supervisor::journal::JournalReader;
+use supervisor::rundir::RunDir;
 use tempfile::TempDir;
 
 /// Rules of one run. Each is looked at in each tick.
@@ -76,8 +80,16 @@ impl<'a> Campaign<'a> {
     /// Runs all of it.
     pub(super) fn perform(self) -> Result<Report, Trouble> {
         let began = now();
-        let plans = self.plans()?;
+        let given = self.command.plan.as_ref();
+        let given = given
+            .map(|path| Plan::read(path, &self.fleet))
+            .transpose()?;
+        self.can_draw(given.is_some())?;
         let reference = self.reference()?;
+        let plans = match given {
+            Some(plan) => vec![plan],
+            None => self.plans(&waiting(&reference)?),
+        };
         let mut report = Report::begin(&reference, self.folder.clone())?;
         for (number, plan) in plans.iter().enumerate() {
             if self.stop.asked() {
@@ -158,31 +170,38 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    /// What is to go wrong in each run.
-    fn plans(&self) -> Result<Vec<Plan>, Trouble> {
-        if let Some(path) = &self.command.plan {
-            return Ok(vec![Plan::read(path, &self.fleet)?]);
+    /// Refuses kinds of which none can happen, before anything starts.
+    fn can_draw(&self, is_given: bool) -> Result<(), Trouble> {
+        // Who waits is not known yet, and no kind needs it.
+        if is_given || self.plans(&[]).iter().any(|plan| !plan.is_empty()) {
+            return Ok(());
         }
+        Err(Trouble::input(
+            "none of these kinds can happen in this fleet: it has no models; choose others, which \
+             `lockstep chaos --phases` lists",
+        ))
+    }
+
+    /// What is to go wrong in each run, in which these agents wait within their steps.
+    fn plans(&self, waiting: &[AgentId]) -> Vec<Plan> {
         let faults = usize::try_from(self.command.faults).unwrap_or(usize::MAX);
         let weights = if self.command.kinds.is_empty() {
             Weights::default()
         } else {
             Weights::only(&self.command.kinds)
         };
+        let known = Known {
+            fleet: &self.fleet,
+            ticks: self.ticks,
+            waiting,
+        };
         let runs = faults.div_ceil(RULES_PER_RUN);
         let plan = |run: usize| {
             let seed = self.command.seed.wrapping_add((run as u64) << 32);
             let count = RULES_PER_RUN.min(faults - run * RULES_PER_RUN);
-            Plan::random(seed, count, self.ticks, &self.fleet, &weights)
+            Plan::random(seed, count, &known, &weights)
         };
-        let plans: Vec<Plan> = (0..runs).map(plan).collect();
-        if plans.iter().all(Plan::is_empty) {
-            return Err(Trouble::input(
-                "none of these kinds can happen in this fleet: it has no models; choose others, which \
-                 `lockstep chaos --phases` lists",
-            ));
-        }
-        Ok(plans)
+        (0..runs).map(plan).collect()
     }
 
     /// The smallest plan that shows a difference, and how to see it again.
@@ -255,4 +274,14 @@ fn temporary(prefix: &str) -> Result<TempDir, Trouble> {
         .prefix(prefix)
         .tempdir()
         .map_err(|error| Trouble::input(format!("no temporary folder: {error}; set TMPDIR")))
+}
+
+/// The agents that wait within their steps in a run.
+fn waiting(run: &Path) -> Result<Vec<AgentId>, Trouble> {
+    let (_, mut journal) = JournalReader::open(&RunDir::read(run)?)?;
+    let mut waiting = BTreeSet::new();
+    while let Some(entry) = journal.next_tick()? {
+        waiting.extend(entry.record.awaited.iter().map(|awaited| awaited.agent));
+    }
+    Ok(waiting.into_iter().collect())
 }

@@ -3,7 +3,7 @@
 mod convert;
 mod npy;
 
-use super::arguments::Infer;
+use super::arguments::{Infer, NamedFile};
 use super::edge::{Done, Trouble};
 use super::engines;
 use super::output::line;
@@ -60,11 +60,11 @@ pub(super) fn infer(command: &Infer) -> Result<Done, Trouble> {
 
 fn read_inputs(command: &Infer) -> Result<BTreeMap<String, Array>, Trouble> {
     let mut arrays = BTreeMap::new();
-    for (name, path) in &command.inputs {
+    for (name, path) in command.inputs.iter().map(NamedFile::divided) {
         let array = npy::read(path).map_err(|error| {
             Trouble::input(format!("input {name}, file {}: {error}", path.display()))
         })?;
-        if arrays.insert(name.clone(), array).is_some() {
+        if arrays.insert(name.to_owned(), array).is_some() {
             return Err(Trouble::input(format!("input {name} is given twice")));
         }
     }

@@ -22,7 +22,7 @@ pub use due::{Faults, HostSight};
 pub use faulty_disk::{DiskSwitch, FaultyDisk, FileClass};
 pub use happening::{Fired, Injection, Record};
 pub use plan::Plan;
-pub use random::Weights;
+pub use random::{Known, Weights};
 pub use rule::{DEFAULT_MS, Rule, RuleId, Target};
 
 #[cfg(test)]

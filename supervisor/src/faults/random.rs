@@ -39,6 +39,17 @@ impl Weights {
     }
 }
 
+/// What is known of the runs that a plan is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'f> {
+    /// The fleet.
+    pub fleet: &'f Fleet,
+    /// How many ticks they have.
+    pub ticks: u64,
+    /// Agents that wait within their steps, which no fleet says.
+    pub waiting: &'f [AgentId],
+}
+
 impl Plan {
     /// A plan of `count` rules within the first `ticks` ticks of a fleet, with which all that is drawn can happen: a
     /// fault of a host's start has a rule before it that ends the host, and one of a resumed run one that ends the
@@ -46,11 +57,12 @@ impl Plan {
     ///
     /// The phases of a kind come in turn, so that a plan of some hundred rules has been everywhere.
     #[must_use]
-    pub fn random(seed: u64, count: usize, ticks: u64, fleet: &Fleet, weights: &Weights) -> Plan {
+    pub fn random(seed: u64, count: usize, run: &Known<'_>, weights: &Weights) -> Plan {
         let mut draw = Draw {
             random: Random(seed),
-            fleet,
-            ticks: ticks.max(1),
+            fleet: run.fleet,
+            waiting: run.waiting,
+            ticks: run.ticks.max(1),
             decks: vec![Vec::new(); Kind::ALL.len()],
         };
         let weights: Vec<(Kind, u64)> = Kind::ALL
@@ -86,6 +98,7 @@ impl Plan {
 struct Draw<'f> {
     random: Random,
     fleet: &'f Fleet,
+    waiting: &'f [AgentId],
     ticks: u64,
     /// Phases that are still to come, of each kind.
     decks: Vec<Vec<Phase>>,
@@ -96,8 +109,9 @@ impl Draw<'_> {
     fn can(&self, kind: Kind, phase: Phase) -> bool {
         let needs_models =
             phase.processes() == [Process::InferenceHost] || phase == Phase::AnswerHeard;
-        // No fleet says whether its agents wait within their steps.
-        kind.fits(phase) && !phase.needs_waits() && (!needs_models || !self.fleet.models.is_empty())
+        kind.fits(phase)
+            && (!phase.needs_waits() || !self.waiting.is_empty())
+            && (!needs_models || !self.fleet.models.is_empty())
     }
 
     /// The next phase of a kind.
@@ -182,6 +196,10 @@ impl Draw<'_> {
                 true => self.agent(),
             };
         }
+        if phase.needs_waits() {
+            let position = self.random.index(self.waiting.len());
+            return self.agent_of(self.waiting[position]);
+        }
         if phase.names_model() {
             let position = self.random.index(self.fleet.models.len());
             let name = self.fleet.models[position].name.clone();
@@ -198,8 +216,11 @@ impl Draw<'_> {
 
     fn agent(&mut self) -> Target {
         let position = self.random.index(self.fleet.agents.len());
-        let name = self.fleet.agents[position].name.clone();
-        Target::Agent(AgentId::from_index(position), name)
+        self.agent_of(AgentId::from_index(position))
+    }
+
+    fn agent_of(&self, agent: AgentId) -> Target {
+        Target::Agent(agent, self.fleet.agents[agent.index()].name.clone())
     }
 }
 
@@ -241,9 +262,21 @@ mod tests {
         fleet("[[models]]\nname = \"m\"\nfile = \"builtin:m\"\n")
     }
 
+    /// Runs of a fleet of which one agent waits.
+    fn known(fleet: &Fleet, ticks: u64) -> Known<'_> {
+        Known {
+            fleet,
+            ticks,
+            waiting: match fleet.models.is_empty() {
+                true => &[],
+                false => &[AgentId(1)],
+            },
+        }
+    }
+
     #[test]
     fn a_seed_gives_one_plan_and_another_seed_another() {
-        let plan = |seed| Plan::random(seed, 100, 500, &with_model(), &Weights::default());
+        let plan = |seed| Plan::random(seed, 100, &known(&with_model(), 500), &Weights::default());
         assert_eq!(plan(1), plan(1));
         assert_ne!(plan(1), plan(2));
     }
@@ -252,13 +285,15 @@ mod tests {
     fn every_rule_can_be_and_is_within_the_ticks() {
         for fleet in [with_model(), fleet("")] {
             for seed in 0..20 {
-                let plan = Plan::random(seed, 200, 50, &fleet, &Weights::default());
+                let plan = Plan::random(seed, 200, &known(&fleet, 50), &Weights::default());
                 assert_eq!(plan.rules.len(), 200);
                 for rule in &plan.rules {
                     assert_eq!(rule.check(), Ok(()), "{rule:?}");
                     assert!(rule.tick.is_none_or(|tick| (1..=50).contains(&tick.0)));
                     let of_models = rule.phase.processes() == [Process::InferenceHost];
                     assert!(!of_models || !fleet.models.is_empty(), "{rule:?}");
+                    let of_who_waits = rule.target == Target::Agent(AgentId(1), "a-1".to_owned());
+                    assert!(!rule.phase.needs_waits() || of_who_waits, "{rule:?}");
                 }
             }
         }
@@ -267,14 +302,14 @@ mod tests {
     #[test]
     fn a_long_plan_has_been_everywhere() {
         let everything = Weights(Kind::ALL.map(|_| 1));
-        let plan = Plan::random(3, 4_000, 500, &with_model(), &everything);
+        let plan = Plan::random(3, 4_000, &known(&with_model(), 500), &everything);
         let been: BTreeSet<(Kind, Phase)> = plan
             .rules
             .iter()
             .map(|rule| (rule.kind, rule.phase))
             .collect();
         for kind in Kind::ALL {
-            let drawn = |phase: &&Phase| kind.fits(**phase) && !phase.needs_waits();
+            let drawn = |phase: &&Phase| kind.fits(**phase);
             for phase in Phase::ALL.iter().filter(drawn) {
                 assert!(been.contains(&(kind, *phase)), "{kind:?} at {phase:?}");
             }
@@ -283,16 +318,21 @@ mod tests {
 
     #[test]
     fn weights_choose_the_kinds() {
-        let plan = Plan::random(4, 300, 500, &with_model(), &Weights::only(&[Kind::Abort]));
+        let plan = Plan::random(
+            4,
+            300,
+            &known(&with_model(), 500),
+            &Weights::only(&[Kind::Abort]),
+        );
         let others = plan
             .rules
             .iter()
             .filter(|rule| !matches!(rule.kind, Kind::Abort | Kind::Kill));
         assert_eq!(others.count(), 0);
         let slow = Weights::default().with(Kind::Stop, 0);
-        let plan = Plan::random(4, 300, 500, &with_model(), &slow);
+        let plan = Plan::random(4, 300, &known(&with_model(), 500), &slow);
         assert!(plan.rules.iter().all(|rule| rule.kind != Kind::Stop));
-        assert!(Plan::random(4, 300, 500, &with_model(), &Weights::only(&[])).is_empty());
+        assert!(Plan::random(4, 300, &known(&with_model(), 500), &Weights::only(&[])).is_empty());
     }
 
     #[test]
@@ -300,8 +340,7 @@ mod tests {
         let plan = Plan::random(
             5,
             400,
-            500,
-            &with_model(),
+            &known(&with_model(), 500),
             &Weights::only(&[Kind::StartFailure]),
         );
         let starts: Vec<usize> = (0..plan.rules.len())
@@ -324,7 +363,7 @@ mod tests {
     fn a_plan_reads_as_it_is_written() {
         let fleet = with_model();
         for seed in 0..20 {
-            let plan = Plan::random(seed, 300, 500, &fleet, &Weights::default());
+            let plan = Plan::random(seed, 300, &known(&fleet, 500), &Weights::default());
             let read = Plan::parse(&plan.to_toml(), Path::new("plan.toml"), &fleet);
             assert_eq!(read.expect("a plan"), plan);
         }

@@ -8,6 +8,7 @@ use super::read::{Reading, TableAt};
 use super::section::Section;
 use super::spec::{ChangeSpec, ChangeTo, ModelSpec, Source};
 use shm_protocol::id::{ModelId, Tick};
+use std::ops::Range;
 
 /// What is to be done.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,7 @@ fn read_table(section: &mut Section<'_, '_>, models: &[Told]) -> Option<ChangeSp
         missing(section, "tick", "100");
     }
     let model = model(section, models);
-    let action = section.choice(
+    let action = section.chosen(
         "action",
         &[
             ("replace", Action::Replace),
@@ -66,14 +67,18 @@ fn read_table(section: &mut Section<'_, '_>, models: &[Told]) -> Option<ChangeSp
         ],
     );
     let to = match action {
-        Action::Replace => replaced(section, model.map(|(_, told)| told)),
-        Action::Unload | Action::Load => {
-            for key in ["file", "folder", "version"] {
-                if let Some(found) = section.value(key) {
-                    let message = format!("{} is for `action = \"replace\"`", section.called(key));
-                    let problems = &section.reading.problems;
-                    problems.add(found.span(), message, "for nothing", "leave it out");
-                }
+        Some(Action::Replace) => replaced(section, model.map(|(_, told)| told)),
+        // What else it needs is not known.
+        None => {
+            keys_of_replace(section).for_each(drop);
+            return None;
+        }
+        Some(action @ (Action::Unload | Action::Load)) => {
+            let unused: Vec<(&str, Range<usize>)> = keys_of_replace(section).collect();
+            for (key, span) in unused {
+                let message = format!("{} is for `action = \"replace\"`", section.called(key));
+                let problems = &section.reading.problems;
+                problems.add(span, message, "for nothing", "leave it out");
             }
             match action {
                 Action::Unload => ChangeTo::Unloaded,
@@ -86,6 +91,14 @@ fn read_table(section: &mut Section<'_, '_>, models: &[Told]) -> Option<ChangeSp
         model: model?.0,
         to,
     })
+}
+
+/// What of the keys of another version is there.
+fn keys_of_replace<'k>(
+    section: &'k mut Section<'_, '_>,
+) -> impl Iterator<Item = (&'static str, Range<usize>)> + 'k {
+    let keys = ["file", "folder", "version"].into_iter();
+    keys.filter_map(|key| Some((key, section.value(key)?.span())))
 }
 
 /// The model that changes.

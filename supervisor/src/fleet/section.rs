@@ -214,12 +214,21 @@ impl<'s, 't> Section<'s, 't> {
         key: &'static str,
         choices: &[(&'static str, T)],
     ) -> T {
-        let default = choices[0].1;
-        let Some(word) = self.text(key) else {
-            return default;
-        };
+        self.chosen(key, choices).unwrap_or(choices[0].1)
+    }
+
+    /// As [`Section::choice`], and none where what stands there is none of them.
+    pub(super) fn chosen<T: Copy>(
+        &mut self,
+        key: &'static str,
+        choices: &[(&'static str, T)],
+    ) -> Option<T> {
+        if self.value(key).is_none() {
+            return Some(choices[0].1);
+        }
+        let word = self.text(key)?;
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == word.value) {
-            return *choice;
+            return Some(*choice);
         }
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let message = format!("{} cannot be \"{}\"", self.called(key), word.value);
@@ -229,7 +238,7 @@ impl<'s, 't> Section<'s, 't> {
             "no such value",
             unknown_word_help(word.value, &names),
         );
-        default
+        None
     }
 
     /// A list of at least one text, if the key is there.

@@ -12,6 +12,7 @@ use shm_protocol::id::{AgentId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::supervisor_to_agent::{Answer, OnFailure, OnMismatch};
 use shm_protocol::tensor::Signature;
+use std::fmt;
 use std::sync::Arc;
 
 /// A BLAKE3 digest.
@@ -185,6 +186,18 @@ pub struct EnginePin {
     pub library: Digest,
     /// Threads inside one operator.
     pub intra_threads: u32,
+}
+
+impl fmt::Display for EnginePin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let library = u64::from_be_bytes(*self.library.first_chunk().expect("32 bytes"));
+        let threads = self.intra_threads;
+        write!(
+            f,
+            "{} (library {library:016x}, threads per operator {threads})",
+            self.name
+        )
+    }
 }
 
 /// One committed tick. Its number is in the record around it.

@@ -15,6 +15,7 @@ use super::rounds::{Round, Waits};
 use super::saved::{SavedAgent, SavedMachine};
 use super::violation::Violation;
 use crate::journal::record::{ResultRecord, Verdict};
+use crate::planted::{Bug, planted};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{AgentId, HostId, RequestId, Tick};
 use shm_protocol::supervisor_to_agent::{Event, Step};
@@ -152,7 +153,9 @@ impl Machine {
         let mut machine = Machine::new(plan, until);
         machine.tick = saved.tick;
         for (tick, verdict) in saved.changed {
-            machine.change_plan(tick, &verdict);
+            if !planted(Bug::ForgetChanged) {
+                machine.change_plan(tick, &verdict);
+            }
         }
         for (agent, saved) in machine.agents.iter_mut().zip(saved.agents) {
             (agent.halted, agent.next_request) = (saved.halted, saved.next_request);

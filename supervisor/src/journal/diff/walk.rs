@@ -4,7 +4,8 @@ use super::{ByteChange, Change};
 use crate::journal::hex;
 use crate::journal::inspect::{element, number};
 use crate::journal::record::{
-    AgentPin, AwaitedRecord, Dropped, ModelPin, ResultRecord, RunHeader, TickRecord, Verdict,
+    AgentPin, AwaitedRecord, Dropped, EnginePin, ModelPin, ResultRecord, RunHeader, TickRecord,
+    Verdict,
 };
 use bincode::Encode;
 use shm_protocol::agent_to_supervisor::{Effect, Outcome};
@@ -159,8 +160,21 @@ pub(super) fn headers(left: &RunHeader, right: &RunHeader) -> Compared {
         |left, right| value("of models", left, right),
         |_| None,
     )?;
-    same!(left, right, engine);
-    Ok(())
+    engines(left.engine.as_ref(), right.engine.as_ref())
+}
+
+fn engines(left: Option<&EnginePin>, right: Option<&EnginePin>) -> Compared {
+    if left == right {
+        return Ok(());
+    }
+    let shown =
+        |pin: Option<&EnginePin>| pin.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    Err(Found {
+        agent: None,
+        field: "engine".to_owned(),
+        left: shown(left),
+        right: shown(right),
+    })
 }
 
 fn agents(left: &AgentPin, right: &AgentPin) -> Compared {

@@ -59,6 +59,14 @@ impl Drive<'_> {
         if planted(Bug::OtherComposition) {
             batches.iter_mut().for_each(|batch| batch.members.reverse());
         }
+        if planted(Bug::AskNewestVersion) {
+            let newest = self.machine.tick();
+            for batch in &mut batches {
+                let lives = self.machine.lives(batch.model);
+                let version = lives.and_then(|lives| lives.at(newest).version);
+                batch.version = version.unwrap_or(batch.version);
+            }
+        }
         batches.iter().try_for_each(|batch| self.infer(batch))
     }
 

@@ -57,8 +57,12 @@ impl Drive<'_> {
             return Ok(());
         }
         Err(Trouble::Run(RunError::EngineChanged {
-            before: format!("{:?}", self.header.engine),
-            now: present.name,
+            before: self
+                .header
+                .engine
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
+            now: present.to_string(),
         }))
     }
 }

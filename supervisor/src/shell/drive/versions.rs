@@ -6,6 +6,7 @@ use super::operator::Files;
 use super::station::Stage;
 use super::{Drive, Trouble};
 use crate::journal::record::{RunHeader, Verdict};
+use crate::planted::{Bug, planted};
 use crate::shell::error::RunError;
 use crate::shell::lost::{Found, found};
 use crate::shell::orders::version_title;
@@ -87,7 +88,8 @@ impl Held {
 
     /// The number of a version that would come in now.
     pub(super) fn next_version(&self) -> VersionId {
-        VersionId::from_index(self.all.len())
+        let all = self.all.len() - usize::from(planted(Bug::ReuseVersion));
+        VersionId::from_index(all)
     }
 
     /// Says how a version that has come in is loaded, and from where all are.
