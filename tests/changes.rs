@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Place, Said, agent, change, fleet, model, repository};
+use common::{Place, Running, Said, agent, change, fleet, model, repository};
 use rustix::process::{Signal, kill_process};
 
 /// A run without an end whose agents ask one model, and whose ticks are on the disk at once.
@@ -21,19 +21,16 @@ fn testdata(name: &str) -> String {
     repository(&format!("models/testdata/{name}.onnx"))
 }
 
+/// Asks for another version of the model.
+fn replacing(place: &Place, file: &str, version: &str) -> Running {
+    let file = testdata(file);
+    let start = ["change", "run", "mlp", "replace", &file];
+    place.start(place.command(&[&start[..], &["--version", version, "--json"]].concat()))
+}
+
 /// Makes the model another version. Gives the first tick in which it holds.
 fn replaced(place: &Place, file: &str, version: &str) -> u64 {
-    let file = testdata(file);
-    from(&place.fine(&[
-        "change",
-        "run",
-        "mlp",
-        "replace",
-        &file,
-        "--version",
-        version,
-        "--json",
-    ]))
+    from(&replacing(place, file, version).end().with_code(0))
 }
 
 fn from(said: &Said) -> u64 {
@@ -150,21 +147,10 @@ fn two_who_ask_at_once_are_both_served_and_a_lost_host_changes_nothing() {
     let place = Place::new();
     place.write("fleet.toml", asking(&[]));
     let running = place.start_run("fleet.toml");
-    let ask = |file: &str, version: &str| {
-        let file = testdata(file);
-        let arguments = [
-            "change",
-            "run",
-            "mlp",
-            "replace",
-            &file,
-            "--version",
-            version,
-            "--json",
-        ];
-        place.start(place.command(&arguments))
-    };
-    let both = [ask("arch_gru", "gated"), ask("arch_norm", "normed")];
+    let both = [
+        replacing(&place, "arch_gru", "gated"),
+        replacing(&place, "arch_norm", "normed"),
+    ];
     // The host that serves the run; the one in which a version is looked at is another.
     let host = running.children("inference-host")[0];
     kill_process(host, Signal::KILL).expect("it is there");
@@ -184,16 +170,7 @@ fn who_waits_when_the_run_ends_is_told_so() {
     let place = Place::new();
     place.write("fleet.toml", asking(&[]));
     let running = place.start_run("fleet.toml");
-    let file = testdata("arch_gru");
-    let asking = place.start(place.command(&[
-        "change",
-        "run",
-        "mlp",
-        "replace",
-        &file,
-        "--version",
-        "second",
-    ]));
+    let asking = replacing(&place, "arch_gru", "second");
     running.wait_until("it is looked at", || {
         running.children("inference-host").len() > 1
     });

@@ -3,14 +3,14 @@
 
 use super::case::Reference;
 use super::check;
-use super::fleet::{FAST, Fleet, MODEL, SLOW, Wish};
+use super::fleet::{FAST, Fleet, MODEL, SLOW};
 use super::hosts::SimHosts;
 use super::life;
 use super::mischief::Mischiefs;
 use super::random::Random;
 use super::witness::Witness;
 use crate::fleet::Durability;
-use crate::journal::record::{Become, TickRecord, Verdict, VersionPin};
+use crate::journal::record::{Become, ModelChange, TickRecord, Verdict, VersionPin};
 use crate::journal::{JournalError, JournalReader};
 use crate::rundir::RunDir;
 use crate::shell::drive::{Drive, Patience};
@@ -207,7 +207,7 @@ fn who_ran_a_model_is_gone_and_the_run_goes_on_with_the_next() {
 }
 
 /// Three versions of a model and a pause, which somebody asks for in these ticks.
-fn wishes(ticks: [u64; 4]) -> Vec<Wish> {
+fn wishes(ticks: [u64; 4]) -> Vec<ModelChange> {
     let version = |name: &str, batching| {
         Become::Version(VersionPin {
             version: name.to_owned(),
@@ -223,8 +223,8 @@ fn wishes(ticks: [u64; 4]) -> Vec<Wish> {
         Become::Loaded,
         version("third", Batching::Joined),
     ];
-    let wish = |(tick, to)| Wish {
-        tick: Tick(tick),
+    let wish = |(tick, to)| ModelChange {
+        from: Tick(tick),
         model: ModelId(0),
         to,
     };

@@ -18,6 +18,7 @@ use shm_protocol::limit;
 use shm_protocol::supervisor_to_agent::{self as agents, OnFailure, OnMismatch};
 use shm_protocol::supervisor_to_inference as inference;
 use shm_protocol::tensor::{DType, Port, Signature};
+use std::ops::RangeInclusive;
 
 /// What stands for a component, so that its digest is that of an object of the run.
 pub(super) const COMPONENT: &[u8] = b"a simulated component";
@@ -58,17 +59,9 @@ pub(super) struct Fleet {
     pub(super) deadly: Option<Tick>,
     /// Who runs the models is gone once the inference host was started again so often.
     pub(super) loses_provider: Option<u64>,
-    /// What somebody wants of the models while the run goes on.
-    pub(super) wishes: Vec<Wish>,
-}
-
-/// A change of a model that somebody asks for.
-#[derive(Clone, Debug)]
-pub(super) struct Wish {
-    /// It is asked for in this tick, or as soon after it as somebody listens.
-    pub(super) tick: Tick,
-    pub(super) model: ModelId,
-    pub(super) to: Become,
+    /// What somebody wants of the models while the run goes on: each is asked for in its tick, or as soon after it as
+    /// somebody listens.
+    pub(super) wishes: Vec<ModelChange>,
 }
 
 impl Fleet {
@@ -296,20 +289,41 @@ fn header(seed: u64, random: &mut Random, agents: usize, models: u64, ticks: u64
 /// What becomes of the models of a fleet: of one in three, something.
 fn changes(seed: u64, models: usize, ticks: u64) -> Vec<ModelChange> {
     let mut random = Random::new(seed, 8);
-    let mut changes = Vec::new();
     if models == 0 || !random.chance(1, 3) {
-        return changes;
+        return Vec::new();
     }
+    let numbers = 2..=random.within(2..=5);
+    changing(&mut random, models, ticks, numbers, "")
+}
+
+/// What somebody wants of the models of a fleet: in every other one, something.
+fn wishes(seed: u64, models: usize, ticks: u64) -> Vec<ModelChange> {
+    let mut random = Random::new(seed, 15);
+    if models == 0 || random.chance(1, 2) {
+        return Vec::new();
+    }
+    let numbers = 1..=random.within(1..=4);
+    changing(&mut random, models, ticks, numbers, "brought-")
+}
+
+/// One change for each number, in the order of their ticks, each of which can be made after those before it.
+fn changing(
+    random: &mut Random,
+    models: usize,
+    ticks: u64,
+    numbers: RangeInclusive<u64>,
+    called: &str,
+) -> Vec<ModelChange> {
     let mut loaded = vec![true; models];
     let mut from = 0;
-    for number in 2..=random.within(2..=5) {
+    let mut change = |number: u64| {
         from += random.within(1..=ticks / 4);
         let model = random.position(models);
         let to = match (loaded[model], random.chance(1, 2)) {
             (true, true) => Become::Unloaded,
             (false, true) => Become::Loaded,
             (_, false) => Become::Version(VersionPin {
-                version: number.to_string(),
+                version: format!("{called}{number}"),
                 file: *blake3::hash(MODEL).as_bytes(),
                 provider: FAST.to_owned(),
                 refused: Vec::new(),
@@ -320,49 +334,13 @@ fn changes(seed: u64, models: usize, ticks: u64) -> Vec<ModelChange> {
             }),
         };
         loaded[model] = to != Become::Unloaded;
-        changes.push(ModelChange {
+        ModelChange {
             from: Tick(from),
             model: ModelId::from_index(model),
             to,
-        });
-    }
-    changes
-}
-
-/// What somebody wants of the models of a fleet: in every other one, something.
-fn wishes(seed: u64, models: usize, ticks: u64) -> Vec<Wish> {
-    let mut random = Random::new(seed, 15);
-    let mut wishes = Vec::new();
-    if models == 0 || random.chance(1, 2) {
-        return wishes;
-    }
-    let mut loaded = vec![true; models];
-    let mut tick = 0;
-    for number in 0..random.within(1..=4) {
-        tick += random.within(1..=ticks / 4);
-        let model = random.position(models);
-        let to = match (loaded[model], random.chance(1, 3)) {
-            (true, true) => Become::Unloaded,
-            (false, true) => Become::Loaded,
-            (_, false) => Become::Version(VersionPin {
-                version: format!("brought-{number}"),
-                file: *blake3::hash(MODEL).as_bytes(),
-                provider: FAST.to_owned(),
-                refused: Vec::new(),
-                batching: match random.chance(1, 2) {
-                    true => Batching::Joined,
-                    false => Batching::Unwanted,
-                },
-            }),
-        };
-        loaded[model] = to != Become::Unloaded;
-        wishes.push(Wish {
-            tick: Tick(tick),
-            model: ModelId::from_index(model),
-            to,
-        });
-    }
-    wishes
+        }
+    };
+    numbers.map(&mut change).collect()
 }
 
 fn launch(

@@ -30,7 +30,7 @@ impl<'fleet> Wishing<'fleet> {
 impl Operator for Wishing<'_> {
     fn next(&mut self, open: Tick) -> Option<Asked> {
         let wish = self.fleet.wishes.get(self.asked)?;
-        if wish.tick > open {
+        if wish.from > open {
             return None;
         }
         self.asked += 1;
