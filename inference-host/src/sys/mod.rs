@@ -5,7 +5,7 @@
 //! * [`session`]: the engine's C interface, where `ort` has no call that works in place;
 //! * [`external`]: weights that lie in files of their own;
 //! * [`library`]: asking a shared library for its version.
-//! * [`signal`]: the one signal whose handling changes.
+//! * [`signal`]: the signals whose handling changes.
 
 pub(crate) mod external;
 pub(crate) mod in_place;

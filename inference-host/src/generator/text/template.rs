@@ -3,6 +3,7 @@
 
 use super::super::folder::Folder;
 use crate::allowance::Allowance;
+use crate::sys::signal::rendering;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
 use serde_json::{Map, Value as Json};
@@ -95,7 +96,7 @@ impl Template {
         // Few steps can double a text often enough to fill any memory. At its limit this host ends, and what was asked
         // is given up on.
         let render = || template.and_then(|template| template.render(values));
-        let rendered = Allowance::new(RENDER_BYTES).within(render);
+        let rendered = rendering(|| Allowance::new(RENDER_BYTES).within(render));
         rendered.map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => {
                 format!("the model's chat template does not end within {FUEL} steps")
