@@ -6,13 +6,12 @@ use super::folder::SocketFolder;
 use super::lifecycle::{Lifecycle, Moment};
 use super::muster::Muster;
 use super::pool::{News, Pool};
-use super::process::{Birth, Commands, Memory, Process, SpawnError};
-use super::records::decoded;
+use super::process::{Birth, Commands, Memory, Process};
 use super::spare::MemoryOnItsWay;
 use super::stop::StopSignals;
 use crate::faults::Injection;
 use crate::sys::clock::now;
-use shm_protocol::agent_to_supervisor::{FAILURE, READY, Ready};
+use shm_protocol::agent_to_supervisor::{READY, Ready};
 use shm_protocol::boot::Role;
 use shm_protocol::codec;
 use shm_protocol::id::{HostId, Incarnation};
@@ -25,9 +24,6 @@ use std::time::Duration;
 /// How long a host may be silent while it starts or loads. Compiling is done
 /// before, so only a hung host or a huge model is silent for longer.
 pub const LOAD_PATIENCE: Duration = Duration::from_secs(60);
-
-/// How long a host that cannot be reached may take to be gone.
-const FAREWELL: Duration = Duration::from_millis(500);
 
 /// How long to wait for the way in which a dying host ends, before that does not matter. A small process is gone in less.
 const DYING: Duration = Duration::from_micros(200);
@@ -241,7 +237,7 @@ impl Crew {
     }
 
     /// A host has come to a fault: does to it what the rule says.
-    fn strike(&mut self, host: HostId, rule: u32) {
+    pub(super) fn strike(&mut self, host: HostId, rule: u32) {
         let injection = self.muster.faults.fired(rule, host);
         let process = self.pool.host(host);
         match (injection, process) {
@@ -329,77 +325,6 @@ impl Crew {
             Some(process) => Ok(process.note(Moment::ToldStart)?),
             None => Err(CrewError::Gone { host }),
         }
-    }
-
-    /// Waits for the next record. Anything else that can happen before a run is an error.
-    ///
-    /// # Errors
-    /// [`CrewError`].
-    pub fn record(&mut self, patience: Duration) -> Result<(HostId, Header), CrewError> {
-        match self.pool.next(patience)? {
-            News::Record { host, header } => Ok((host, header)),
-            News::Garbage { host, violation } => Err(CrewError::Garbage { host, violation }),
-            // How it ended is worth waiting for where nothing else is to be done.
-            News::Dying { .. } => self.record(patience),
-            News::Fault { host, rule } => {
-                self.strike(host, rule);
-                self.record(patience)
-            }
-            News::Exited { host, status } => Err(self.died(host, status)),
-            News::StopAsked => Err(CrewError::Stopped),
-            News::Silence => Err(CrewError::Silent {
-                seconds: patience.as_secs(),
-            }),
-        }
-    }
-
-    /// Why a command could not be sent: what the host had said before it went, or how it ended. Whoever sends learns
-    /// of the end before the words that were published first are read.
-    pub fn explain(&mut self, error: CrewError) -> CrewError {
-        let CrewError::Spawn(SpawnError::Connect { host: gone, .. }) = error else {
-            return error;
-        };
-        loop {
-            match self.record(FAREWELL) {
-                Ok((host, header)) if host == gone && header.kind == FAILURE => {
-                    return self
-                        .expect::<Ready>(host, &header, READY)
-                        .err()
-                        .unwrap_or(error);
-                }
-                // What was said earlier, or by others, explains nothing.
-                Ok(_) => {}
-                Err(died @ CrewError::Died { host, .. }) if host == gone => return died,
-                Err(_) => return error,
-            }
-        }
-    }
-
-    /// The error for a host that is gone.
-    #[must_use]
-    pub fn died(&self, host: HostId, status: ExitStatus) -> CrewError {
-        CrewError::Died {
-            kind: self.kind(host),
-            host,
-            status,
-            last_words: self
-                .pool
-                .host(host)
-                .map_or_else(String::new, Process::last_words),
-        }
-    }
-
-    /// Decodes the record that came last, which must be of this kind.
-    ///
-    /// # Errors
-    /// [`CrewError::Failed`] when the host says that it cannot go on, [`CrewError::OutOfPlace`], [`CrewError::Decode`].
-    pub fn expect<T: bincode::Decode<()>>(
-        &self,
-        host: HostId,
-        header: &Header,
-        wanted: u16,
-    ) -> Result<T, CrewError> {
-        decoded(self.kind(host), host, header, wanted, self.pool.payload())
     }
 
     /// Tells all hosts to finish and waits until they are gone; kills those that do not go.

@@ -12,6 +12,7 @@
 mod crew;
 mod error;
 mod folder;
+mod hearing;
 mod last_words;
 mod lifecycle;
 mod muster;

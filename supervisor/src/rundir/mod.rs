@@ -18,10 +18,12 @@
 
 mod error;
 pub mod events;
+mod files;
 mod launch;
 mod objects;
 pub mod outbox;
 mod outbox_check;
+mod progress;
 
 pub use error::{RunDirError, RunState};
 pub use events::{Event, EventLog};
@@ -29,8 +31,6 @@ pub use launch::Launch;
 pub use outbox::Outbox;
 
 use crate::faults::{DiskSwitch, FaultyDisk, Plan};
-use crate::journal::record::SealReason;
-use crate::journal::{JournalError, JournalReader};
 use crate::sys::disk::{Disk, Guard, Locking, RealDisk, process_claim};
 use shm_protocol::id::Tick;
 use std::io;
@@ -281,45 +281,6 @@ impl RunDir {
         Ok(self)
     }
 
-    /// The first tick of the journal, zero when there is only the header; none when not even that is whole.
-    fn first_tick(&self) -> Result<Option<Tick>, RunDirError> {
-        if self.files_in(&self.journal())?.is_empty() {
-            return Ok(None);
-        }
-        // A damaged journal is a run all the same.
-        let read = JournalReader::open(self)
-            .and_then(|(_, mut reader)| reader.next_tick().map(|_| reader.ticks()));
-        match read {
-            Ok(first) => Ok(Some(first)),
-            Err(JournalError::NotBegun { .. }) => Ok(None),
-            Err(_) => Ok(Some(Tick(1))),
-        }
-    }
-
-    /// How far the run is, for who wanted to begin one here.
-    fn state(&self) -> RunState {
-        let read = JournalReader::open(self).and_then(|(_, mut reader)| {
-            while reader.next_tick()?.is_some() {}
-            Ok(reader)
-        });
-        let until = self.launch().ok().and_then(|launch| launch.ticks).map(Tick);
-        match read {
-            Err(error) => RunState::Damaged {
-                reason: error.to_string(),
-            },
-            Ok(reader) => {
-                let ticks = reader.ticks();
-                let is_finished = reader
-                    .seal()
-                    .is_some_and(|seal| seal.reason == SealReason::Finished);
-                match is_finished {
-                    true => RunState::Finished { ticks },
-                    false => RunState::Interrupted { ticks, until },
-                }
-            }
-        }
-    }
-
     /// The same directory, written through a disk that fails as it is told to.
     #[must_use]
     pub fn failing(mut self, switch: &DiskSwitch) -> RunDir {
@@ -378,58 +339,6 @@ impl RunDir {
                 .remove_file(file)
                 .map_err(RunDirError::io("remove", file))
         })
-    }
-
-    /// Paths of what is in a folder; none when there is no folder.
-    fn files_in(&self, folder: &Path) -> Result<Vec<PathBuf>, RunDirError> {
-        match self.disk.list(folder) {
-            Ok(names) => Ok(names.into_iter().map(|name| folder.join(name)).collect()),
-            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(source) => Err(RunDirError::Io {
-                action: "read",
-                path: folder.to_path_buf(),
-                source,
-            }),
-        }
-    }
-
-    fn sync_folder(&self, folder: &Path) -> Result<(), RunDirError> {
-        self.disk
-            .sync_dir(folder)
-            .map_err(RunDirError::io("sync", folder))
-    }
-
-    /// Writes a file so that it is there whole or not at all, also after a power cut.
-    fn put_file(&self, path: &Path, bytes: &[u8]) -> Result<(), RunDirError> {
-        assert!(
-            self.lock.is_some(),
-            "only who holds the lock may write to a run"
-        );
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(UNFINISHED);
-        let unfinished = PathBuf::from(unfinished);
-        let failed = RunDirError::io("write", path);
-        let write = || {
-            let file = self.disk.open_append(&unfinished)?;
-            file.truncate(0)?;
-            if file.append(bytes)? < bytes.len() {
-                // The system takes a part when the disk is full.
-                return Err(rustix::io::Errno::NOSPC.into());
-            }
-            file.sync()?;
-            self.disk.rename(&unfinished, path)?;
-            self.disk.sync_dir(path.parent().unwrap_or(&self.path))
-        };
-        write().map_err(failed)
-    }
-
-    /// Reads a whole file.
-    fn get_file(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let file = self.disk.open_read(path)?;
-        let mut bytes = vec![0; usize::try_from(file.bytes()?).map_err(io::Error::other)?];
-        let read = crate::sys::disk::read_fully(&*file, &mut bytes, 0)?;
-        bytes.truncate(read);
-        Ok(bytes)
     }
 }
 

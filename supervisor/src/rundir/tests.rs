@@ -3,7 +3,7 @@
 use super::*;
 use crate::fleet::Durability;
 use crate::journal::testing::{Small, header, record};
-use crate::journal::{JournalWriter, RunId, verify};
+use crate::journal::{JournalError, JournalWriter, RunId, verify};
 use crate::sys::memory_disk::MemoryDisk;
 use shm_protocol::id::Tick;
 
