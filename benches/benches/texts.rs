@@ -13,7 +13,7 @@ use lockstep_benches::report::Report;
 use lockstep_benches::samples::Samples;
 use lockstep_benches::{Trouble, binary, fleets};
 use shm_protocol::codec;
-use shm_protocol::generation::{Generator, Order, Pieces, Sequence};
+use shm_protocol::generation::{Generator, Order, Piece, Pieces, Sequence};
 use shm_protocol::id::{AgentId, RequestId};
 use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::path::Path;
@@ -84,7 +84,87 @@ fn main() -> Result<(), Trouble> {
         &["texts", "tokens/s", "of bare", "of one"],
         &table,
     );
+    measure_prompts(&mut host, &mut next, &mut report)?;
     report.finish()
+}
+
+/// Long prompts of several texts, to their first tokens: all different, and the same but for their ends.
+fn measure_prompts(host: &mut Lone, next: &mut u64, report: &mut Report) -> Result<(), Trouble> {
+    let (mut apart, mut alike, mut ratio) =
+        (Samples::default(), Samples::default(), Samples::default());
+    let mut tokens = 0;
+    for _ in 0..REPEATS {
+        let (seconds_apart, begun) = timed(|| begin(host, false, next));
+        tokens = begun?;
+        let (seconds_alike, begun) = timed(|| begin(host, true, next));
+        begun?;
+        apart.add(seconds_apart);
+        alike.add(seconds_alike);
+        ratio.add(seconds_apart / seconds_alike);
+    }
+    report.keep("prompts apart/s", &apart);
+    report.keep("prompts alike/s", &alike);
+    report.keep("prompts apart / alike", &ratio);
+    let row = vec![
+        tokens.to_string(),
+        apart.show(1e3, 0),
+        alike.show(1e3, 0),
+        ratio.show(1.0, 2),
+    ];
+    report.table(
+        "8 prompts at once, to their first tokens",
+        &[
+            "tokens of each",
+            "all different ms",
+            "with one beginning ms",
+            "different / one beginning",
+        ],
+        &[row],
+    );
+    Ok(())
+}
+
+/// Begins eight texts with long prompts, which nobody has had before. Gives the tokens of one.
+fn begin(host: &mut Lone, is_alike: bool, next: &mut u64) -> Result<usize, Trouble> {
+    let long = "The keeper looks at the sea and the ship comes in. ".repeat(40);
+    let sequence = |number: usize| {
+        let first = if is_alike { 0 } else { number };
+        let prompt = format!("{first} {next} {long} {number}");
+        Sequence {
+            seed: 1,
+            agent: AgentId::from_index(number),
+            request: RequestId(*next),
+            asked: format!("{{\"prompt\": \"{prompt}\", \"max_tokens\": 1}}").into_bytes(),
+            tokens: Vec::new(),
+        }
+    };
+    let sequences = (0..8).map(sequence).collect();
+    *next += 1;
+    let (pieces, _) = answer(
+        host,
+        Order {
+            steps: 1,
+            sequences,
+        },
+    )?;
+    let piece = pieces.into_iter().next().ok_or("no piece")??;
+    Ok(piece.prompt_tokens as usize)
+}
+
+/// What comes of an order, and the sequences of that.
+fn answer(
+    host: &mut Lone,
+    order: Order,
+) -> Result<(Vec<Result<Piece, String>>, Vec<Sequence>), Trouble> {
+    let data = codec::encode(&order);
+    let tensor = Tensor {
+        dtype: DType::U8,
+        shape: Shape::new(&[data.len() as u64])?,
+        data,
+    };
+    let (outputs, _) = host.run(&[tensor])?;
+    let Pieces(pieces) = codec::decode_record(&outputs[0].data)?;
+    Ok((pieces, order.sequences))
 }
 
 fn host(binary: &Path, folder: &Path) -> Result<Lone, Trouble> {
@@ -137,16 +217,8 @@ fn write(host: &mut Lone, count: usize, next: &mut u64) -> Result<Written, Troub
     *next += 1;
     loop {
         let steps = STEPS;
-        let order = codec::encode(&Order { steps, sequences });
-        let tensor = Tensor {
-            dtype: DType::U8,
-            shape: Shape::new(&[order.len() as u64])?,
-            data: order.clone(),
-        };
-        let (outputs, _) = host.run(&[tensor])?;
-        let Pieces(pieces) = codec::decode_record(&outputs[0].data)?;
-        let order: Order = codec::decode_record(&order)?;
-        sequences = order.sequences;
+        let (pieces, asked) = answer(host, Order { steps, sequences })?;
+        sequences = asked;
         let (mut is_over, mut prompt_tokens) = (false, 0);
         for (sequence, piece) in sequences.iter_mut().zip(pieces) {
             let piece = piece?;
