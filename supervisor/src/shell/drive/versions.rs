@@ -242,7 +242,12 @@ impl Drive<'_> {
             return Ok(None);
         }
         self.held.asked.remove(&version);
-        if self.held.stale.remove(&version) {
+        let is_stale = self.held.stale.remove(&version);
+        if !self.has_version(version) {
+            // It was let go meanwhile: what it was says nothing about what it will be.
+            return Ok(None);
+        }
+        if is_stale {
             return Ok(Some(version));
         }
         let expected = self.held.version(version);
