@@ -151,11 +151,11 @@ fn begin(host: &mut Lone, is_alike: bool, next: &mut u64) -> Result<usize, Troub
     Ok(piece.prompt_tokens as usize)
 }
 
-/// What comes of an order, and the sequences of that.
-fn answer(
-    host: &mut Lone,
-    order: Order,
-) -> Result<(Vec<Result<Piece, String>>, Vec<Sequence>), Trouble> {
+/// The pieces that come of an order, and the sequences of that.
+type Answered = (Vec<Result<Piece, String>>, Vec<Sequence>);
+
+/// Has an order carried out.
+fn answer(host: &mut Lone, order: Order) -> Result<Answered, Trouble> {
     let data = codec::encode(&order);
     let tensor = Tensor {
         dtype: DType::U8,

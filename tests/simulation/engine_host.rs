@@ -176,7 +176,7 @@ impl EngineHost {
                 let is_fast = self.loaded[&run.version].is_fast;
                 Done::of(match fleet.header.models[run.model.index()].generator {
                     None => answer(fleet, header, &run, is_fast, payload),
-                    Some(_) => vec![write(fleet, header, &run, payload)],
+                    Some(_) => vec![write(fleet, header, &run, is_fast, payload)],
                 })
             }
             LOAD => {
@@ -212,12 +212,12 @@ impl Runs {
 }
 
 /// Writes what an order asks for. A text depends on its request, its agent and the tokens before, and on no neighbour.
-fn write(fleet: &Fleet, header: &Header, run: &Run, payload: &[u8]) -> Reply {
+fn write(fleet: &Fleet, header: &Header, run: &Run, is_fast: bool, payload: &[u8]) -> Reply {
     let order: Order = codec::decode_record(payload).expect("the supervisor speaks the protocol");
     let sequences = order.sequences.iter();
     let pieces = Pieces(
         sequences
-            .map(|sequence| piece(fleet, run, sequence, order.steps))
+            .map(|sequence| piece(fleet, run, is_fast, sequence, order.steps))
             .collect(),
     );
     let payload = codec::encode(&pieces);
@@ -235,9 +235,18 @@ fn write(fleet: &Fleet, header: &Header, run: &Run, payload: &[u8]) -> Reply {
     Reply { header, payload }
 }
 
-fn piece(fleet: &Fleet, run: &Run, sequence: &Sequence, steps: u32) -> Result<Piece, String> {
+fn piece(
+    fleet: &Fleet,
+    run: &Run,
+    is_fast: bool,
+    sequence: &Sequence,
+    steps: u32,
+) -> Result<Piece, String> {
     let mut mixed = mix_bytes(mix(sequence.seed, sequence.agent.0.into()), &sequence.asked);
     mixed = of_version(fleet, run, mixed);
+    if !is_fast {
+        mixed = mix(mixed, 1);
+    }
     mixed = mix(mixed, sequence.request.0);
     for token in &sequence.tokens {
         mixed = mix(mixed, u64::from(*token));

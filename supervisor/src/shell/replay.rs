@@ -26,7 +26,7 @@ use crate::journal::record::{
 use crate::journal::{Entry, JournalReader, Mark};
 use crate::rundir::{Event, Launch, RunDir};
 use crate::tick::{End, Foretold, Machine};
-use shm_protocol::id::Tick;
+use shm_protocol::id::{ModelId, Tick};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -242,8 +242,10 @@ pub(super) struct Through {
 
 /// Checks every record of a journal.
 pub(super) fn read_through(run_dir: &RunDir) -> Result<Through, RunError> {
-    let (_, mut journal) = JournalReader::open(run_dir)?;
-    let (mut verdicts, mut unanswered) = (BTreeMap::new(), Foretold::default());
+    let (header, mut journal) = JournalReader::open(run_dir)?;
+    let numbers = (0..header.models.len()).map(ModelId::from_index);
+    let generators = numbers.filter(|model| header.models[model.index()].generator.is_some());
+    let (mut verdicts, mut unanswered) = (BTreeMap::new(), Foretold::of(generators.collect()));
     while let Some(Entry { tick, record, .. }) = journal.next_tick()? {
         record
             .verdicts

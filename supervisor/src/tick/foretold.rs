@@ -4,6 +4,7 @@
 //! A machine whose batches go to an engine once more needs it: they take another
 //! course there, and a batch that killed the engine would kill it again.
 
+use super::texts;
 use crate::journal::record::{AwaitedRecord, ResultRecord, Verdict};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
@@ -25,11 +26,54 @@ pub struct Foretold {
     moved: BTreeSet<(ModelId, Tick)>,
     /// Requests that were made up to such a tick, and that tick.
     under_way: BTreeMap<(AgentId, RequestId), Tick>,
+    /// The language models of the run, whose requests are answered piece by piece.
+    generators: BTreeSet<ModelId>,
+    /// Of texts that were under way then, the pieces that were, for each such tick.
+    texts: BTreeMap<(AgentId, RequestId), Vec<PiecesUnderWay>>,
     /// Waits within steps that were answered with such a reason, by tick, agent and number.
     waits: BTreeMap<(Tick, AgentId, usize), Arc<Answer>>,
 }
 
+/// The pieces of a text that were ordered when who writes it was lost, or in that tick still.
+#[derive(Clone, Debug)]
+struct PiecesUnderWay {
+    lost: Tick,
+    /// When the last piece before them was delivered, or the text was asked for.
+    since: Tick,
+    /// The first of them, and the next one if the first came in that very tick: another was ordered at its end.
+    pieces: Vec<(Tick, Arc<Answer>)>,
+}
+
+impl PiecesUnderWay {
+    fn take(&mut self, tick: Tick, answer: &Arc<Answer>) {
+        if tick < self.lost {
+            self.since = tick;
+        } else if self.pieces.iter().all(|(first, _)| *first == self.lost) && self.pieces.len() < 2
+        {
+            self.pieces.push((tick, Arc::clone(answer)));
+        }
+    }
+
+    /// The piece that was ordered at the end of a tick.
+    fn ordered(&self, tick: Tick) -> Option<Arc<Answer>> {
+        if tick < self.since || tick > self.lost {
+            return None;
+        }
+        let next = self.pieces.iter().find(|(delivered, _)| *delivered > tick);
+        next.map(|(_, answer)| Arc::clone(answer))
+    }
+}
+
 impl Foretold {
+    /// Nothing yet of a run in which these models write texts.
+    #[must_use]
+    pub fn of(generators: BTreeSet<ModelId>) -> Foretold {
+        Foretold {
+            generators,
+            ..Foretold::default()
+        }
+    }
+
     /// Whether nothing was given up or lost.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -65,8 +109,16 @@ impl Foretold {
         for (agent, effect) in made {
             if let Effect::Submit { request, model, .. } = effect {
                 let losses = self.moved.range((*model, tick)..);
-                let next = losses.take_while(|(lost, _)| lost == model).next();
-                if let Some((_, lost)) = next {
+                let mut losses = losses.take_while(|(lost, _)| lost == model);
+                if self.generators.contains(model) {
+                    let pieces = |(_, lost): &(ModelId, Tick)| PiecesUnderWay {
+                        lost: *lost,
+                        since: tick,
+                        pieces: Vec::new(),
+                    };
+                    let pieces: Vec<PiecesUnderWay> = losses.map(pieces).collect();
+                    self.texts.insert((agent, *request), pieces);
+                } else if let Some((_, lost)) = losses.next() {
                     self.under_way.insert((agent, *request), *lost);
                 }
             }
@@ -76,6 +128,14 @@ impl Foretold {
     /// Takes in a result of a tick.
     pub fn result(&mut self, tick: Tick, result: &ResultRecord) {
         let request = (result.agent, result.request);
+        if let Some(text) = self.texts.get_mut(&request) {
+            text.iter_mut()
+                .for_each(|pieces| pieces.take(tick, &result.outcome));
+            let is_over = !texts::goes_on(&result.outcome);
+            if is_over && text.iter().all(|pieces| pieces.pieces.is_empty()) {
+                self.texts.remove(&request);
+            }
+        }
         if self
             .under_way
             .remove(&request)
@@ -145,6 +205,16 @@ impl Foretold {
         let given_up = self.given_up.get(&(model, asked))?;
         let is_told = members.iter().any(|member| self.said.contains_key(member));
         is_told.then(|| Arc::clone(given_up))
+    }
+
+    /// The piece of a text that is ordered at the end of a tick, whatever the engine says.
+    pub(super) fn of_piece(
+        &self,
+        (agent, request): (AgentId, RequestId),
+        tick: Tick,
+    ) -> Option<Arc<Answer>> {
+        let text = self.texts.get(&(agent, request))?;
+        text.iter().find_map(|pieces| pieces.ordered(tick))
     }
 
     /// What a request is answered, whatever the engine says.

@@ -229,7 +229,8 @@ impl Requests {
             .get(&batch)
             .ok_or(Violation::NoSuchBatch { batch })?;
         if running.batch.is_order() {
-            let agents = self.texts.answer(plan, batch, outputs)?;
+            let known = |member, asked| self.foretold.of_piece(member, asked);
+            let agents = self.texts.answer(plan, batch, outputs, known)?;
             self.running.remove(&batch);
             return Ok(agents);
         }

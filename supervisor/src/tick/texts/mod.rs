@@ -96,6 +96,11 @@ pub(super) struct Texts {
     writing: BTreeMap<BatchId, Writing>,
 }
 
+/// Whether a text goes on after this answer.
+pub(super) fn goes_on(answer: &Answer) -> bool {
+    answer::read(answer).1
+}
+
 impl Texts {
     /// Takes in a request of the tick that closes. What is asked of a model that is not loaded is refused.
     pub(super) fn ask(
@@ -163,12 +168,14 @@ impl Texts {
         pieces.any(|piece| piece.batch == Some(batch) && !piece.given_up)
     }
 
-    /// Takes in what the engine made of an order. Gives the agents that it answers.
+    /// Takes in what the engine made of an order, but for what is known of a text by the tick in which it was ordered.
+    /// Gives the agents that it answers.
     pub(super) fn answer(
         &mut self,
         plan: &Plan,
         batch: BatchId,
         outputs: Answer,
+        known: impl Fn((AgentId, RequestId), Tick) -> Option<Arc<Answer>>,
     ) -> Result<Vec<AgentId>, Violation> {
         let Some(writing) = self.writing.get(&batch) else {
             // Its texts were forgotten meanwhile.
@@ -190,14 +197,15 @@ impl Texts {
                 .map(|piece| piece.and_then(|piece| answer::of_piece(&piece)))
                 .collect(),
         };
-        let members = writing.members.clone();
+        let (members, asked) = (writing.members.clone(), writing.asked);
         let mut agents = Vec::with_capacity(count);
         for (member, answer) in members.into_iter().zip(answers) {
             if let Some(piece) = self.piece_of(member)
                 && piece.batch == Some(batch)
                 && !piece.given_up
             {
-                piece.answer = Some(Arc::new(answer));
+                let known = known(member, asked);
+                piece.answer = Some(known.unwrap_or_else(|| Arc::new(answer)));
                 agents.push(member.0);
             }
         }
