@@ -15,11 +15,13 @@ use crate::shell::folder::{read_folder, read_model};
 use crate::shell::header::check_version;
 use crate::shell::lone::{Lone, LoneRequest};
 use crate::shell::orders::version_title;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use shm_protocol::id::{ModelId, Tick};
 use shm_protocol::inference_to_supervisor::{Batching, ModelFacts};
 use std::collections::BTreeSet;
 use std::io::{self, BufReader};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -120,18 +122,7 @@ struct Clerk {
 
 impl Clerk {
     fn work(mut self, listener: &UnixListener) {
-        let closing = self.closing.clone();
-        loop {
-            let mut watched = [
-                PollFd::new(listener, PollFlags::IN),
-                PollFd::from_borrowed_fd(closing.readable(), PollFlags::IN),
-            ];
-            match poll(&mut watched, None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(_) => return,
-                Ok(_) if closing.asked() => return,
-                Ok(_) => {}
-            }
+        while self.hears(listener, None) {
             if let Ok((stream, _)) = listener.accept() {
                 // Somebody who goes away has no use for an answer.
                 let _ = self.serve(&stream);
@@ -139,8 +130,27 @@ impl Clerk {
         }
     }
 
+    /// Waits until somebody says something. False when the desk closes, or nobody has for so long.
+    fn hears(&self, somebody: &impl AsFd, patience: Option<&Timespec>) -> bool {
+        let mut watched = [
+            PollFd::new(somebody, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.closing.readable(), PollFlags::IN),
+        ];
+        loop {
+            match poll(&mut watched, patience) {
+                Err(Errno::INTR) => {}
+                Err(_) | Ok(0) => return false,
+                Ok(_) => return !self.closing.asked(),
+            }
+        }
+    }
+
     fn serve(&mut self, stream: &UnixStream) -> io::Result<()> {
         if !is_ours(stream) {
+            return Ok(());
+        }
+        let patience = Timespec::try_from(PATIENCE).map_err(io::Error::other)?;
+        if !self.hears(stream, Some(&patience)) {
             return Ok(());
         }
         stream.set_read_timeout(Some(PATIENCE))?;
