@@ -28,10 +28,24 @@ pub struct Foretold {
     under_way: BTreeMap<(AgentId, RequestId), Tick>,
     /// The language models of the run, whose requests are answered piece by piece.
     generators: BTreeSet<ModelId>,
+    /// Of texts that were there when the engine was given up on what was asked of their model in a tick, the piece that was
+    /// ordered then.
+    orders: BTreeMap<(AgentId, RequestId, Tick), Ordered>,
     /// Of texts that were under way then, the pieces that were, for each such tick.
     texts: BTreeMap<(AgentId, RequestId), Vec<PiecesUnderWay>>,
     /// Waits within steps that were answered with such a reason, by tick, agent and number.
     waits: BTreeMap<(Tick, AgentId, usize), Arc<Answer>>,
+}
+
+/// What was delivered of an order that the engine may have been given up on.
+#[derive(Clone, Debug)]
+enum Ordered {
+    /// Nothing, or the text had no part in it.
+    Nothing,
+    /// What the engine said.
+    Piece,
+    /// That it was given up on.
+    Reason(Arc<Answer>),
 }
 
 /// The pieces of a text that were ordered when who writes it was lost, or in that tick still.
@@ -99,7 +113,7 @@ impl Foretold {
 
     /// Takes in what was asked in a tick, after the results of that tick.
     pub fn asked(&mut self, tick: Tick, outcomes: &[Outcome]) {
-        if self.moved.is_empty() {
+        if self.is_empty() {
             return;
         }
         let made = outcomes.iter().flat_map(|outcome| {
@@ -111,6 +125,11 @@ impl Foretold {
                 let losses = self.moved.range((*model, tick)..);
                 let mut losses = losses.take_while(|(lost, _)| lost == model);
                 if self.generators.contains(model) {
+                    let given_up = self.given_up.range((*model, tick)..);
+                    let given_up = given_up.take_while(|((of, _), _)| of == model);
+                    let key = |(_, asked): &(ModelId, Tick)| (agent, *request, *asked);
+                    let nothing = given_up.map(|(at, _)| (key(at), Ordered::Nothing));
+                    self.orders.extend(nothing);
                     let pieces = |(_, lost): &(ModelId, Tick)| PiecesUnderWay {
                         lost: *lost,
                         since: tick,
@@ -136,6 +155,22 @@ impl Foretold {
                 self.texts.remove(&request);
             }
         }
+        let is_reason = match &*result.outcome {
+            Err(reason) => self.reasons.contains(&(result.model, reason.clone())),
+            Ok(_) => false,
+        };
+        let before = (request.0, request.1, Tick::ZERO)..(request.0, request.1, tick);
+        for (_, ordered) in self.orders.range_mut(before) {
+            if matches!(ordered, Ordered::Nothing) {
+                *ordered = match is_reason {
+                    true => Ordered::Reason(Arc::clone(&result.outcome)),
+                    false => Ordered::Piece,
+                };
+            }
+        }
+        if self.generators.contains(&result.model) {
+            return;
+        }
         if self
             .under_way
             .remove(&request)
@@ -143,18 +178,14 @@ impl Foretold {
         {
             self.said.insert(request, Arc::clone(&result.outcome));
         }
-        match &*result.outcome {
-            Err(reason) if self.reasons.contains(&(result.model, reason.clone())) => {
-                self.said.insert(request, Arc::clone(&result.outcome));
-            }
-            _ if self
-                .given_up
-                .keys()
-                .any(|(model, _)| *model == result.model) =>
-            {
-                self.answered.insert(request);
-            }
-            _ => {}
+        if is_reason {
+            self.said.insert(request, Arc::clone(&result.outcome));
+        } else if self
+            .given_up
+            .keys()
+            .any(|(model, _)| *model == result.model)
+        {
+            self.answered.insert(request);
         }
     }
 
@@ -195,7 +226,8 @@ impl Foretold {
         (!is_answered).then(|| Arc::clone(given_up))
     }
 
-    /// What an order to a language model is answered, if the engine was given up on it: one text of it at least was told so.
+    /// What an order to a language model is answered, if the engine was given up on it. One of which a text got its piece
+    /// is not: it is carried out, and the others are told what they were told.
     pub(super) fn of_order(
         &self,
         model: ModelId,
@@ -203,8 +235,11 @@ impl Foretold {
         members: &[(AgentId, RequestId)],
     ) -> Option<Arc<Answer>> {
         let given_up = self.given_up.get(&(model, asked))?;
-        let is_told = members.iter().any(|member| self.said.contains_key(member));
-        is_told.then(|| Arc::clone(given_up))
+        let is_delivered = |(agent, request): &(AgentId, RequestId)| {
+            let ordered = self.orders.get(&(*agent, *request, asked));
+            matches!(ordered, Some(Ordered::Piece))
+        };
+        (!members.iter().any(is_delivered)).then(|| Arc::clone(given_up))
     }
 
     /// The piece of a text that is ordered at the end of a tick, whatever the engine says.
@@ -213,6 +248,9 @@ impl Foretold {
         (agent, request): (AgentId, RequestId),
         tick: Tick,
     ) -> Option<Arc<Answer>> {
+        if let Some(Ordered::Reason(reason)) = self.orders.get(&(agent, request, tick)) {
+            return Some(Arc::clone(reason));
+        }
         let text = self.texts.get(&(agent, request))?;
         text.iter().find_map(|pieces| pieces.ordered(tick))
     }

@@ -23,7 +23,7 @@ use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::supervisor_to_agent::Answer;
 use shm_protocol::tensor::Tensor;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -60,6 +60,8 @@ pub(super) struct Requests {
     /// Slots of each agent in the order of its requests.
     queues: Vec<Vec<usize>>,
     running: BTreeMap<BatchId, Running>,
+    /// Batches that were given up while an engine may be at work on them: what it says of them counts for nothing.
+    unwanted: BTreeSet<BatchId>,
     /// Shared with the rounds of the open tick.
     pub(super) next_batch: BatchId,
     /// The ticks in which they were made, from which they can be made again.
@@ -123,7 +125,7 @@ impl Requests {
             let Some(answer) = self.foretold.of_order(batch.model, tick, members) else {
                 return true;
             };
-            self.texts.give_up(batch.model, tick, &answer);
+            self.texts.give_up_order(batch.id, &answer);
             false
         });
         for batch in &batches {
@@ -224,6 +226,9 @@ impl Requests {
         batch: BatchId,
         outputs: Answer,
     ) -> Result<Vec<AgentId>, Violation> {
+        if self.unwanted.remove(&batch) {
+            return Ok(Vec::new());
+        }
         let running = self
             .running
             .get(&batch)

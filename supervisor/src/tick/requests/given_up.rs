@@ -27,10 +27,12 @@ impl Requests {
         }
         agents.extend(self.texts.give_up(model, asked, &answer));
         let (slots, free) = (&mut self.slots, &mut self.free);
+        let unwanted = &mut self.unwanted;
         self.running.retain(|_, running| {
             let is_other = running.batch.model != model || running.batch.tick != asked;
             if !is_other {
                 release(&running.batch, slots, free);
+                unwanted.insert(running.batch.id);
             }
             is_other
         });

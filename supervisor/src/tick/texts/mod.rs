@@ -231,6 +231,14 @@ impl Texts {
         agents
     }
 
+    /// Answers what was ordered with a batch.
+    pub(super) fn give_up_order(&mut self, batch: BatchId, answer: &Arc<Answer>) {
+        let pieces = self.open.iter_mut().filter_map(|text| text.piece.as_mut());
+        for piece in pieces.filter(|piece| piece.batch == Some(batch)) {
+            (piece.answer, piece.given_up) = (Some(Arc::clone(answer)), true);
+        }
+    }
+
     /// Whether an agent has pieces due in a tick that have not come yet.
     pub(super) fn waits(&self, agent: AgentId, tick: Tick) -> bool {
         let late = |text: &Text| {
