@@ -226,3 +226,45 @@ fn a_language_model_takes_the_place_of_another() {
     run.end().with_code(0);
     place.replays("run");
 }
+
+/// What a probe finds of a model that hardly fits follows from what else the host has had in memory, and is no reason to
+/// take the model for another one.
+#[test]
+fn a_model_that_hardly_fits_is_the_same_after_a_loss() {
+    let place = Place::new();
+    let feeder = agent("feeder", "mlp", "count = 4\nsettings = { emit_every = 1 }");
+    let tables = [feeder, model("mlp", "mlp", "memory_mib = 100")];
+    place.write("fleet.toml", fleet("durability = \"sync\"", &tables));
+    let running = place.start_run("fleet.toml");
+    replaced(&place, "hungry", "hungry");
+    kill_process(running.child("inference-host"), Signal::KILL).expect("it is there");
+    replaced(&place, "arch_gru", "gated");
+    let last = replaced(&place, "hungry", "hungry again");
+    running.signal(Signal::KILL);
+    running.end();
+    let whole = (last + 50).to_string();
+    place.fine(&["resume", "run", "--ticks", &whole]);
+    place.replays("run");
+}
+
+#[test]
+fn a_host_in_which_a_version_is_looked_at_may_be_lost() {
+    let place = Place::new();
+    place.write("fleet.toml", asking(&[]));
+    let running = place.start_run("fleet.toml");
+    let serving = running.child("inference-host");
+    let asking = replacing(&place, "arch_gru", "second");
+    let hosts = || running.children("inference-host");
+    running.wait_until("it is looked at", || hosts().len() > 1);
+    let other = hosts().into_iter().find(|host| *host != serving);
+    let _ = kill_process(other.expect("another"), Signal::KILL);
+    let said = asking.end();
+    if said.code != Some(0) {
+        // It may have been looked at by then.
+        said.with_code(2)
+            .naming(&["mlp, version second", "ask again"]);
+    }
+    running.signal(Signal::INT);
+    running.end().with_code(0);
+    place.replays("run");
+}

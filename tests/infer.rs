@@ -250,3 +250,15 @@ fn an_output_over_the_limit_is_refused_with_the_limit() {
         .naming(&["mlp.onnx"]);
     place.fine(&["infer", &model, "--input", "x=x.npy", "--tensor-mib", "8"]);
 }
+
+#[test]
+fn what_is_no_file_is_no_array() {
+    let place = Place::new();
+    let model = repository("models/testdata/mlp.onnx");
+    for strange in ["x=/dev/zero", "x=."] {
+        place
+            .lockstep(&["infer", &model, "--input", strange])
+            .with_code(2)
+            .naming(&["input x", "not a file"]);
+    }
+}

@@ -74,6 +74,8 @@ pub enum Batching {
     Alone(String),
     /// Every request runs alone, because the fleet wants it so.
     Unwanted,
+    /// Every request runs alone, because the probe could not be carried out, for this reason: there was no memory, say.
+    Untried(String),
 }
 
 impl Batching {
@@ -82,8 +84,22 @@ impl Batching {
     pub fn reason(&self) -> Option<&str> {
         match self {
             Batching::Joined => None,
-            Batching::Alone(reason) => Some(reason),
+            Batching::Alone(reason) | Batching::Untried(reason) => Some(reason),
             Batching::Unwanted => Some("the fleet says batch = false"),
+        }
+    }
+
+    /// Whether what is found once more agrees with what was found before. Reasons are an engine's words and say nothing,
+    /// and a probe that could not be carried out disproves nothing: what could be then and cannot be now follows from
+    /// what else is in memory.
+    #[must_use]
+    pub fn agrees_with(&self, before: &Batching) -> bool {
+        match (self, before) {
+            (Batching::Unwanted, other) | (other, Batching::Unwanted) => {
+                *other == Batching::Unwanted
+            }
+            (Batching::Untried(_), _) | (_, Batching::Untried(_)) => true,
+            (one, other) => (*one == Batching::Joined) == (*other == Batching::Joined),
         }
     }
 }

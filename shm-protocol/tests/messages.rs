@@ -221,6 +221,7 @@ fn model_loaded() -> impl Strategy<Value = ModelLoaded> {
     let batching = prop_oneof![
         Just(Batching::Joined),
         Just(Batching::Unwanted),
+        text().prop_map(Batching::Untried),
         text().prop_map(Batching::Alone)
     ];
     let facts = (signature, text(), vec((text(), text()), 0..3), batching).prop_map(

@@ -88,7 +88,7 @@ pub(super) struct Infer {
     pub(super) out: Option<PathBuf>,
     #[command(flatten)]
     pub(super) engine: Engine,
-    /// Most MiB of one input or output. Four times as much memory is taken for each direction.
+    /// Most MiB of one input or output. Four times as much memory is taken for each direction, rounded up to a power of two.
     #[arg(long, value_name = "MIB", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(super) tensor_mib: u32,
     /// How long the model may take to load, and to run.

@@ -3,6 +3,7 @@
 
 use super::arguments::Generate;
 use super::edge::{Done, Trouble};
+use super::file::read_file;
 use super::output::line;
 use super::{builtin, engines};
 use serde_json::{Map, Value, json};
@@ -21,6 +22,9 @@ const STEPS: u32 = 4;
 
 /// Most bytes of keys and values that the host keeps: there is one text, so this only keeps it.
 const CACHE_BYTES: u64 = 64 << 30;
+
+/// Most bytes of a file with a schema.
+const SCHEMA_BYTES: u64 = 16 << 20;
 
 /// Most bytes of an order or an answer.
 const TENSOR_BYTES: usize = 4 << 20;
@@ -119,7 +123,7 @@ fn request(command: &Generate) -> Result<Value, Trouble> {
         let unfit = |error: &dyn std::fmt::Display| {
             Trouble::input(format!("schema {}: {error}", path.display()))
         };
-        let schema = std::fs::read(path).map_err(|error| unfit(&error))?;
+        let schema = read_file(path, SCHEMA_BYTES).map_err(|error| unfit(&error))?;
         let schema: Value = serde_json::from_slice(&schema).map_err(|error| unfit(&error))?;
         set(
             "response_format",

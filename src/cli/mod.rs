@@ -14,6 +14,7 @@ mod diff;
 mod doctor;
 mod edge;
 mod engines;
+mod file;
 mod generate;
 mod infer;
 mod inspect;

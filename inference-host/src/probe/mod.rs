@@ -37,6 +37,7 @@ pub fn batching(model: &mut dyn Model, may_batch: bool) -> Batching {
     }
     match probe(model) {
         Ok(()) => Batching::Joined,
+        Err(reason @ Separate::Run { .. }) => Batching::Untried(reason.to_string()),
         Err(reason) => Batching::Alone(reason.to_string()),
     }
 }
@@ -217,7 +218,7 @@ mod tests {
 
     fn reason(file: &str) -> String {
         match found(file) {
-            Batching::Alone(reason) => reason,
+            Batching::Alone(reason) | Batching::Untried(reason) => reason,
             other => panic!("{file}: {other:?}"),
         }
     }

@@ -4,7 +4,8 @@
 //! use three entries in a fixed spelling. That is what is read here, and nothing
 //! else: records, objects and strings are refused by their type.
 
-use std::fs;
+use crate::cli::file::read_file;
+use shm_protocol::limit;
 use std::io::{self, Write};
 use std::path::Path;
 use thiserror::Error;
@@ -55,9 +56,12 @@ pub(super) enum NpyError {
     },
 }
 
+/// Most bytes of a file: a tensor of the largest size, in the widest form that any array has, and its header.
+const MOST_BYTES: u64 = 4 * limit::TENSOR_BYTES as u64 + (1 << 20);
+
 /// Reads an array.
 pub(super) fn read(path: &Path) -> Result<Array, NpyError> {
-    parse(&fs::read(path)?)
+    parse(&read_file(path, MOST_BYTES)?)
 }
 
 fn parse(file: &[u8]) -> Result<Array, NpyError> {

@@ -45,7 +45,11 @@ impl RunDir {
             self.disk.rename(&unfinished, path)?;
             self.disk.sync_dir(path.parent().unwrap_or(&self.path))
         };
-        write().map_err(failed)
+        write().map_err(|source| {
+            // What is left of it would take room that others need, and is of no use.
+            let _ = self.disk.remove_file(&unfinished);
+            failed(source)
+        })
     }
 
     /// Reads a whole file.

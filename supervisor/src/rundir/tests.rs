@@ -4,7 +4,7 @@ use super::*;
 use crate::fleet::Durability;
 use crate::journal::testing::{Small, header, record};
 use crate::journal::{JournalError, JournalWriter, RunId, verify};
-use crate::sys::memory_disk::MemoryDisk;
+use crate::sys::memory_disk::{Fault, MemoryDisk};
 use shm_protocol::id::Tick;
 
 fn names() -> Vec<String> {
@@ -139,7 +139,7 @@ fn a_start_that_failed_takes_away_the_folders_that_it_made_on_the_way() {
 #[test]
 fn a_header_that_could_not_be_written_is_no_run() {
     let (disk, run) = memory();
-    disk.fail_call(disk.calls() + 2, crate::sys::memory_disk::Fault::NoSpace);
+    disk.fail_call(disk.calls() + 2, Fault::NoSpace);
     let failed = JournalWriter::create(&run, &header(1), Durability::Process);
     assert!(matches!(failed, Err(JournalError::Write { tick: Tick(0), bytes, .. }) if bytes > 0));
     let journal = run.journal().join(crate::journal::segment::name(1));
@@ -325,7 +325,7 @@ fn an_outbox_that_failed_takes_nothing_more() {
     let (disk, run) = memory();
     let mut outbox = Outbox::open(&run, RunId([0; 16]), names()).unwrap();
     outbox.push(Tick(1), &record(1).outcomes);
-    disk.fail_call(disk.calls(), crate::sys::memory_disk::Fault::NoSpace);
+    disk.fail_call(disk.calls(), Fault::NoSpace);
     assert!(outbox.release(Tick(1)).is_err());
     // The lines of tick 1 are not there, whoever asks, and however often.
     assert!(matches!(
@@ -343,4 +343,28 @@ fn an_outbox_that_failed_takes_nothing_more() {
         Err(RunDirError::OutboxPoisoned { .. })
     ));
     assert_eq!(disk.calls(), calls);
+}
+
+#[test]
+fn an_object_for_which_there_is_no_room_leaves_nothing() {
+    let mut refused = 0;
+    for call in 0..8 {
+        let disk = MemoryDisk::for_one_thread();
+        let run = RunDir::create_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
+        disk.fail_call(disk.calls() + call, Fault::NoSpace);
+        let kept = run.put_object(b"some bytes");
+        let names = disk.list(&run.objects()).unwrap();
+        match kept {
+            Ok(_) => assert_eq!(names.len(), 1),
+            // Once it has its name it is whole, and may stay.
+            Err(_) => {
+                refused += 1;
+                assert!(
+                    names.iter().all(|name| !name.ends_with(UNFINISHED)),
+                    "{names:?}"
+                );
+            }
+        }
+    }
+    assert!(refused > 2, "{refused}");
 }

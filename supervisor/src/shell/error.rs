@@ -154,6 +154,11 @@ pub enum RunError {
     )]
     NobodyRuns { dir: PathBuf },
     #[error(
+        "the run in {} is in use and cannot be asked: it has not begun yet, or is at its end, or has no models; ask again in a moment",
+        dir.display()
+    )]
+    NotListening { dir: PathBuf },
+    #[error(
         "the run in {} ended, or was lost, before it said whether the change was made; `lockstep inspect {}` shows it if it was",
         dir.display(),
         dir.display()
@@ -194,7 +199,7 @@ impl RunError {
             | RunError::EngineChanged { .. }
             | RunError::OtherBuild { .. } => Kind::Input,
             RunError::ProviderLost { .. } => Kind::Demand,
-            RunError::NobodyRuns { .. } => Kind::Input,
+            RunError::NobodyRuns { .. } | RunError::NotListening { .. } => Kind::Input,
             RunError::EndedFirst { .. } => Kind::No,
             RunError::ChangeRefused { kind, .. } => *kind,
             RunError::Component {

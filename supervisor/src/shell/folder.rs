@@ -6,6 +6,7 @@
 //! links are followed, as caches of downloaded models are full of them.
 
 use super::external;
+use crate::sys::memory;
 use shm_protocol::pack;
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,6 +24,9 @@ const GRAPHS: [&str; 4] = [
     "onnx/model.onnx",
     "onnx/decoder_model_merged.onnx",
 ];
+
+/// How often the bytes of a model are in memory while it is taken in: as read, as passed to the host, and there.
+const COPIES: u64 = 3;
 
 /// Why files are no model.
 #[derive(Debug, Error)]
@@ -60,6 +64,19 @@ pub enum FolderError {
         location: String,
         /// Why not.
         source: io::Error,
+    },
+    /// There is more than this machine can hold now.
+    #[error(
+        "the files of {} have {bytes} bytes, which must fit into memory {COPIES} times while they are taken in, and {available} bytes are left; free some, or take a smaller model",
+        path.display()
+    )]
+    NoMemory {
+        /// The model.
+        path: PathBuf,
+        /// All files together.
+        bytes: u64,
+        /// What is left.
+        available: u64,
     },
     /// There is more than can be held.
     #[error("the files of {} have {bytes} bytes, and a model may have {MOST_BYTES}", path.display())]
@@ -152,7 +169,17 @@ impl Files<'_> {
             let (path, bytes) = (self.folder.to_owned(), self.bytes);
             return Err(FolderError::TooLarge { path, bytes });
         }
-        Ok(())
+        match memory::available() {
+            Some(available) if self.bytes.saturating_mul(COPIES) > available => {
+                let (path, bytes) = (self.folder.to_owned(), self.bytes);
+                Err(FolderError::NoMemory {
+                    path,
+                    bytes,
+                    available,
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Adds the files that the graph names, which is the first of the files.

@@ -85,7 +85,6 @@ impl Lone {
         let ring = request
             .tensor_bytes
             .saturating_mul(RECORDS_OF_A_RING)
-            .saturating_add(1 << 20)
             .next_power_of_two();
         let sizes = |bytes| LinkSizes {
             down_bytes: bytes,

@@ -48,7 +48,12 @@ pub(super) fn found(
         Err(refused) => return Ok(Found::Refused(refused.message)),
     };
     let present = pin(before, &facts);
-    if *before == present {
+    let is_same = *before
+        == ModelPin {
+            batching: before.batching.clone(),
+            ..present.clone()
+        };
+    if is_same && facts.batching.agrees_with(&before.batching) {
         return Ok(Found::Same);
     }
     let is_moved = present.provider != before.provider

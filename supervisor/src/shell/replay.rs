@@ -27,6 +27,7 @@ use crate::journal::{Entry, JournalReader, Mark};
 use crate::rundir::{Event, Launch, RunDir};
 use crate::tick::{End, Foretold, Machine};
 use shm_protocol::id::{ModelId, Tick};
+use shm_protocol::inference_to_supervisor::Batching;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -152,6 +153,7 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
             elsewhere = Some(present.clone());
             excuse_providers(&mut present, &whole);
         }
+        excuse_untried(&mut present, &whole);
         replay.divergence = diff::run_headers(&whole, &present);
     }
     if replay.divergence.is_none() && until > Tick::ZERO {
@@ -225,6 +227,25 @@ fn excuse_providers(present: &mut RunHeader, recorded: &RunHeader) {
             present.provider.clone_from(&recorded.provider);
             present.refused.clone_from(&recorded.refused);
             present.batching.clone_from(&recorded.batching);
+        }
+    }
+}
+
+/// What a probe says in other words, or could not say, is no difference.
+fn excuse_untried(present: &mut RunHeader, recorded: &RunHeader) {
+    let excuse = |present: &mut Batching, recorded: &Batching| {
+        if present.agrees_with(recorded) {
+            present.clone_from(recorded);
+        }
+    };
+    for (present, recorded) in present.models.iter_mut().zip(&recorded.models) {
+        excuse(&mut present.batching, &recorded.batching);
+    }
+    for (present, recorded) in present.changes.iter_mut().zip(&recorded.changes) {
+        if let (Become::Version(present), Become::Version(recorded)) =
+            (&mut present.to, &recorded.to)
+        {
+            excuse(&mut present.batching, &recorded.batching);
         }
     }
 }

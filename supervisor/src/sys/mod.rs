@@ -3,4 +3,5 @@
 
 pub(crate) mod clock;
 pub mod disk;
+pub(crate) mod memory;
 pub mod memory_disk;

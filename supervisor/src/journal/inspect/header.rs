@@ -139,7 +139,7 @@ fn model_text(f: &mut fmt::Formatter<'_>, model: &ModelPin) -> fmt::Result {
             writeln!(f, "          texts share runs")?;
         }
         Batching::Joined => writeln!(f, "          requests are joined, up to {max_batch} rows")?,
-        Batching::Alone(_) | Batching::Unwanted => writeln!(
+        Batching::Alone(_) | Batching::Untried(_) | Batching::Unwanted => writeln!(
             f,
             "          requests run alone: {}",
             model.batching.reason().unwrap_or_default()

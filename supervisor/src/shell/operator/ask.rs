@@ -2,6 +2,7 @@
 //! namespace that is named by the run directory: there is no file to be left
 //! behind, and moving the directory changes nothing.
 
+use crate::rundir::{RunDir, RunDirError};
 use crate::shell::error::{Kind, RunError};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -75,14 +76,20 @@ pub struct Made {
 /// # Errors
 /// [`RunError::NobodyRuns`], [`RunError::ChangeRefused`] with the reason, or when the run ends first.
 pub fn ask(dir: &Path, wish: &Wish, stage: &mut dyn FnMut(&str)) -> Result<Made, RunError> {
-    let nobody = || RunError::NobodyRuns {
-        dir: dir.to_path_buf(),
+    let nobody = || match RunDir::read(dir).and_then(RunDir::locked) {
+        Err(RunDirError::InUse { .. }) => RunError::NotListening {
+            dir: dir.to_path_buf(),
+        },
+        _ => RunError::NobodyRuns {
+            dir: dir.to_path_buf(),
+        },
     };
     let address = address(dir).map_err(|_| nobody())?;
     let stream = UnixStream::connect_addr(&address).map_err(|_| nobody())?;
     let gone = |_: io::Error| RunError::EndedFirst {
         dir: dir.to_path_buf(),
     };
+    stage("asking the run");
     write_line(&stream, wish).map_err(gone)?;
     let mut lines = BufReader::new(&stream);
     loop {

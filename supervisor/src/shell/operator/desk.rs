@@ -15,6 +15,7 @@ use crate::shell::folder::{read_folder, read_model};
 use crate::shell::header::check_version;
 use crate::shell::lone::{Lone, LoneRequest};
 use crate::shell::orders::version_title;
+use crate::sys::clock::now;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use shm_protocol::id::{ModelId, Tick};
@@ -30,6 +31,15 @@ use std::time::Duration;
 
 /// How long somebody who has connected may take to say what is wanted, and to hear what is said.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the end of a run waits for a version that is being looked at.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How often it looks whether that is over.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// Bytes of the disk that are left to the run itself.
+const RESERVE: u64 = 64 << 20;
 
 /// Bytes for tensors in the host in which a version is looked at: it is never asked anything.
 const TENSOR_BYTES: usize = 1 << 20;
@@ -93,8 +103,19 @@ impl Drop for Desk {
         // Who waits for an answer hears that there is none.
         self.asked = None;
         self.closing.raise();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        let until = now() + FAREWELL;
+        // A large file may be on its way to the disk. What comes of it changes nothing any more.
+        while let Some(thread) = self
+            .thread
+            .take_if(|thread| thread.is_finished() || now() < until)
+        {
+            match thread.is_finished() {
+                true => drop(thread.join()),
+                false => {
+                    thread::park_timeout(GLANCE);
+                    self.thread = Some(thread);
+                }
+            }
         }
     }
 }
@@ -213,6 +234,22 @@ impl Clerk {
         }))
     }
 
+    /// Refuses what would leave the run no room for its journal.
+    fn has_room(&self, bytes: u64) -> Result<(), RunError> {
+        let path = self.known.run_dir.path();
+        let Ok(disk) = rustix::fs::statvfs(path) else {
+            return Ok(());
+        };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free >= bytes.saturating_add(RESERVE) {
+            return Ok(());
+        }
+        Err(refused(format!(
+            "the file has {bytes} bytes, {free} bytes are free on the disk of {}, and the run needs {RESERVE} of them for itself; free some",
+            path.display()
+        )))
+    }
+
     fn ended(&self) -> RunError {
         RunError::EndedFirst {
             dir: self.known.run_dir.path().to_path_buf(),
@@ -273,7 +310,14 @@ impl Clerk {
             tensor_bytes: TENSOR_BYTES,
             patience: known.load_patience,
         };
-        let lone = Lone::load(&known.engines, &request, self.closing.clone())?;
+        let lone = Lone::load(&known.engines, &request, self.closing.clone());
+        let lone = lone.map_err(|error| match error.kind() {
+            // What goes wrong with a host of its own is no trouble of the run's.
+            Kind::Bug => refused(format!(
+                "model {name} cannot be loaded: {error}; ask again, or try it with `lockstep infer`"
+            )),
+            _ => error,
+        })?;
         let (found, engine) = (lone.facts.clone(), lone.engine.library_digest);
         lone.end()?;
         let pinned = known.header.engine.as_ref().map(|engine| engine.library);
@@ -284,6 +328,7 @@ impl Clerk {
         }
         check_version((&first.name, version), &known.facts[model.index()], &found)?;
         stage("keeping its file");
+        self.has_room(bytes.len() as u64)?;
         let file = known.run_dir.put_object(&bytes)?;
         drop(bytes);
         let mut objects = Vec::new();
