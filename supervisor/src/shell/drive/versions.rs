@@ -2,6 +2,7 @@
 //! the first that asks for them, and let go once nothing is left to answer. Both
 //! go through the ring, between batches, so that the order is that of the ring.
 
+use super::comeback::Loading;
 use super::operator::Files;
 use super::station::Stage;
 use super::{Drive, Trouble};
@@ -191,8 +192,14 @@ impl Drive<'_> {
             if is_serving && self.has_version(*version) {
                 let moved = self.load_version(host, *version);
                 self.settle(host, moved)?;
-            } else if self.has_version(*version) {
+            } else if self.held.asked.contains_key(version) {
                 self.held.stale.insert(*version);
+            } else if self.has_version(*version)
+                && let Stage::Loading(Loading::Engine { left: Some(left) }) =
+                    &mut self.station(host).stage
+            {
+                // It has been loaded, and others are still to be.
+                left.push_back(*version);
             }
         }
         Ok(())
