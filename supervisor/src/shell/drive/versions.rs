@@ -192,7 +192,7 @@ impl Drive<'_> {
             if is_serving && self.has_version(*version) {
                 let moved = self.load_version(host, *version);
                 self.settle(host, moved)?;
-            } else if self.held.asked.contains_key(version) {
+            } else if self.has_version(*version) && self.held.asked.contains_key(version) {
                 self.held.stale.insert(*version);
             } else if self.has_version(*version)
                 && let Stage::Loading(Loading::Engine { left: Some(left) }) =
@@ -208,6 +208,8 @@ impl Drive<'_> {
     /// How a version is loaded to be kept.
     pub(super) fn load_of(&mut self, version: VersionId) -> Load {
         self.held.loaded.insert(version);
+        // It is told by whom it is run now.
+        self.held.stale.remove(&version);
         *self.held.asked.entry(version).or_default() += 1;
         Load {
             keep: true,
