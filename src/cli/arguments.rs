@@ -1,7 +1,8 @@
 //! What can be said on the command line.
 
+use super::file::{NamedFile, named_file};
 use clap::{Args, Parser, Subcommand};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tracing_subscriber::filter::LevelFilter;
 
 /// A local-first, deterministic multi-agent runtime.
@@ -152,29 +153,6 @@ pub(super) struct Generate {
 }
 
 /// A name and a file, as in `x=array.npy`. The first `=` is between them.
-/// An input and its file, as `NAME=FILE.npy`. Names and paths may have a `=` in them too.
-#[derive(Clone, Debug)]
-pub(super) struct NamedFile(String);
-
-fn named_file(text: &str) -> Result<NamedFile, String> {
-    let example = "write it as NAME=FILE.npy, as in x=image.npy";
-    let is_one = text.contains('=');
-    is_one
-        .then(|| NamedFile(text.to_owned()))
-        .ok_or_else(|| example.to_owned())
-}
-
-impl NamedFile {
-    /// Name and file: divided at the first `=` behind which there is a file, or at the first of all.
-    pub(super) fn divided(&self) -> (&str, &Path) {
-        let places = self.0.match_indices('=').map(|(place, _)| place);
-        let divide = |place: usize| (&self.0[..place], Path::new(&self.0[place + 1..]));
-        let mut found = places.map(divide);
-        let first = found.clone().next().unwrap_or((&self.0, Path::new("")));
-        found.find(|(_, file)| file.is_file()).unwrap_or(first)
-    }
-}
-
 /// What `demo` and `run` have in common.
 #[derive(Debug, Args)]
 pub(super) struct Launching {
@@ -431,35 +409,4 @@ pub(super) struct Doctor {
     /// End standard output with one JSON object.
     #[arg(long)]
     pub(super) json: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_input_is_divided_where_its_file_is() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = |name: &str| folder.path().join(name);
-        for name in ["x.npy", "b=c.npy"] {
-            std::fs::write(path(name), "").expect("a file");
-        }
-        let divided = |name: &str, file: &str| {
-            let given = format!("{name}={}", path(file).display());
-            let given = named_file(&given).expect("one with a `=`");
-            let (name, file) = given.divided();
-            (name.to_owned(), file.to_owned())
-        };
-        for (name, file) in [
-            ("x", "x.npy"),
-            ("a=1", "x.npy"),
-            ("a", "b=c.npy"),
-            ("a=b", "b=c.npy"),
-        ] {
-            assert_eq!(divided(name, file), (name.to_owned(), path(file)));
-        }
-        let lost = named_file("a=b=nowhere.npy").expect("one with a `=`");
-        assert_eq!(lost.divided(), ("a", Path::new("b=nowhere.npy")));
-        assert!(named_file("x.npy").is_err());
-    }
 }

@@ -17,6 +17,10 @@ pub(super) fn change(command: &Change) -> Result<Done, Trouble> {
             // The run may have been started elsewhere.
             let file = absolute(file)
                 .map_err(|error| Trouble::input(format!("{}: {error}", file.display())))?;
+            if file.to_str().is_none() {
+                let text = "the path is not UTF-8 and cannot be passed to the run; give the file another name";
+                return Err(Trouble::input(format!("{}: {text}", file.display())));
+            }
             let version = name.clone();
             (Action::Replace { file, version }, format!("version {name}"))
         }

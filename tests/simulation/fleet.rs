@@ -1,9 +1,10 @@
 //! A small fleet that follows from a seed.
 
+use super::changing::{changes, wishes};
 use super::random::{Random, mix};
 use crate::fleet::{Durability, OnLost, RestartLimits};
 use crate::journal::record::{
-    AgentPin, Become, EnginePin, ModelChange, ModelPin, RunHeader, Verdict, VersionPin,
+    AgentPin, Become, EnginePin, ModelChange, ModelPin, RunHeader, Verdict,
 };
 use crate::rundir::Launch;
 use crate::shell::layout::Layout;
@@ -18,7 +19,6 @@ use shm_protocol::limit;
 use shm_protocol::supervisor_to_agent::{self as agents, OnFailure, OnMismatch};
 use shm_protocol::supervisor_to_inference as inference;
 use shm_protocol::tensor::{DType, Port, Signature};
-use std::ops::RangeInclusive;
 
 /// What stands for a component, so that its digest is that of an object of the run.
 pub(super) const COMPONENT: &[u8] = b"a simulated component";
@@ -284,63 +284,6 @@ fn header(seed: u64, random: &mut Random, agents: usize, models: u64, ticks: u64
         }),
         models,
     }
-}
-
-/// What becomes of the models of a fleet: of one in three, something.
-fn changes(seed: u64, models: usize, ticks: u64) -> Vec<ModelChange> {
-    let mut random = Random::new(seed, 8);
-    if models == 0 || !random.chance(1, 3) {
-        return Vec::new();
-    }
-    let numbers = 2..=random.within(2..=5);
-    changing(&mut random, models, ticks, numbers, "")
-}
-
-/// What somebody wants of the models of a fleet: in every other one, something.
-fn wishes(seed: u64, models: usize, ticks: u64) -> Vec<ModelChange> {
-    let mut random = Random::new(seed, 15);
-    if models == 0 || random.chance(1, 2) {
-        return Vec::new();
-    }
-    let numbers = 1..=random.within(1..=4);
-    changing(&mut random, models, ticks, numbers, "brought-")
-}
-
-/// One change for each number, in the order of their ticks, each of which can be made after those before it.
-fn changing(
-    random: &mut Random,
-    models: usize,
-    ticks: u64,
-    numbers: RangeInclusive<u64>,
-    called: &str,
-) -> Vec<ModelChange> {
-    let mut loaded = vec![true; models];
-    let mut from = 0;
-    let mut change = |number: u64| {
-        from += random.within(1..=ticks / 4);
-        let model = random.position(models);
-        let to = match (loaded[model], random.chance(1, 2)) {
-            (true, true) => Become::Unloaded,
-            (false, true) => Become::Loaded,
-            (_, false) => Become::Version(VersionPin {
-                version: format!("{called}{number}"),
-                file: *blake3::hash(MODEL).as_bytes(),
-                provider: FAST.to_owned(),
-                refused: Vec::new(),
-                batching: match random.chance(1, 2) {
-                    true => Batching::Joined,
-                    false => Batching::Unwanted,
-                },
-            }),
-        };
-        loaded[model] = to != Become::Unloaded;
-        ModelChange {
-            from: Tick(from),
-            model: ModelId::from_index(model),
-            to,
-        }
-    };
-    numbers.map(&mut change).collect()
 }
 
 fn launch(

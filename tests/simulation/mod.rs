@@ -15,6 +15,7 @@
 //! * `witness`, `check`: what must hold, seen from outside;
 //! * `decided`: what must hold of a run in which something was decided;
 //! * `case`: one seed, over all lives of the supervisor;
+//! * `changing`: what becomes of models while a run goes on;
 //! * `operator`: somebody who changes models while a run goes on;
 //! * `poison`: agents that end their host, and what was decided about them in every life;
 //! * `campaign`: many seeds, and what is said of one that fails;
@@ -25,6 +26,7 @@ mod agent;
 mod agent_host;
 mod campaign;
 mod case;
+mod changing;
 mod check;
 mod damage;
 mod decided;

@@ -3,9 +3,10 @@
 mod convert;
 mod npy;
 
-use super::arguments::{Infer, NamedFile};
+use super::arguments::Infer;
 use super::edge::{Done, Trouble};
 use super::engines;
+use super::file::NamedFile;
 use super::output::line;
 use npy::Array;
 use serde_json::json;
