@@ -30,6 +30,8 @@ shm_protocol::planted_bugs! {
     TrustLastWriter: "trust-last-writer", "journal::tests::crash::what_a_failed_sync_has_lost_is_written_again";
     /// A run that goes on writes again what has left it before.
     RepeatOutbox: "repeat-outbox", CAMPAIGN;
+    /// An outbox is continued behind a gap.
+    ContinueBehindGap: "continue-behind-gap", "shell::simulation::outbox::an_outbox_damaged_anywhere_is_whole_again";
     /// A checkpoint is published before the journal is durable up to its tick.
     PublishBeforeDurable: "publish-before-durable", "checkpoint::tests::one_is_published_only_when_everything_is_there";
     /// A checkpoint's file is read without its digest being compared.

@@ -39,6 +39,8 @@ impl Count {
         self.all.replayed += happened.replayed;
         self.all.decided_alike += happened.decided_alike;
         self.all.abandoned += happened.abandoned;
+        self.all.outboxes_damaged += happened.outboxes_damaged;
+        self.all.outboxes_repaired += happened.outboxes_repaired;
     }
 }
 

@@ -7,6 +7,7 @@ use super::fleet::Fleet;
 use super::hosts::{Answered, Seen, SimHosts};
 use super::life;
 use super::mischief::{Mischief, Mischiefs};
+use super::outbox;
 use super::random::Random;
 use super::witness::Witness;
 use crate::fleet::Durability;
@@ -104,6 +105,9 @@ pub(super) struct Happened {
     pub(super) decided_alike: u64,
     /// Runs that ended where nothing more was promised.
     pub(super) abandoned: u64,
+    /// Outboxes that somebody has changed while nobody wrote to them, and those that were told to be repaired.
+    pub(super) outboxes_damaged: u64,
+    pub(super) outboxes_repaired: u64,
     pub(super) story: Vec<String>,
 }
 
@@ -126,8 +130,12 @@ pub(super) struct Case<'fleet> {
     kept: Tick,
     /// Whether there is a run to go on with.
     has_begun: bool,
-    /// What the last power cut has left of the outbox.
+    /// What the last power cut, or who changed it since, has left of the outbox.
     torn_outbox: Option<Vec<u8>>,
+    /// The last tick of which something had left the run when that happened: the file may say anything.
+    emitted: Tick,
+    /// Whether what a checkpoint says of the outbox may be untrue.
+    is_meddled_with: bool,
     pub(super) happened: Happened,
 }
 
@@ -153,6 +161,8 @@ impl<'fleet> Case<'fleet> {
             kept: Tick::ZERO,
             has_begun: false,
             torn_outbox: None,
+            emitted: Tick::ZERO,
+            is_meddled_with: false,
             happened: Happened::default(),
         }
     }
@@ -172,7 +182,7 @@ impl<'fleet> Case<'fleet> {
             };
             match self.live(of_hosts, life < troubles)? {
                 Ended::Over => return self.judge(),
-                Ended::Left => {}
+                Ended::Left => self.meddle(),
                 Ended::Abandoned => {
                     self.happened.abandoned += 1;
                     return Ok(());
@@ -213,6 +223,11 @@ impl<'fleet> Case<'fleet> {
             ));
         }
         let ended = ended.map_err(|_| "it panicked".to_owned())?;
+        if witness.repaired.is_some() && !self.is_meddled_with {
+            return Err("nobody had changed the outbox, and it was repaired".to_owned());
+        }
+        // Who could not bring the outbox to the disk before going on has made sure that it is written anew.
+        self.is_meddled_with |= ended.as_ref().err().is_some_and(is_unsettled);
         let struck = trouble.filter(|trouble| self.disk.calls() > trouble.call);
         if let Some(trouble) = struck {
             *self.happened.troubles.entry(trouble.name()).or_default() += 1;
@@ -255,6 +270,7 @@ impl<'fleet> Case<'fleet> {
         self.happened.restored += witness.restored;
         self.happened.from_checkpoint += witness.from_checkpoint;
         self.happened.verdicts += witness.verdicts;
+        self.happened.outboxes_repaired += u64::from(witness.repaired.is_some());
         self.happened
             .story
             .push(format!("life {}", self.happened.lives));
@@ -292,17 +308,19 @@ impl<'fleet> Case<'fleet> {
     /// What is left after the supervisor has failed or died.
     fn survive(&mut self, trouble: Trouble) -> Result<Ended, String> {
         self.outbox_is_true()?;
+        let emitted = self.emitted();
         let is_cut = self.random.chance(1, 3);
         if is_cut && self.fleet.launch.durability == Durability::Batch {
             // More was committed, and nobody was told of it.
-            self.kept = check::last_emitted(&self.disk);
+            self.kept = emitted;
         }
         self.disk = match is_cut {
             true => self.disk.after_power_cut_with(self.random.next()),
             false => self.disk.after_process_death(),
         };
+        let emitted = check::last_emitted(&self.disk).min(emitted);
         if is_cut {
-            self.torn_outbox = Some(check::outbox(&self.disk));
+            (self.torn_outbox, self.emitted) = (Some(check::outbox(&self.disk)), emitted);
         }
         self.happened.power_cuts += u64::from(is_cut);
         self.happened
@@ -319,7 +337,6 @@ impl<'fleet> Case<'fleet> {
                 self.kept
             ));
         }
-        let emitted = check::last_emitted(&self.disk);
         if emitted > ticks {
             return Err(format!(
                 "outputs of tick {emitted} have left the run, and the journal ends with {ticks}"
@@ -328,7 +345,31 @@ impl<'fleet> Case<'fleet> {
         Ok(Ended::Left)
     }
 
-    /// But for what a power cut has torn and nobody has mended, what has left the run until now is the beginning of what leaves it without faults.
+    /// Now and then somebody cuts or changes the outbox between two lives of the supervisor.
+    fn meddle(&mut self) {
+        // Of the seed alone, so that all else of a seed is as it is without it.
+        let mut random = Random::new(self.seed, 300 + self.happened.lives);
+        let emitted = self.emitted();
+        if random.chance(1, 4)
+            && let Some(how) = outbox::damage(&self.disk, &mut random)
+        {
+            (self.torn_outbox, self.emitted) = (Some(check::outbox(&self.disk)), emitted);
+            self.is_meddled_with = true;
+            self.happened.outboxes_damaged += 1;
+            self.happened.story.push(format!("the outbox is {how}"));
+        }
+    }
+
+    /// The last tick of which something has left the run.
+    fn emitted(&self) -> Tick {
+        let outbox = check::outbox(&self.disk);
+        match self.torn_outbox.as_ref() == Some(&outbox) {
+            true => self.emitted,
+            false => check::last_emitted(&self.disk),
+        }
+    }
+
+    /// But for what a power cut has torn or somebody has changed, and nobody has mended, what has left the run until now is the beginning of what leaves it without faults.
     fn outbox_is_true(&self) -> Result<(), String> {
         let outbox = check::outbox(&self.disk);
         let is_untouched = self.torn_outbox.as_ref() == Some(&outbox);
@@ -354,6 +395,14 @@ impl<'fleet> Case<'fleet> {
         self.happened.replayed += 1;
         Ok(())
     }
+}
+
+/// Whether a resume could not bring what is there to the disk.
+fn is_unsettled(error: &RunError) -> bool {
+    matches!(
+        error,
+        RunError::RunDir(RunDirError::Io { action: "sync", .. })
+    )
 }
 
 /// Whether there is no run in the directory.

@@ -20,7 +20,8 @@
 //! * `poison`: agents that end their host, and what was decided about them in every life;
 //! * `campaign`: many seeds, and what is said of one that fails;
 //! * `exhaustive`: one run, and every call of its disk goes wrong in every way;
-//! * `damage`: its journal cut at every byte and flipped at every bit.
+//! * `damage`: its journal cut at every byte and flipped at every bit;
+//! * `outbox`: its outbox cut and changed while nobody writes to it.
 
 mod agent;
 mod agent_host;
@@ -37,6 +38,7 @@ mod hosts;
 mod life;
 mod mischief;
 mod operator;
+mod outbox;
 mod poison;
 mod random;
 mod reply;

@@ -34,6 +34,16 @@ pub(super) struct Witness {
     pub(super) cut: Option<(Tick, u64)>,
     /// What was told of checkpoints that are no good.
     pub(super) checkpoints: u64,
+    /// What was told of an outbox that was repaired.
+    pub(super) repaired: Option<Repaired>,
+}
+
+/// What was told of an outbox that was repaired: bytes that were found, kept and written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Repaired {
+    pub(super) found: u64,
+    pub(super) kept: u64,
+    pub(super) written: u64,
 }
 
 impl Witness {
@@ -83,6 +93,18 @@ impl Observer for Witness {
             }
             Event::Verdict { .. } => self.verdicts += 1,
             Event::CheckpointFailed { .. } => self.checkpoints += 1,
+            Event::OutboxRepaired {
+                found_bytes,
+                kept_bytes,
+                written_bytes,
+                ..
+            } => {
+                self.repaired = Some(Repaired {
+                    found: *found_bytes,
+                    kept: *kept_bytes,
+                    written: *written_bytes,
+                });
+            }
             Event::Resumed {
                 tick, cut_bytes, ..
             } => {

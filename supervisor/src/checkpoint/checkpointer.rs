@@ -5,6 +5,7 @@ use super::collector::Collector;
 use super::error::CheckpointError;
 use super::manifest::Checkpoint;
 use crate::journal::Mark;
+use crate::rundir::OutboxMark;
 use crate::sys::disk::File;
 use shm_protocol::id::{AgentId, Tick};
 use std::io;
@@ -27,7 +28,7 @@ enum Told {
         agent: AgentId,
         payload: Vec<u8>,
     },
-    Committed(Mark),
+    Committed(Mark, OutboxMark),
     /// Up to this tick; the outbox once it is synced here.
     Durable(Tick, Option<Arc<dyn File>>),
     Abandon,
@@ -129,8 +130,8 @@ impl Checkpointer {
     }
 
     /// As [`Collector::committed`].
-    pub fn committed(&mut self, mark: Mark) {
-        self.tell(Told::Committed(mark));
+    pub fn committed(&mut self, mark: Mark, outbox: OutboxMark) {
+        self.tell(Told::Committed(mark, outbox));
     }
 
     /// As [`Collector::durable`], once the outbox is synced too, if it is to be.
@@ -207,7 +208,7 @@ fn hear(collector: &mut Collector, what: Told, shared: &Shared) {
             agent,
             payload,
         } => collector.state(tick, agent, &payload),
-        Told::Committed(mark) => collector.committed(mark),
+        Told::Committed(mark, outbox) => collector.committed(mark, outbox),
         Told::Durable(tick, outbox) => {
             if let Some(Err(source)) = outbox.map(|outbox| outbox.sync()) {
                 *lock(&shared.outbox_failed) = Some(source);

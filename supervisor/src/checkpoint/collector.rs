@@ -11,6 +11,7 @@ use super::store::Store;
 use crate::faults::Faults;
 use crate::journal::Mark;
 use crate::planted::{Bug, planted};
+use crate::rundir::OutboxMark;
 use shm_protocol::agent_state::StateRecord;
 use shm_protocol::codec;
 use shm_protocol::fault::Phase;
@@ -29,7 +30,7 @@ struct Making {
     expected: BTreeSet<AgentId>,
     missing: BTreeSet<AgentId>,
     is_full: bool,
-    mark: Option<Mark>,
+    marks: Option<(Mark, OutboxMark)>,
 }
 
 /// Makes checkpoints.
@@ -93,7 +94,7 @@ impl Collector {
             expected,
             missing,
             is_full,
-            mark: None,
+            marks: None,
         });
         if self.store.wants_new_pack() {
             let renewed = self
@@ -163,17 +164,22 @@ impl Collector {
         self.publish_if_whole()
     }
 
-    /// The tick of the checkpoint is committed, and this is where the journal stands after it.
+    /// The tick of the checkpoint is committed, and this is where the journal stands after it, and what the outbox will
+    /// be once its lines have left.
     ///
     /// # Errors
     /// When it is whole and cannot be published.
-    pub fn committed(&mut self, mark: Mark) -> Result<Option<Arc<Checkpoint>>, CheckpointError> {
+    pub fn committed(
+        &mut self,
+        mark: Mark,
+        outbox: OutboxMark,
+    ) -> Result<Option<Arc<Checkpoint>>, CheckpointError> {
         if let Some(making) = self
             .making
             .as_mut()
             .filter(|making| making.tick == mark.tick)
         {
-            making.mark = Some(mark);
+            making.marks = Some((mark, outbox));
         }
         self.publish_if_whole()
     }
@@ -264,7 +270,7 @@ impl Collector {
     fn publish_if_whole(&mut self) -> Result<Option<Arc<Checkpoint>>, CheckpointError> {
         let is_whole = |making: &Making| {
             making.missing.is_empty()
-                && making.mark.is_some()
+                && making.marks.is_some()
                 && (making.tick <= self.durable || planted(Bug::PublishBeforeDurable))
         };
         if !self.making.as_ref().is_some_and(is_whole) {
@@ -272,7 +278,7 @@ impl Collector {
         }
         let Some(Making {
             machine,
-            mark: Some(mark),
+            marks: Some((mark, outbox)),
             is_full,
             expected,
             ..
@@ -291,7 +297,7 @@ impl Collector {
             // An agent began again meanwhile. It is better to have none than one without that agent.
             return Ok(None);
         }
-        let published = self.publish(mark, machine, agents);
+        let published = self.publish((mark, outbox), machine, agents);
         match &published {
             Ok(checkpoint) => {
                 self.latest = Some(Arc::clone(checkpoint));
@@ -306,7 +312,7 @@ impl Collector {
 
     fn publish(
         &mut self,
-        mark: Mark,
+        (mark, outbox): (Mark, OutboxMark),
         machine: Vec<u8>,
         agents: Vec<Option<AgentImage>>,
     ) -> Result<Arc<Checkpoint>, CheckpointError> {
@@ -314,6 +320,7 @@ impl Collector {
             run: self.store.run().0,
             build: self.store.build().clone(),
             mark,
+            outbox,
             machine,
             agents,
         };

@@ -4,7 +4,8 @@
 //! | offset | bytes | what |
 //! | --- | --- | --- |
 //! | 0 | 8 | magic |
-//! | 8 | 2 | version |
+//! | 8 | 1 | version of the encoding |
+//! | 9 | 1 | version of what is encoded |
 //! | 10 | n | [`Checkpoint`], encoded |
 //! | 10 + n | 32 | BLAKE3 of the bytes before |
 
@@ -12,6 +13,7 @@ use super::error::CheckpointError;
 use crate::journal::record::Digest;
 use crate::journal::{Mark, RunId};
 use crate::planted::{Bug, planted};
+use crate::rundir::OutboxMark;
 use bincode::{Decode, Encode};
 use shm_protocol::agent_state::SavedLife;
 use shm_protocol::id::RequestId;
@@ -19,6 +21,8 @@ use shm_protocol::{codec, limit};
 use std::path::Path;
 
 const MAGIC: [u8; 8] = *b"LKCHECKP";
+/// The version of [`Checkpoint`]. It changes with its fields; 0 had no outbox.
+const VERSION: u8 = 1;
 const HEADER_BYTES: usize = MAGIC.len() + size_of::<u16>();
 const DIGEST_BYTES: usize = size_of::<Digest>();
 
@@ -31,6 +35,8 @@ pub struct Checkpoint {
     pub build: Build,
     /// Where the journal stood.
     pub mark: Mark,
+    /// What had left the run.
+    pub outbox: OutboxMark,
     /// The state of the schedule, as [`crate::tick::Machine::restore`] takes it.
     pub machine: Vec<u8>,
     /// By the number of the agent; none where its state is not kept.
@@ -78,13 +84,21 @@ pub struct PageAt {
     pub digest: Digest,
 }
 
+/// The versions in the file. That of the encoding has been alone in its two bytes, and is still below 256.
+fn versions() -> [u8; 2] {
+    const {
+        assert!(codec::VERSION <= 0xff, "the version fits a byte");
+    }
+    [codec::VERSION.to_le_bytes()[0], VERSION]
+}
+
 impl Checkpoint {
     /// The bytes of its file.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend(MAGIC);
-        bytes.extend(codec::VERSION.to_le_bytes());
+        bytes.extend(versions());
         codec::encode_into(self, &mut bytes);
         let digest = blake3::hash(&bytes);
         bytes.extend(digest.as_bytes());
@@ -115,7 +129,7 @@ impl Checkpoint {
         if covered[..MAGIC.len()] != MAGIC {
             return Err(damaged("it does not begin like a checkpoint"));
         }
-        if covered[MAGIC.len()..HEADER_BYTES] != codec::VERSION.to_le_bytes() {
+        if covered[MAGIC.len()..HEADER_BYTES] != versions() {
             return Err(damaged("it has another format"));
         }
         let checkpoint =

@@ -13,7 +13,7 @@ use crate::sys::disk::Disk;
 use crate::sys::memory_disk::Fault;
 use shm_protocol::id::{AgentId, Tick};
 use std::path::Path;
-use world::{World, folder, names};
+use world::{World, folder, names, outbox};
 
 #[test]
 fn what_is_restored_is_what_was_saved() {
@@ -168,13 +168,25 @@ fn one_is_published_only_when_everything_is_there() {
     assert!(world.collector.durable(Tick(1)).unwrap().is_none());
     assert!(world.answer(1, 1).unwrap().is_none());
     assert_eq!(world.shelf().newest_first().unwrap(), []);
-    assert!(world.collector.committed(world.mark(1)).unwrap().is_some());
+    assert!(
+        world
+            .collector
+            .committed(world.mark(1), outbox(1))
+            .unwrap()
+            .is_some()
+    );
     world.check(Tick(1));
     world.work(2);
     world.begin(2);
     world.answer(2, 0).unwrap();
     world.answer(2, 1).unwrap();
-    assert!(world.collector.committed(world.mark(2)).unwrap().is_none());
+    assert!(
+        world
+            .collector
+            .committed(world.mark(2), outbox(2))
+            .unwrap()
+            .is_none()
+    );
     assert!(world.collector.durable(Tick(1)).unwrap().is_none());
     assert!(world.collector.durable(Tick(2)).unwrap().is_some());
 }
@@ -282,7 +294,7 @@ fn a_thread_does_what_is_done_inline() {
                 checkpointer.state(Tick(tick), AgentId(agent), record);
             }
         }
-        checkpointer.committed(world.mark(tick));
+        checkpointer.committed(world.mark(tick), outbox(tick));
         checkpointer.durable(Tick(tick), None);
         while checkpointer.is_making() {
             std::thread::yield_now();

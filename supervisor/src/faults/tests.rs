@@ -142,7 +142,7 @@ fn every_class_of_the_fault_model_has_its_promise() {
         ("C", 8),
         ("N", 9),
         ("W", 8),
-        ("J", 9),
+        ("J", 11),
         ("S", 6),
         ("K", 2),
         ("X", 4),
@@ -151,7 +151,7 @@ fn every_class_of_the_fault_model_has_its_promise() {
         .iter()
         .flat_map(|(letter, count)| (1..=*count).map(move |number| format!("{letter}{number}")))
         .collect();
-    assert_eq!(expected.len(), 74);
+    assert_eq!(expected.len(), 76);
     let found: BTreeSet<String> = classes.keys().map(ToString::to_string).collect();
     assert_eq!(found, expected);
     for cells in classes.values() {

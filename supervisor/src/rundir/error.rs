@@ -93,6 +93,18 @@ pub enum RunDirError {
         /// What is wrong.
         reason: String,
     },
+    /// Somebody else has written to the outbox while the run went on.
+    #[error(
+        "{path:?} has {bytes} bytes, and this run has written {written}: something has cut, replaced or changed it while the run went on; let it be read or copied, not rotated. `lockstep resume` writes it whole again from the journal"
+    )]
+    OutboxAltered {
+        /// The file.
+        path: PathBuf,
+        /// Its bytes; none when it is gone.
+        bytes: u64,
+        /// Bytes that were written to it.
+        written: u64,
+    },
     /// The outbox could not be written before.
     #[error("{path:?} takes no more lines, because writing it failed before")]
     OutboxPoisoned {
@@ -164,10 +176,10 @@ impl RunDirError {
     /// Whether the directory is not as it was written.
     #[must_use]
     pub fn is_corruption(&self) -> bool {
-        use RunDirError::{ObjectDamaged, ObjectMissing, Outbox};
+        use RunDirError::{ObjectDamaged, ObjectMissing, Outbox, OutboxAltered};
         matches!(
             self,
-            ObjectMissing { .. } | ObjectDamaged { .. } | Outbox { .. }
+            ObjectMissing { .. } | ObjectDamaged { .. } | Outbox { .. } | OutboxAltered { .. }
         )
     }
 

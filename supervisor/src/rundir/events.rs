@@ -77,6 +77,17 @@ pub enum Event {
         /// What is wrong.
         reason: String,
     },
+    /// The outbox was not what the run had written to it up to a checkpoint, and was written whole again.
+    OutboxRepaired {
+        /// The tick of the checkpoint.
+        tick: Tick,
+        /// Bytes that the file had.
+        found_bytes: u64,
+        /// Bytes at its beginning that were right.
+        kept_bytes: u64,
+        /// Bytes that were written behind them, up to this tick.
+        written_bytes: u64,
+    },
     /// A launch went on with the run.
     Resumed {
         /// The last tick that the journal had.
@@ -157,6 +168,19 @@ impl fmt::Display for Event {
             Event::CheckpointFailed { tick, reason } => {
                 write!(f, "tick {tick}: no checkpoint: {reason}")
             }
+            Event::OutboxRepaired {
+                tick,
+                found_bytes,
+                kept_bytes,
+                written_bytes,
+            } => {
+                write!(
+                    f,
+                    "tick {tick}: outbox.jsonl had {found_bytes} bytes and was not what the run has written up to this tick: \
+                     the first {kept_bytes} bytes were right, and {written_bytes} behind them were written again from the \
+                     journal; if something rotates or changes the file, let it take a copy"
+                )
+            }
             Event::Resumed {
                 tick,
                 checkpoint,
@@ -189,6 +213,7 @@ impl Event {
             | Event::HostLost { tick, .. }
             | Event::HostRestored { tick, .. }
             | Event::CheckpointFailed { tick, .. }
+            | Event::OutboxRepaired { tick, .. }
             | Event::Resumed { tick, .. }
             | Event::Verdict { tick, .. } => Some(*tick),
             Event::Unreadable { .. } => None,

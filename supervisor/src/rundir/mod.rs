@@ -23,12 +23,14 @@ mod launch;
 mod objects;
 pub mod outbox;
 mod outbox_check;
+mod outbox_mark;
+mod outbox_owner;
 mod progress;
 
 pub use error::{RunDirError, RunState};
 pub use events::{Event, EventLog};
 pub use launch::Launch;
-pub use outbox::Outbox;
+pub use outbox::{Outbox, OutboxMark};
 
 use crate::faults::{DiskSwitch, FaultyDisk, Plan};
 use crate::sys::disk::{Disk, Guard, Locking, RealDisk, process_claim};

@@ -7,19 +7,26 @@
 //! with the file, written over itself as long as it is there, and written anew
 //! from where it is not. A power cut may have taken any part of what was not
 //! synced, and after a sync that failed the file only looks as if it had it.
+//! What lies before that is compared with an [`OutboxMark`].
+//!
+//! Nobody else writes to the file. Whoever cuts or replaces it while the run goes
+//! on would make a hole in it, so the run then stops ([`RunDirError::OutboxAltered`]).
 
 pub(crate) use super::outbox_check::OutboxCheck;
+use super::outbox_mark::OutboxHasher;
+pub use super::outbox_mark::OutboxMark;
+use super::outbox_owner::others_line;
 use super::{RunDir, RunDirError};
 use crate::journal::RunId;
 use crate::planted::{Bug, planted};
-use crate::sys::disk::{File, read_fully};
+use crate::sys::disk::{Disk, File, read_fully};
 use base64::Engine as _;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use shm_protocol::agent_to_supervisor::{Effect, Outcome};
 use shm_protocol::id::{AgentId, Tick};
 use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Bytes of the file that are read at a time.
@@ -28,24 +35,22 @@ const WINDOW_BYTES: usize = 64 << 10;
 /// The file of what agents emitted, and the lines that wait for their tick to be durable.
 #[derive(Debug)]
 pub struct Outbox {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     file: Arc<dyn File>,
     names: LineWriter,
+    /// All lines that were made, also those that wait.
+    made: OutboxHasher,
     /// Lines that wait, and after each tick with lines where they end.
     waiting: Vec<u8>,
     ends: VecDeque<(Tick, usize)>,
-    /// Where the file, which was there before, is compared with what is released; none once it is at its end.
-    compared: Option<Compared>,
+    /// Bytes of the file that are known to be the right ones.
+    written: u64,
+    /// Those of them that were there before.
+    kept: u64,
+    /// The file once more, to write in place, as long as it has what was there before and is compared with what is released.
+    compared: Option<Arc<dyn File>>,
     poisoned: bool,
-}
-
-/// A file that was there before, and is compared with what is released.
-#[derive(Debug)]
-struct Compared {
-    /// Up to here they are equal.
-    offset: u64,
-    /// The file once more, to write in place.
-    file: Arc<dyn File>,
 }
 
 /// Where in a run a line comes from.
@@ -64,7 +69,7 @@ pub(crate) struct LineWriter {
 }
 
 /// One line.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Line<'line> {
     key: String,
     tick: u64,
@@ -89,50 +94,68 @@ impl Outbox {
         run: RunId,
         agents: Vec<String>,
     ) -> Result<Outbox, RunDirError> {
-        Outbox::open_after(directory, run, agents, Tick::ZERO)
+        let nothing = OutboxHasher::default().mark();
+        let opened = Outbox::open_at(directory, run, agents, &nothing)?;
+        Ok(opened.expect("every file begins with nothing"))
     }
 
-    /// As [`Outbox::open`], when only ticks after this one are pushed. The lines up to it were synced.
+    /// As [`Outbox::open`], when only the ticks behind a mark are pushed. None when the file does not begin with what was
+    /// marked: then every tick must be pushed.
     ///
     /// # Errors
     /// As [`Outbox::open`].
     ///
     /// # Panics
     /// As [`Outbox::open`].
-    pub fn open_after(
+    pub fn open_at(
         directory: &RunDir,
         run: RunId,
         agents: Vec<String>,
-        synced: Tick,
-    ) -> Result<Outbox, RunDirError> {
+        mark: &OutboxMark,
+    ) -> Result<Option<Outbox>, RunDirError> {
         assert!(
             directory.is_locked(),
             "only who holds the lock may write to a run"
         );
-        let path = directory.outbox();
-        let file = directory
-            .disk()
+        let (disk, path) = (Arc::clone(directory.disk()), directory.outbox());
+        let file = disk
             .open_append(&path)
             .map_err(RunDirError::io("open", &path))?;
-        let names = LineWriter { run, agents };
-        let compared = Compared {
-            offset: names.end_of(synced, &path, &*file)?,
-            file: directory
-                .disk()
-                .open_write(&path)
-                .map_err(RunDirError::io("open", &path))?,
+        let beginning =
+            OutboxHasher::of_beginning(&*file, mark).map_err(RunDirError::io("read", &path))?;
+        let Some(made) = beginning else {
+            return Ok(None);
         };
+        let written = made.mark().bytes;
+        let others = others_line(&*file, run, written).map_err(RunDirError::io("read", &path))?;
+        if let Some(others) = others {
+            return Err(RunDirError::Outbox {
+                path,
+                offset: others.offset,
+                line: others.line,
+                reason: format!(
+                    "the line is one of run {}, and this is run {run}; move the file away, and it is written anew",
+                    others.run
+                ),
+            });
+        }
+        let compared = disk
+            .open_write(&path)
+            .map_err(RunDirError::io("open", &path))?;
         directory.sync_folder(directory.path())?;
-        let (waiting, ends) = (Vec::new(), VecDeque::new());
-        Ok(Outbox {
+        Ok(Some(Outbox {
+            disk,
             path,
             file,
-            names,
-            waiting,
-            ends,
+            names: LineWriter { run, agents },
+            made,
+            waiting: Vec::new(),
+            ends: VecDeque::new(),
+            written,
+            kept: written,
             compared: Some(compared),
             poisoned: false,
-        })
+        }))
     }
 
     /// Takes what a committed tick emitted. It waits until [`Outbox::release`].
@@ -140,6 +163,7 @@ impl Outbox {
         let before = self.waiting.len();
         self.names.write_tick(tick, outcomes, &mut self.waiting);
         if self.waiting.len() > before {
+            self.made.update(&self.waiting[before..]);
             self.ends.push_back((tick, self.waiting.len()));
         }
     }
@@ -165,9 +189,12 @@ impl Outbox {
         if end == 0 {
             return Ok(());
         }
-        let written = self.write(end);
+        let written = self.check_length().and_then(|()| {
+            self.write(end)
+                .map_err(RunDirError::io("write", &self.path))
+        });
         self.poisoned = written.is_err();
-        written.map_err(RunDirError::io("write", &self.path))?;
+        written?;
         self.waiting.drain(..end);
         self.ends
             .iter_mut()
@@ -189,39 +216,113 @@ impl Outbox {
     /// Brings the file to where it has the first `end` bytes that wait.
     fn write(&mut self, end: usize) -> io::Result<()> {
         let mut bytes = &self.waiting[..end];
-        if let Some(compared) = &mut self.compared
+        if let Some(compared) = &self.compared
             && !planted(Bug::RepeatOutbox)
         {
-            let there = compared.pass(&*self.file, bytes)?;
+            let there = pass(&*self.file, &**compared, bytes, self.written)?;
+            self.written += there as u64;
+            self.kept = self.written;
             bytes = &bytes[there..];
             if bytes.is_empty() {
                 return Ok(());
             }
-            if self.file.bytes()? > compared.offset {
-                self.file.truncate(compared.offset)?;
+            if self.file.bytes()? > self.written {
+                self.file.truncate(self.written)?;
             }
             self.compared = None;
         }
         match self.file.append(bytes)? {
-            written if written == bytes.len() => Ok(()),
+            written if written == bytes.len() => {
+                self.written += written as u64;
+                Ok(())
+            }
             // The system takes a part when the disk is full.
             _ => Err(rustix::io::Errno::NOSPC.into()),
+        }
+    }
+
+    /// Nobody but this writes to the file: it has what was written, and more only as long as it is compared.
+    fn check_length(&self) -> Result<(), RunDirError> {
+        let bytes = self
+            .file
+            .bytes()
+            .map_err(RunDirError::io("read", &self.path))?;
+        let is_longer = bytes > self.written && self.compared.is_none();
+        match bytes < self.written || is_longer {
+            true => Err(self.altered(bytes)),
+            false => Ok(()),
+        }
+    }
+
+    /// The file of that name still is the one that was opened, as far as its length tells.
+    fn check_name(&self) -> Result<(), RunDirError> {
+        let failed = || RunDirError::io("read", &self.path);
+        let opened = self.disk.open_read(&self.path);
+        let named = match opened.and_then(|file| file.bytes()) {
+            Err(source) if source.kind() == io::ErrorKind::NotFound => 0,
+            named => named.map_err(failed())?,
+        };
+        match named == self.file.bytes().map_err(failed())? {
+            true => Ok(()),
+            false => Err(self.altered(named)),
+        }
+    }
+
+    fn altered(&self, bytes: u64) -> RunDirError {
+        RunDirError::OutboxAltered {
+            path: self.path.clone(),
+            bytes,
+            written: self.written,
         }
     }
 
     /// Makes what was written survive a power cut. Before a run is sealed, so that a sealed run has its whole outbox.
     ///
     /// # Errors
-    /// When it may not survive. It is not tried again.
+    /// When it may not survive, or somebody has cut or replaced it meanwhile. It is not tried again.
     pub fn sync(&mut self) -> Result<(), RunDirError> {
         if self.poisoned {
             return Err(RunDirError::OutboxPoisoned {
                 path: self.path.clone(),
             });
         }
-        let synced = self.file.sync();
+        let synced = self
+            .check_length()
+            .and_then(|()| self.check_name())
+            .and_then(|()| {
+                self.file
+                    .sync()
+                    .map_err(RunDirError::io("sync", &self.path))
+            });
         self.poisoned = synced.is_err();
-        synced.map_err(RunDirError::io("sync", &self.path))
+        synced
+    }
+
+    /// Brings what is there to the disk, whoever wrote it, before more is written behind it.
+    ///
+    /// # Errors
+    /// When it may not survive a power cut.
+    pub fn settle(&mut self) -> Result<(), RunDirError> {
+        let settled = self.file.sync();
+        if settled.is_err() {
+            self.poisoned = true;
+            // The kernel has dropped what it could not write, and still shows it. A file that is shorter than what was
+            // marked is written anew by who goes on next.
+            let _ = self.file.truncate(self.written.saturating_sub(1));
+        }
+        settled.map_err(RunDirError::io("sync", &self.path))
+    }
+
+    /// What the file is once nothing waits.
+    #[must_use]
+    pub fn mark(&self) -> OutboxMark {
+        self.made.mark()
+    }
+
+    /// Bytes at the beginning of the file that were there when it was opened, and were the right ones.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        self.kept
     }
 
     /// Bytes of the lines that wait.
@@ -231,18 +332,15 @@ impl Outbox {
     }
 }
 
-impl Compared {
-    /// Passes over as much of `bytes` as is there, and says how much that is. It is written once more: after a sync that
-    /// failed the kernel has dropped it, and would say of a second sync that all is well.
-    fn pass(&mut self, file: &dyn File, bytes: &[u8]) -> io::Result<usize> {
-        let there = common_bytes(file, self.offset, bytes)?;
-        if there > 0 && self.file.write_at(&bytes[..there], self.offset)? < there {
-            // The system takes a part when the disk is full.
-            return Err(rustix::io::Errno::NOSPC.into());
-        }
-        self.offset += there as u64;
-        Ok(there)
+/// Passes over as much of `bytes` as the file has at an offset, and says how much that is. It is written once more: after
+/// a sync that failed the kernel has dropped it, and would say of a second sync that all is well.
+fn pass(file: &dyn File, in_place: &dyn File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    let there = common_bytes(file, offset, bytes)?;
+    if there > 0 && in_place.write_at(&bytes[..there], offset)? < there {
+        // The system takes a part when the disk is full.
+        return Err(rustix::io::Errno::NOSPC.into());
     }
+    Ok(there)
 }
 
 /// What outcomes emit: agent, position among the agent's outputs of this step, topic and bytes.
@@ -288,50 +386,6 @@ impl LineWriter {
         serde_json::to_writer(&mut *into, &line).expect("writing JSON to memory cannot fail");
         into.push(b'\n');
     }
-
-    /// Where the lines up to a tick end, which were synced. What is behind them may be anything but lines of another run.
-    fn end_of(&self, synced: Tick, path: &Path, file: &dyn File) -> Result<u64, RunDirError> {
-        let failed = || RunDirError::io("read", path);
-        let bytes = file.bytes().map_err(failed())?;
-        let mut end = match synced {
-            Tick::ZERO => first_newline(file).map_err(failed())?,
-            _ => last_newline(file, bytes).map_err(failed())?,
-        };
-        while let Some(newline) = end {
-            let before = last_newline(file, newline).map_err(failed())?;
-            let start = before.map_or(0, |before| before + 1);
-            let mut line = vec![0; usize::try_from(newline - start).unwrap_or(usize::MAX)];
-            read_fully(file, &mut line, start).map_err(failed())?;
-            match LineWriter::position(&line) {
-                Some((run, _)) if run != self.run.to_string() => {
-                    return Err(RunDirError::Outbox {
-                        path: path.to_path_buf(),
-                        offset: start,
-                        line: 0,
-                        reason: format!(
-                            "the line is one of run {run}, and this is run {}",
-                            self.run
-                        ),
-                    });
-                }
-                Some((_, tick)) if tick <= synced => return Ok(newline + 1),
-                _ => end = before,
-            }
-        }
-        Ok(0)
-    }
-
-    /// Which run and which tick a line comes from, by its key.
-    fn position(line: &[u8]) -> Option<(String, Tick)> {
-        #[derive(Deserialize)]
-        struct Key {
-            key: String,
-        }
-        let Key { key } = serde_json::from_slice(line).ok()?;
-        let mut parts = key.split(':');
-        let run = parts.next()?.to_owned();
-        Some((run, Tick(parts.next()?.parse().ok()?)))
-    }
 }
 
 /// How many of these bytes a file has at an offset.
@@ -351,35 +405,4 @@ fn common_bytes(file: &dyn File, offset: u64, bytes: &[u8]) -> io::Result<usize>
         }
     }
     Ok(common)
-}
-
-/// The first line break of a file.
-fn first_newline(file: &dyn File) -> io::Result<Option<u64>> {
-    let mut window = vec![0; WINDOW_BYTES];
-    let mut start = 0;
-    loop {
-        let read = read_fully(file, &mut window, start)?;
-        if let Some(found) = window[..read].iter().position(|byte| *byte == b'\n') {
-            return Ok(Some(start + found as u64));
-        }
-        if read < window.len() {
-            return Ok(None);
-        }
-        start += read as u64;
-    }
-}
-
-/// The last line break in the first `end` bytes of a file.
-fn last_newline(file: &dyn File, mut end: u64) -> io::Result<Option<u64>> {
-    let mut window = Vec::new();
-    while end > 0 {
-        let start = end.saturating_sub(WINDOW_BYTES as u64);
-        window.resize(usize::try_from(end - start).map_err(io::Error::other)?, 0);
-        read_fully(file, &mut window, start)?;
-        if let Some(found) = window.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(Some(start + found as u64));
-        }
-        end = start;
-    }
-    Ok(None)
 }

@@ -1,5 +1,7 @@
 //! The promise of the run directory: one writer, nothing of others touched, nothing half-written.
 
+mod outbox;
+
 use super::*;
 use crate::fleet::Durability;
 use crate::journal::testing::{Small, header, record};
@@ -298,7 +300,9 @@ fn a_damaged_end_of_an_outbox_is_written_anew() {
             left[hole] ^= 0x80;
             left.truncate(whole.len() - hole % 7);
             disk.write(&run.outbox(), &left);
-            let mut outbox = Outbox::open_after(&run, run_id, names(), Tick(synced)).unwrap();
+            let mark = outbox::mark_after(run_id, synced);
+            let opened = Outbox::open_at(&run, run_id, names(), &mark).unwrap();
+            let mut outbox = opened.expect("what is marked is there");
             (synced + 1..=5).for_each(|tick| outbox.push(Tick(tick), &record(tick).outcomes));
             (synced + 1..=5).for_each(|tick| outbox.release(Tick(tick)).unwrap());
             assert_eq!(

@@ -233,7 +233,8 @@ impl Kind {
             RunDirError::ObjectMissing { .. }
             | RunDirError::ObjectDamaged { .. }
             | RunDirError::Launch { .. }
-            | RunDirError::Outbox { .. } => Kind::No,
+            | RunDirError::Outbox { .. }
+            | RunDirError::OutboxAltered { .. } => Kind::No,
             RunDirError::AlreadyARun { .. }
             | RunDirError::NotEmpty { .. }
             | RunDirError::NotARun { .. }

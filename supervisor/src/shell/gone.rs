@@ -7,11 +7,13 @@ use super::header::plan;
 use super::keeper::{self, Keeper, build};
 use super::layout::Layout;
 use super::observe::Observer;
+use super::outbox_repair::{self, Marks};
 use crate::checkpoint::Shelf;
 use crate::faults::Faults;
+use crate::fleet::Durability;
 use crate::journal::record::RunHeader;
 use crate::journal::{JournalReader, JournalWriter, RunId};
-use crate::rundir::{Event, Launch, Outbox, RunDir};
+use crate::rundir::{Event, Launch, RunDir};
 use crate::tick::{Action, Machine, Plan};
 use shm_protocol::fault::Phase;
 use shm_protocol::id::Tick;
@@ -25,7 +27,8 @@ pub(super) struct Gone {
 }
 
 impl Gone {
-    /// Follows the journal of a run from its newest good checkpoint on, and cuts what is behind its last tick.
+    /// Follows the journal of a run from its newest good checkpoint on, and cuts what is behind its last tick. The outbox
+    /// is whole up to there, or is made so.
     pub(super) fn on(
         run_dir: &RunDir,
         header: &RunHeader,
@@ -42,13 +45,20 @@ impl Gone {
         } else {
             newest(run_dir, &shelf, &plan, observer)
         };
-        let (machine, mut journal) = match begun {
-            Some(begun) => begun,
-            None => (Machine::new(plan, None), keeper::read(run_dir, None)?),
+        let (machine, mut journal, marks) = match begun {
+            Some((machine, journal, marks)) => (machine, journal, Some(marks)),
+            None => (Machine::new(plan, None), keeper::read(run_dir, None)?, None),
         };
-        let names = header.agents.iter().map(|agent| agent.name.clone());
-        let synced = machine.tick();
-        let mut outbox = Outbox::open_after(run_dir, journal.run_id(), names.collect(), synced)?;
+        let names: Vec<String> = header
+            .agents
+            .iter()
+            .map(|agent| agent.name.clone())
+            .collect();
+        let is_synced = launch.durability != Durability::Process;
+        let run = journal.run_id();
+        let (mut outbox, repaired) =
+            outbox_repair::open(run_dir, run, &names, marks.as_ref(), is_synced)?;
+        repaired.iter().for_each(|event| observer.event(event));
         let mut follower = Follower::new(machine);
         while let Some(entry) = journal.next_tick()? {
             // What was let out before the end is passed over; what was not is let out now.
@@ -68,6 +78,7 @@ impl Gone {
         faults.pass(Phase::ResumeCut, committed);
         let mut keeper = Keeper::new(run_dir, writer, outbox, header, launch, faults.clone())?;
         keeper.cut = Some(cut);
+        repaired.iter().for_each(|event| keeper.write_down(event));
         if from_genesis {
             keeper.shelves.distrust(committed);
         }
@@ -79,13 +90,14 @@ impl Gone {
     }
 }
 
-/// The machine of the newest good checkpoint, and the ticks after it. What is wrong with newer ones is told.
+/// The machine of the newest good checkpoint, the ticks after it, and where they begin. What is wrong with newer ones is
+/// told.
 fn newest(
     run_dir: &RunDir,
     shelf: &Shelf,
     plan: &Plan,
     observer: &mut dyn Observer,
-) -> Option<(Machine, JournalReader)> {
+) -> Option<(Machine, JournalReader, Marks)> {
     let ticks = shelf.newest_first().unwrap_or_default();
     ticks.into_iter().find_map(|tick| {
         let begun = shelf
@@ -93,7 +105,11 @@ fn newest(
             .map_err(RunError::from)
             .and_then(|checkpoint| {
                 let machine = Machine::restore(plan.clone(), None, &checkpoint.machine)?;
-                Ok((machine, keeper::read(run_dir, Some(&checkpoint.mark))?))
+                let marks = Marks {
+                    journal: checkpoint.mark,
+                    outbox: checkpoint.outbox,
+                };
+                Ok((machine, keeper::read(run_dir, Some(&marks.journal))?, marks))
             });
         begun
             .map_err(|error| {

@@ -86,7 +86,8 @@ impl Keeper {
             self.outbox.push(tick, &record.outcomes);
         }
         if self.shelves.is_making(tick) {
-            self.shelves.committed(self.writer.mark());
+            self.shelves
+                .committed(self.writer.mark(), self.outbox.mark());
         }
         self.release()?;
         self.faults.pass(Phase::AfterCommit, tick);

@@ -32,6 +32,7 @@ mod observe;
 mod operator;
 mod orders;
 mod outbound;
+mod outbox_repair;
 mod planned;
 mod provenance;
 mod replay;

@@ -5,7 +5,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError, Checkpointer, Collector, Ne
 use crate::faults::Faults;
 use crate::journal::Mark;
 use crate::planted::{Bug, planted};
-use crate::rundir::{Event, Launch};
+use crate::rundir::{Event, Launch, OutboxMark};
 use crate::sys::clock::now;
 use crate::sys::disk::File;
 use shm_protocol::id::{AgentId, Tick};
@@ -101,9 +101,9 @@ impl Shelves {
         self.making == Some(tick)
     }
 
-    pub(super) fn committed(&mut self, mark: Mark) {
+    pub(super) fn committed(&mut self, mark: Mark, outbox: OutboxMark) {
         self.is_committed = true;
-        self.checkpointer.committed(mark);
+        self.checkpointer.committed(mark, outbox);
     }
 
     /// Whether the one that is being made waits for this tick to be durable.

@@ -83,6 +83,23 @@ fn a_file_that_is_cut_or_gone_is_found_and_an_older_checkpoint_serves() {
     assert_eq!(newest_good(&world), None);
 }
 
+/// As builds wrote them whose checkpoints said nothing of the outbox: whole, and of another format.
+#[test]
+fn a_checkpoint_of_another_format_is_refused_and_an_older_one_serves() {
+    let world = world();
+    let path = folder().join("000000000002.checkpoint");
+    let whole = world.disk.read(&path).unwrap();
+    for place in [8, 9] {
+        let mut other = whole[..whole.len() - 32].to_vec();
+        other[place] -= 1;
+        other.extend(blake3::hash(&other).as_bytes());
+        world.disk.write(&path, &other);
+        let error = world.shelf().load(Tick(2)).unwrap_err().to_string();
+        assert!(error.contains("it has another format"), "{error}");
+        assert_eq!(newest_good(&world), Some(Tick(1)));
+    }
+}
+
 #[test]
 fn a_damaged_checkpoint_does_not_take_the_place_of_a_good_one() {
     let mut world = World::new(1, false);

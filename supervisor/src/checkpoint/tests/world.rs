@@ -3,7 +3,7 @@
 use super::super::{Build, Checkpoint, CheckpointError, Collector, Shelf, Store};
 use crate::faults::Faults;
 use crate::journal::{Mark, RunId};
-use crate::rundir::RunDir;
+use crate::rundir::{OutboxMark, RunDir};
 use crate::sys::disk::Disk;
 use crate::sys::memory_disk::MemoryDisk;
 use shm_protocol::agent_state::{PAGE_BYTES, Page, SavedLife, StateRecord};
@@ -35,6 +35,14 @@ pub(super) fn folder() -> PathBuf {
 
 pub(super) fn names(disk: &MemoryDisk) -> Vec<String> {
     disk.list(&folder()).unwrap()
+}
+
+/// What had left the run after a tick.
+pub(super) fn outbox(tick: u64) -> OutboxMark {
+    OutboxMark {
+        bytes: 10 * tick,
+        digest: [5; 32],
+    }
 }
 
 /// An agent: its memory in pages, none when its last step failed.
@@ -268,7 +276,7 @@ impl World {
 
     /// What the supervisor says once all has come.
     pub(super) fn finish(&mut self, tick: u64) -> Result<Option<Arc<Checkpoint>>, CheckpointError> {
-        let committed = self.collector.committed(self.mark(tick))?;
+        let committed = self.collector.committed(self.mark(tick), outbox(tick))?;
         let durable = self.collector.durable(Tick(tick))?;
         Ok(committed.or(durable))
     }
@@ -310,6 +318,7 @@ impl World {
         let shelf = self.shelf();
         let checkpoint = shelf.load(tick).unwrap();
         assert_eq!(checkpoint.machine, self.machine(tick.0));
+        assert_eq!(checkpoint.outbox, outbox(tick.0));
         let restored = restored(&shelf, &checkpoint).unwrap();
         assert!(
             restored == self.truths[&tick],

@@ -41,6 +41,12 @@ fn every() -> Vec<Event> {
             tick,
             reason: text("disk full\nand more"),
         },
+        Event::OutboxRepaired {
+            tick,
+            found_bytes: 900,
+            kept_bytes: 300,
+            written_bytes: 1_200,
+        },
         Event::Resumed {
             tick,
             checkpoint: None,
