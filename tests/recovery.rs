@@ -143,6 +143,65 @@ fn a_run_that_was_stopped_is_resumed_and_one_that_is_finished_has_nothing_to_do(
 }
 
 /// What was found out about a model is pinned in the run, also that its requests run alone and why.
+/// Somebody cuts the outbox while nobody writes to it: in the midst of the run, and when it is over.
+#[test]
+fn an_outbox_that_was_cut_is_whole_again_after_a_resume() {
+    for durability in ["process", "batch"] {
+        let place = place(&format!("durability = \"{durability}\""));
+        let outbox = place.path("run/outbox.jsonl");
+        let running = place.start_run("fleet.toml");
+        wait_for_checkpoint(&place, &running);
+        running.signal(Signal::KILL);
+        running.end().with_code(None);
+        let whole = fs::read(&outbox).expect("the run has an outbox");
+        // Within a line, or what is before it.
+        fs::write(&outbox, &whole[..whole.len() / 20]).expect("it can be cut");
+        let said = place.fine(&["resume", "run"]);
+        assert!(
+            said.err
+                .contains(&format!("outbox.jsonl had {} bytes", whole.len() / 20)),
+            "{said}"
+        );
+        is_as_undisturbed(&place);
+        for emptied in [true, false] {
+            match emptied {
+                true => fs::write(&outbox, "").expect("it can be emptied"),
+                false => fs::remove_file(&outbox).expect("it can be removed"),
+            }
+            let said = place.fine(&["resume", "run"]);
+            assert!(said.err.contains("outbox.jsonl had 0 bytes"), "{said}");
+            is_as_undisturbed(&place);
+        }
+        let events = fs::read_to_string(place.path("run/events.jsonl")).expect("there are events");
+        assert_eq!(events.matches("outbox_repaired").count(), 3, "{events}");
+    }
+}
+
+/// As a rotation does that copies the file and empties it.
+#[test]
+fn a_run_whose_outbox_is_emptied_under_it_stops_and_can_be_resumed() {
+    let place = place("");
+    let running = place.start_run("fleet.toml");
+    wait_for_checkpoint(&place, &running);
+    fs::write(place.path("run/outbox.jsonl"), "").expect("it can be emptied");
+    let said = running.end().with_code(1);
+    assert!(
+        said.err.contains("outbox.jsonl") && said.err.contains("`lockstep resume` writes it whole"),
+        "{said}"
+    );
+    place.fine(&["resume", "run"]);
+    is_as_undisturbed(&place);
+}
+
+fn wait_for_checkpoint(place: &Place, running: &Running) {
+    running.wait_until("there is a checkpoint", || {
+        fs::read_dir(place.path("run/checkpoints")).is_ok_and(|entries| {
+            let mut names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            names.any(|name| name.ends_with(".checkpoint"))
+        })
+    });
+}
+
 #[test]
 fn a_run_whose_requests_run_alone_is_resumed_and_its_models_run_again() {
     let place = Place::new();
