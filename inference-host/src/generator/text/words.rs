@@ -4,6 +4,10 @@ use super::super::folder::Folder;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
+/// Most bytes of a text that is made tokens: twice what a model of [`MOST_TOKENS`](shm_protocol::generation::MOST_TOKENS)
+/// usually holds. The time grows with the text, even if that is one word: half a second to three seconds for so much.
+pub(super) const TEXT_BYTES: usize = 1 << 20;
+
 /// A tokenizer, and which bytes its tokens stand for.
 pub(in crate::generator) struct Words {
     tokenizer: Tokenizer,
@@ -83,6 +87,12 @@ impl Words {
         text: &str,
         with_frame: bool,
     ) -> Result<Vec<u32>, String> {
+        if text.len() > TEXT_BYTES {
+            return Err(format!(
+                "the text has {} bytes, and at most {TEXT_BYTES} are made tokens; shorten it",
+                text.len()
+            ));
+        }
         let encoded = self.tokenizer.encode(text, with_frame);
         let encoded =
             encoded.map_err(|error| format!("the text cannot be made tokens: {error}"))?;
@@ -193,6 +203,24 @@ mod tests {
         assert_eq!(Spelling::Plain.bytes("<0x0A>"), b"\n");
         assert_eq!(Spelling::Plain.bytes("▁and"), b" and");
         assert_eq!(Spelling::Plain.bytes("<0xZZ>"), b"<0xZZ>");
+    }
+
+    #[test]
+    fn one_word_of_the_most_bytes_is_taken_and_one_more_is_refused() {
+        let words = writer_words();
+        let word = "a".repeat(TEXT_BYTES);
+        assert_eq!(
+            words.encode(&word, false).map(|tokens| tokens.len()),
+            Ok(TEXT_BYTES)
+        );
+        let said = words.encode(&(word + "a"), false);
+        assert_eq!(
+            said,
+            Err(
+                "the text has 1048577 bytes, and at most 1048576 are made tokens; shorten it"
+                    .to_owned()
+            )
+        );
     }
 
     #[test]
