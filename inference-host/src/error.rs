@@ -30,6 +30,9 @@ pub enum HostError {
     /// The models' memory is not what the supervisor promises.
     #[error("the inference host cannot map the memory with the models: {0}")]
     Artifacts(io::Error),
+    /// There is no thread for requests.
+    #[error("the inference host cannot start its thread for requests: {0}")]
+    Requests(io::Error),
     /// The engine's library is not usable.
     #[error(transparent)]
     Library(#[from] LibraryError),

@@ -4,6 +4,7 @@ use crate::allowance;
 use crate::backend::InferenceBackend;
 use crate::confine;
 use crate::error::HostError;
+use crate::generator;
 use crate::library::CheckedLibrary;
 use crate::load::Loader;
 use crate::models::Models;
@@ -64,6 +65,7 @@ pub fn obey(
             "a model runs on a driver that needs files, or may do so later, so the inference host can still open them"
         );
     }
+    generator::prepare().map_err(HostError::Requests)?;
     serve(link, &mut models, Some(&loader), &mut || {
         matches!(commands.try_next(), Some(Command::Drain))
     })

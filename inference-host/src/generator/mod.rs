@@ -28,6 +28,7 @@ mod writer;
 mod writing;
 
 pub(crate) use folder::beside;
+pub(crate) use text::worker::prepare;
 
 use crate::backend::{InferenceBackend, Model, Prepared, RunError, Wanted, Written};
 use crate::sys::tensor::{TensorPlace, TensorView};

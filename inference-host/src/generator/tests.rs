@@ -25,6 +25,7 @@ const MAY: May = May {
 
 mod ends;
 mod folders;
+mod poison;
 mod prefixes;
 
 fn loaded(bytes: &[u8], generator: &Generator) -> Result<Loaded, String> {

@@ -179,7 +179,8 @@ impl Writer {
                     "the model has no chat template (chat_template in tokenizer_config.json, or \
                      chat_template.jinja); ask with prompt instead of messages",
                 )?;
-                self.words.encode(&template.render(messages)?, false)?
+                self.words
+                    .encode(&template.render(messages.clone())?, false)?
             }
             Task::Embed(_) => {
                 return Err("the model writes text and gives no embedding; ask with prompt or messages instead of input".to_owned());
@@ -206,7 +207,7 @@ impl Writer {
                 }
                 self.grammars
                     .as_ref()
-                    .map(|grammars| grammars.begin(form))
+                    .map(|grammars| grammars.begin(form.clone()))
                     .transpose()?
             }
         };

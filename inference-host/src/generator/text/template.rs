@@ -2,14 +2,17 @@
 //! gives such templates. There is no clock in it, and one that loops ends.
 
 use super::super::folder::Folder;
+use super::worker::on_large_stack;
 use crate::allowance::Allowance;
 use crate::sys::signal::rendering;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
 use serde_json::{Map, Value as Json};
+use std::sync::Arc;
 
-/// Steps that a template may take. One for a chat takes some dozen for each message.
-const FUEL: u64 = 2_000_000;
+/// Steps that a template may take. One for a chat takes some dozen for each message, and a request holds some two thousand
+/// messages at most. Each step may nest a value once more, which the stack of [`worker`](super::worker) is sized for.
+pub(super) const FUEL: u64 = 400_000;
 
 /// Most bytes of memory that it may take.
 const RENDER_BYTES: u64 = 256 << 20;
@@ -25,7 +28,9 @@ pub(in crate::generator) struct Message {
 }
 
 /// The template of a folder.
-pub(in crate::generator) struct Template {
+pub(in crate::generator) struct Template(Arc<Parts>);
+
+struct Parts {
     environment: Environment<'static>,
     first: Option<String>,
     last: Option<String>,
@@ -64,23 +69,31 @@ impl Template {
         environment
             .add_template_owned(NAME, without_marks(&source))
             .map_err(|error| format!("its chat template in {file} is broken: {}", told(&error)))?;
-        Ok(Some(Template {
+        Ok(Some(Template(Arc::new(Parts {
             environment,
             first: text_of(&config, "bos_token"),
             last: text_of(&config, "eos_token"),
-        }))
+        }))))
     }
 
     /// Tokens that the settings name, each of which the tokenizer of the same model has.
     pub(in crate::generator) fn names(&self) -> impl Iterator<Item = &str> {
-        self.first.iter().chain(&self.last).map(String::as_str)
+        self.0.first.iter().chain(&self.0.last).map(String::as_str)
     }
 
     /// The prompt that asks for the answer to a chat.
     ///
     /// # Errors
     /// What the template says against it.
-    pub(in crate::generator) fn render(&self, messages: &[Message]) -> Result<String, String> {
+    pub(in crate::generator) fn render(&self, messages: Vec<Message>) -> Result<String, String> {
+        let parts = Arc::clone(&self.0);
+        on_large_stack(move || parts.render(&messages)).and_then(|rendered| rendered)
+    }
+}
+
+impl Parts {
+    /// Calls itself as deep as the template's macros do.
+    fn render(&self, messages: &[Message]) -> Result<String, String> {
         let message = |message: &Message| {
             let pairs = [("role", &message.role), ("content", &message.content)];
             Value::from_pairs(pairs.map(|(key, text)| (key, text.as_str())))
@@ -180,7 +193,10 @@ mod tests {
             content: content.to_owned(),
         };
         let template = template(&config)?.expect("it has one");
-        template.render(&[message("system", "Be brief."), message("user", " Hello ")])
+        template.render(vec![
+            message("system", "Be brief."),
+            message("user", " Hello "),
+        ])
     }
 
     #[test]
@@ -206,6 +222,23 @@ mod tests {
             "{% for a in range(9999) %}{% for b in range(9999) %}{{ a * b }}{% endfor %}{% endfor %}",
         );
         let said = said.expect_err("it takes a hundred million steps");
+        assert!(said.contains("does not end within"), "{said}");
+    }
+
+    #[test]
+    fn macros_and_values_may_go_deep_without_an_end_of_the_process() {
+        let said = rendered("{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}");
+        let said = said.expect_err("it calls itself for ever");
+        assert!(said.contains("recursion limit exceeded"), "{said}");
+        let nested = |times: usize| {
+            let (open, shut) = ("[".repeat(40), "]".repeat(40));
+            rendered(&format!(
+                "{{% set ns = namespace(x=1) %}}{{% for i in range({times}) %}}{{% set ns.x = {open}ns.x{shut} %}}\
+                 {{% endfor %}}{{{{ ns.x }}}}"
+            ))
+        };
+        assert_eq!(nested(8_000).map(|text| text.len()), Ok(640_001));
+        let said = nested(9_999).expect_err("it takes too many steps");
         assert!(said.contains("does not end within"), "{said}");
     }
 
@@ -236,7 +269,7 @@ mod tests {
         let said = template(config)
             .expect("it reads")
             .expect("it has one")
-            .render(&[]);
+            .render(Vec::new());
         assert_eq!(said.as_deref(), Ok("yes"));
         assert!(template("{}").expect("it reads").is_none());
         assert!(template(r#"{"chat_template": 3}"#).is_err());
