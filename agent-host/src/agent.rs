@@ -169,11 +169,6 @@ impl Agent {
         }
     }
 
-    /// Whether its next step begins with an `init`.
-    pub(crate) fn is_fallen(&self) -> bool {
-        matches!(self.life, Life::Fallen)
-    }
-
     /// The outcome of a step that was not taken, because the agent takes no more. The supervisor does not ask again.
     fn not_stepped(&self, text: String, logs: Vec<LogLine>) -> Outcome {
         let effects = logs.into_iter().map(Effect::Log).collect();

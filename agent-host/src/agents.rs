@@ -120,12 +120,6 @@ impl Agents {
         find(&mut self.agents, record.agent, tick)?.restore(record)
     }
 
-    /// Whether the next step of this agent begins with an `init`, whose fuel is not in the outcome.
-    pub(crate) fn is_fallen(&self, agent: AgentId) -> bool {
-        let agent = self.agents.get(agent.index()).and_then(Option::as_ref);
-        agent.is_some_and(|agent| agent.is_fallen())
-    }
-
     /// Takes back the memory of an outcome that has been sent.
     pub(crate) fn recycle(&mut self, outcome: Outcome) {
         self.spare = outcome.effects;

@@ -33,7 +33,6 @@ mod handwritten;
 mod imports;
 mod limiter;
 mod list_record;
-mod pace;
 mod program;
 mod random;
 mod serve;

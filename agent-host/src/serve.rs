@@ -5,7 +5,6 @@ use crate::agent::Stepped;
 use crate::agents::Agents;
 use crate::error::HostError;
 use crate::list_record::ListRecord;
-use crate::pace::{self, Pace};
 use bincode::Decode;
 use shm_protocol::agent_state::{RESTORE, SNAPSHOT, STATE, Snapshot, StateRecord};
 use shm_protocol::agent_to_supervisor::{OUTCOMES, PARKED};
@@ -13,9 +12,9 @@ use shm_protocol::codec;
 use shm_protocol::fault::{self, Phase};
 use shm_protocol::id::Tick;
 use shm_protocol::link::{HostLink, WaitPolicy};
+use shm_protocol::progress;
 use shm_protocol::ring::Header;
 use shm_protocol::supervisor_to_agent::{ANSWERS, Answers, STEPS, Steps};
-use std::time::Duration;
 
 /// Answers steps until `is_draining` holds and the ring is empty.
 ///
@@ -148,19 +147,11 @@ fn step(
     tick: Tick,
     steps: Steps,
 ) -> Result<(), HostError> {
-    let mut pace = Pace::new(pace::clock());
     for step in steps.steps {
-        // Before a step and not after one: the last flush then has something to send.
-        if pace.is_due() {
-            records.flush(link, tick)?;
-        }
-        if agents.is_fallen(step.agent) {
-            pace.note_unmeasured();
-        }
         let agent = step.agent.0;
         fault::at(Phase::BeforeStep, tick, agent);
         let stepped = agents.step(tick, step)?;
-        note(&mut pace, tick, &stepped);
+        note(tick, &stepped);
         records.add(link, agents, tick, stepped)?;
     }
     records.flush(link, tick)
@@ -174,15 +165,11 @@ fn go_on(
     tick: Tick,
     answers: Answers,
 ) -> Result<(), HostError> {
-    let mut pace = Pace::new(pace::clock());
     let mut went_on = false;
     for answered in answers.answers {
-        if pace.is_due() {
-            records.flush(link, tick)?;
-        }
         fault::at(Phase::BeforeAnswer, tick, answered.agent.0);
         if let Some(stepped) = agents.answer(tick, answered)? {
-            note(&mut pace, tick, &stepped);
+            note(tick, &stepped);
             records.add(link, agents, tick, stepped)?;
             went_on = true;
         }
@@ -193,14 +180,12 @@ fn go_on(
     Ok(())
 }
 
-fn note<C: FnMut() -> Duration>(pace: &mut Pace<C>, tick: Tick, stepped: &Stepped) {
-    match stepped {
-        Stepped::Done(outcome) => {
-            fault::at(Phase::AfterStep, tick, outcome.agent.0);
-            pace.note(outcome.fuel_used);
-        }
-        Stepped::Waits(_) => pace.note_unmeasured(),
+/// Reports progress: outcomes go up with those of the next agents, and the deadline counts from the last step.
+fn note(tick: Tick, stepped: &Stepped) {
+    if let Stepped::Done(outcome) = stepped {
+        fault::at(Phase::AfterStep, tick, outcome.agent.0);
     }
+    progress::report();
 }
 
 fn send_outcomes(link: &mut HostLink, tick: Tick, payload: &[u8]) -> Result<(), HostError> {

@@ -8,6 +8,7 @@
 //! * [`ring`]: the single-producer single-consumer ring over such memory;
 //! * [`link`]: the two rings between the supervisor and one host;
 //! * [`fault`]: faults that are injected on purpose, at named points;
+//! * [`progress`]: reports of a host that works for long;
 //! * [`host_process`]: the first steps of a host process;
 //! * the messages, in files named by direction.
 //!
@@ -28,6 +29,7 @@ pub mod link;
 pub mod pack;
 #[doc(hidden)]
 pub mod planted;
+pub mod progress;
 pub mod provider;
 pub mod ring;
 pub mod supervisor_to_agent;

@@ -326,19 +326,6 @@ fn many_agents_answer_in_the_order_in_which_they_are_asked() {
 }
 
 #[test]
-fn slow_agents_are_heard_of_before_the_last_has_answered() {
-    let spinning = Given::new("trouble").setting("what", "spin");
-    // Each spins for 50 million operations, so all together for ten times as long as outcomes wait.
-    let order: Vec<u32> = (0..300).collect();
-    let mut host = Host::start(&vec![spinning; order.len()]);
-    let outcomes = host.tick(1, &order);
-    let agents: Vec<u32> = outcomes.iter().map(|outcome| outcome.agent.0).collect();
-    assert_eq!(agents, order);
-    assert!(host.records > 1, "all came up at once");
-    host.drain();
-}
-
-#[test]
 fn a_step_for_a_stranger_ends_the_host() {
     let mut host = Host::start(&[Given::new("counter")]);
     host.ask(1, vec![supervisor::numbered((7, Vec::new()))]);

@@ -6,6 +6,7 @@ use super::spin::Spinner;
 use super::supervisor::{down_terms, event, up_terms};
 use crate::fault;
 use crate::id::Incarnation;
+use crate::progress;
 use crate::ring::layout::{FOR_RECORDS, FOR_SPACE};
 use crate::ring::{Header, PushError, SharedConsumer, SharedProducer, Sleeper};
 use crate::sys::{SharedMemory, life};
@@ -76,6 +77,7 @@ impl HostLink {
         let bell = event(bell);
         // A host whose death is noticed a little later is no worse a host.
         let _ = life::mark_at_death(&up);
+        progress::attach(&up);
         let may_fault = fault::attach(&down, &up, &bell);
         let mut link = HostLink {
             down: SharedConsumer::new(

@@ -4,6 +4,7 @@ use super::error::LinkError;
 use super::segment::{self, Direction};
 use crate::fault::ArmedFaults;
 use crate::id::Incarnation;
+use crate::progress;
 use crate::ring::layout::{FOR_RECORDS, FOR_SPACE};
 use crate::ring::{Bell, RingTerms, SharedConsumer, SharedProducer, Sleeper};
 use crate::sys::{SharedMemory, life};
@@ -128,6 +129,12 @@ impl SupervisorLink {
     #[must_use]
     pub fn is_dying(&self) -> bool {
         life::is_marked(&self.up_memory)
+    }
+
+    /// How often the host has reported progress; see [`crate::progress`].
+    #[must_use]
+    pub fn progress(&self) -> u64 {
+        progress::of(&self.up_memory)
     }
 
     /// Becomes readable when the host rings; for epoll.

@@ -10,7 +10,7 @@
 pub const MAGIC: u64 = u64::from_le_bytes(*b"LOCKRING");
 
 /// Version of this layout and of the record header.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Bytes before the data: one page, so that the data is aligned to pages.
 pub const CONTROL_BYTES: usize = 4096;
@@ -49,6 +49,8 @@ pub const FIRED_AT: usize = 4 * WORD_STRIDE;
 /// the number of the host's main thread. The kernel sets [`OWNER_DIED`] in it when that thread dies, before it tears
 /// down the memory of the process.
 pub const LIFE_AT: usize = 8 * WORD_STRIDE;
+/// Offset of a count of the reports of progress, in the segment up: a u64.
+pub const PROGRESS_AT: usize = 9 * WORD_STRIDE;
 /// Bit of the life word: the thread is dead.
 pub const OWNER_DIED: u32 = 0x4000_0000;
 
@@ -127,7 +129,8 @@ const _: () = assert!(
     WAITING_AT + WORD_STRIDE <= FAULT_SLOTS_AT
         && FAULT_SLOTS_AT + crate::fault::SLOTS * FAULT_SLOT_BYTES <= CONTROL_BYTES
         && FIRED_AT + crate::fault::SLOTS * 8 <= LIFE_AT
-        && LIFE_AT + 16 <= CONTROL_BYTES
+        && LIFE_AT + 16 <= PROGRESS_AT
+        && PROGRESS_AT + 8 <= CONTROL_BYTES
         && FAULT_SLOT_BYTES >= 3 * 8
 );
 const _: () = assert!(WORD_STRIDE >= 2 * LINE && CONTROL_BYTES.is_multiple_of(LINE));

@@ -67,6 +67,12 @@ impl SharedMemory {
         unsafe { AtomicU64::from_ptr(pointer.cast_mut().cast()) }
     }
 
+    /// A word that this end alone writes, for as long as the process lives.
+    pub(crate) fn word_for_good(&self, offset: usize) -> &'static AtomicU64 {
+        let memory: &'static SharedMemory = Box::leak(Box::new(self.clone()));
+        memory.u64_at(memory.own_pointer(offset, 8))
+    }
+
     #[inline]
     fn u32_at(&self, pointer: *const u8) -> &AtomicU32 {
         assert!(pointer.addr().is_multiple_of(4), "a word is aligned");

@@ -142,8 +142,6 @@ pub(super) struct Host {
     thread: JoinHandle<Result<(), HostError>>,
     is_draining: Arc<AtomicBool>,
     pub(super) loaded: Vec<Loaded>,
-    /// Records that have come up.
-    pub(super) records: usize,
 }
 
 impl Host {
@@ -211,7 +209,6 @@ impl Host {
             thread,
             is_draining,
             loaded: receiver.iter().collect(),
-            records: 0,
         }
     }
 
@@ -279,7 +276,6 @@ impl Host {
                     assert_eq!((header.kind, header.tick), (OUTCOMES, Tick(tick)));
                     let more = codec::decode::<Outcomes, { limit::RECORD_BYTES }>(&bytes)
                         .expect("outcomes");
-                    self.records += 1;
                     assert_ne!(more.outcomes, [], "a record for nothing");
                     outcomes.extend(more.outcomes);
                 }

@@ -24,7 +24,7 @@ const CONDITION_PARENTHESES: usize = 64;
 /// Most states of the lexer of one text: each takes up to 2 KiB.
 const LEXER_STATES: usize = 50_000;
 
-/// What `llguidance` may spend. All is counted: about 20 nanoseconds for each unit of fuel.
+/// The fuel of `llguidance`. All is counted: about 20 nanoseconds for each unit of fuel.
 pub(super) fn limits() -> ParserLimits {
     ParserLimits {
         initial_lexer_fuel: 1_000_000,

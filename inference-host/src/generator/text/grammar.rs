@@ -13,6 +13,7 @@ use llguidance::toktrie::{
     ApproximateTokEnv, InferenceCapabilities, SimpleVob, TokEnv, TokRxInfo, TokTrie,
 };
 use llguidance::{Matcher, ParserFactory};
+use shm_protocol::progress;
 use std::sync::Arc;
 
 /// What all grammars of a model share.
@@ -21,7 +22,7 @@ pub(in crate::generator) struct Grammars(Arc<ParserFactory>);
 /// How far a text has come in its form.
 pub(in crate::generator) struct Grammar {
     matcher: Matcher,
-    /// Whether it was asked what may follow since the last token. What a step costs in fuel depends on the steps before,
+    /// True once the mask after the last token was computed. What a step costs in fuel depends on the steps before,
     /// so a text that is brought back to where it was takes all of them again.
     is_asked: bool,
 }
@@ -57,7 +58,7 @@ impl Grammars {
     /// Begins a text in this form.
     ///
     /// # Errors
-    /// What is wrong with the schema or the grammar, or too large in it.
+    /// Names the part of the schema or the grammar that is wrong or too large.
     pub(in crate::generator) fn begin(&self, form: Form) -> Result<Grammar, String> {
         let factory = Arc::clone(&self.0);
         let begun = on_large_stack(move || compile(&factory, &form)).and_then(|begun| begun);
@@ -79,9 +80,12 @@ fn compile(factory: &ParserFactory, form: &Form) -> Result<Matcher, String> {
     };
     let tokens = Some(Arc::clone(factory.tok_env()));
     let read = GrammarInit::Serialized(grammar).to_internal(tokens, factory.limits().clone());
+    progress::report();
     let (grammar, lexemes) = read.map_err(|error| brief(&error))?;
     check_lexemes(&lexemes, factory.limits().clone())?;
+    progress::report();
     let parser = factory.create_parser_from_init_default(GrammarInit::Internal(grammar, lexemes));
+    progress::report();
     let mut matcher = Matcher::new(parser);
     if let Some(error) = matcher.get_error() {
         return Err(brief(&error));
@@ -134,9 +138,9 @@ impl Grammar {
     /// Which tokens may follow.
     pub(in crate::generator) fn allowed(&mut self) -> Result<SimpleVob, String> {
         self.is_asked = true;
-        self.matcher
-            .compute_mask_or_eos()
-            .map_err(|error| self.told(&error))
+        let allowed = self.matcher.compute_mask_or_eos();
+        progress::report();
+        allowed.map_err(|error| self.told(&error))
     }
 
     /// Goes on by a token. Gives whether nothing may follow but the end.

@@ -1,4 +1,4 @@
-//! How much work the intersections of regular expressions are.
+//! The work that intersections of regular expressions are.
 //!
 //! `derivre` decides step by step whether an intersection (`&` and `~` in Lark,
 //! `pattern`s that apply to one string in a schema) can match anything. In each

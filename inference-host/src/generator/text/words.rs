@@ -2,6 +2,7 @@
 
 use super::super::folder::Folder;
 use serde_json::Value;
+use shm_protocol::progress;
 use tokenizers::Tokenizer;
 
 /// Most bytes of a text that is made tokens: twice what a model of [`MOST_TOKENS`](shm_protocol::generation::MOST_TOKENS)
@@ -94,6 +95,7 @@ impl Words {
             ));
         }
         let encoded = self.tokenizer.encode(text, with_frame);
+        progress::report();
         let encoded =
             encoded.map_err(|error| format!("the text cannot be made tokens: {error}"))?;
         Ok(encoded.get_ids().to_vec())

@@ -4,6 +4,7 @@
 //! the bounds in [`bounds`](super::bounds) admit, whatever the stack of the
 //! thread that serves.
 
+use shm_protocol::progress;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
@@ -53,6 +54,7 @@ pub(in crate::generator) fn on_large_stack<T: Send + 'static>(
     };
     jobs.send(Box::new(job)).map_err(|error| missing(&error))?;
     let result = result.recv().map_err(|error| missing(&error))?;
+    progress::report();
     result.map_err(|panic| format!("a library has failed at it: {}", said(&*panic)))
 }
 
