@@ -159,7 +159,7 @@ impl HostError {
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
-            HostError::Machine { .. } => Blame::Input,
+            HostError::Machine { .. } => Blame::Machine,
             _ => Blame::Us,
         }
     }
@@ -170,6 +170,7 @@ impl HostError {
         match self.blame() {
             Blame::Input => 2,
             Blame::Demand => 3,
+            Blame::Machine => 5,
             Blame::Us => 70,
         }
     }

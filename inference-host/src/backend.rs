@@ -2,7 +2,7 @@
 //! folder knows which one it is.
 
 use crate::sys::tensor::{TensorPlace, TensorView};
-use shm_protocol::inference_to_supervisor::{EngineReady, LoadRefused};
+use shm_protocol::inference_to_supervisor::{EngineReady, LoadRefused, RefusedProvider};
 use shm_protocol::tensor::{Shape, Signature};
 use thiserror::Error;
 
@@ -39,8 +39,8 @@ pub struct Prepared {
     pub model: Box<dyn Model>,
     /// The provider that really runs it.
     pub provider: String,
-    /// Providers that were asked for and refused, each with its reason.
-    pub refused: Vec<(String, String)>,
+    /// Providers that were asked for and refused.
+    pub refused: Vec<RefusedProvider>,
 }
 
 /// A model that the engine holds.

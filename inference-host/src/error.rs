@@ -80,7 +80,7 @@ impl HostError {
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
-            HostError::Library(LibraryError::Memory(_)) => Blame::Us,
+            HostError::Library(LibraryError::Memory(_)) | HostError::Requests(_) => Blame::Machine,
             HostError::Library(_) | HostError::NoThreads => Blame::Input,
             _ => Blame::Us,
         }
@@ -109,6 +109,7 @@ pub fn exit_code(blame: Blame) -> u8 {
     match blame {
         Blame::Input => 2,
         Blame::Demand => 3,
+        Blame::Machine => 5,
         Blame::Us => 70,
     }
 }

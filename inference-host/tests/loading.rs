@@ -159,10 +159,11 @@ fn a_fall_back_is_recorded_with_each_reason() {
     let names: Vec<&str> = prepared
         .refused
         .iter()
-        .map(|(name, _)| name.as_str())
+        .map(|refused| refused.provider.as_str())
         .collect();
     assert_eq!(names, ["tensorrt", "cuda"]);
-    for (name, reason) in &prepared.refused {
+    for refused in &prepared.refused {
+        let (name, reason) = (&refused.provider, &refused.detail);
         assert!(
             reason.contains("not enabled in this build"),
             "{name}: {reason}"

@@ -179,6 +179,8 @@ pub enum Blame {
     Input,
     /// A strict demand that cannot be met: exit code 3.
     Demand,
+    /// The machine, which does not give what it should: exit code 5. It says nothing about what a host worked on.
+    Machine,
     /// Our own: exit code 70.
     Us,
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 /// Version of the encoding of every message and record. Both ends of a link and
 /// the journal compare it before anything else is decoded.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// Why bytes are not the value they should be.
 #[derive(Debug, Error)]

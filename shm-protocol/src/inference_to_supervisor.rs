@@ -57,12 +57,44 @@ pub struct ModelFacts {
     pub signature: Signature,
     /// The provider that really runs it.
     pub provider: String,
-    /// Providers that were asked for and refused, each with its reason.
-    pub refused: Vec<(String, String)>,
+    /// Providers that were asked for and refused.
+    pub refused: Vec<RefusedProvider>,
     /// Whether several requests may go as one batch.
     pub batching: Batching,
     /// Whether it makes embeddings of texts and writes none.
     pub is_encoder: bool,
+}
+
+/// A provider that was asked for and does not run a model.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RefusedProvider {
+    /// Its name.
+    pub provider: String,
+    /// The reason, as it is journaled.
+    pub reason: RefusalReason,
+    /// The words of the engine and of drivers, for people: they may name hosts, files and devices.
+    pub detail: String,
+}
+
+/// The reason for which a provider does not run a model: a code, because it is journaled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum RefusalReason {
+    /// The engine does not have it, or cannot start it.
+    Unavailable,
+    /// It does not run a graph of our own.
+    SelfTestFailed,
+    /// It does not take the model.
+    ModelNotTaken,
+}
+
+impl std::fmt::Display for RefusalReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            RefusalReason::Unavailable => "it is not available",
+            RefusalReason::SelfTestFailed => "its self-test failed",
+            RefusalReason::ModelNotTaken => "it does not take the model",
+        })
+    }
 }
 
 /// Whether several requests to a model may go as one batch.
@@ -86,6 +118,17 @@ impl Batching {
             Batching::Joined => None,
             Batching::Alone(reason) | Batching::Untried(reason) => Some(reason),
             Batching::Unwanted => Some("the fleet says batch = false"),
+        }
+    }
+
+    /// The same as it is journaled: the words of a probe that could not be carried out depend on the machine.
+    #[must_use]
+    pub fn journaled(&self) -> Batching {
+        match self {
+            Batching::Untried(_) => {
+                Batching::Untried("the probe could not be carried out".to_owned())
+            }
+            other => other.clone(),
         }
     }
 

@@ -13,7 +13,8 @@ use shm_protocol::agent_to_supervisor::{
 use shm_protocol::codec::{decode, encode};
 use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, VersionId};
 use shm_protocol::inference_to_supervisor::{
-    BatchFailed, Batching, EngineReady, LoadRefused, ModelFacts, ModelLoaded,
+    BatchFailed, Batching, EngineReady, LoadRefused, ModelFacts, ModelLoaded, RefusalReason,
+    RefusedProvider,
 };
 use shm_protocol::limit;
 use shm_protocol::supervisor_to_agent::{Answers, Awaited, Event, Step, Steps};
@@ -224,7 +225,17 @@ fn model_loaded() -> impl Strategy<Value = ModelLoaded> {
         text().prop_map(Batching::Untried),
         text().prop_map(Batching::Alone)
     ];
-    let facts = (signature, text(), vec((text(), text()), 0..3), batching).prop_map(
+    let reason = prop_oneof![
+        Just(RefusalReason::Unavailable),
+        Just(RefusalReason::SelfTestFailed),
+        Just(RefusalReason::ModelNotTaken)
+    ];
+    let refused = (text(), reason, text()).prop_map(|(provider, reason, detail)| RefusedProvider {
+        provider,
+        reason,
+        detail,
+    });
+    let facts = (signature, text(), vec(refused, 0..3), batching).prop_map(
         |(signature, provider, refused, batching)| ModelFacts {
             signature,
             provider,

@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+use super::bounds::Bounds;
 use super::file::{NamedFile, named_file};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use tracing_subscriber::filter::LevelFilter;
     name = "lockstep",
     version,
     about,
-    after_help = "Exit codes: 0 fine; 1 the answer is no; 2 bad input; 3 a strict demand is not met; 4 run directory in use; 70 a bug of ours."
+    after_help = "Exit codes: 0 fine; 1 the answer is no; 2 bad input; 3 a strict demand is not met; 4 run directory in use; 5 the machine was too slow or gave too little, resume the run; 70 a bug of ours."
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -254,6 +255,8 @@ pub(super) struct Resume {
     /// Let a model whose provider is gone go on with the next one of its list.
     #[arg(long)]
     pub(super) degrade: bool,
+    #[command(flatten)]
+    pub(super) bounds: Bounds,
     /// End standard output with one JSON object.
     #[arg(long)]
     pub(super) json: bool,

@@ -144,6 +144,7 @@ pub(super) fn exit(done: Result<Done, Trouble>) -> ExitCode {
         Kind::Input => 2,
         Kind::Demand => 3,
         Kind::InUse => 4,
+        Kind::Machine => 5,
         Kind::Bug => 70,
     })
 }

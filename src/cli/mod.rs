@@ -4,6 +4,7 @@
 //! become messages and exit codes.
 
 mod arguments;
+mod bounds;
 mod builtin;
 mod change;
 mod chaos;

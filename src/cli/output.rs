@@ -64,7 +64,7 @@ impl Figures<'_> {
             "models": self.header.models.iter().zip(self.ran_on).map(|(model, ran_on)| json!({
                 "name": model.name,
                 "provider": ran_on,
-                "refused": model.refused.iter().map(|(provider, reason)| json!({"provider": provider, "reason": reason})).collect::<Vec<_>>(),
+                "refused": model.refused.iter().map(|(provider, reason)| json!({"provider": provider, "reason": reason.to_string()})).collect::<Vec<_>>(),
                 "batching": model.batching.reason().map_or("joined".to_owned(), |reason| format!("alone: {reason}")),
             })).collect::<Vec<_>>(),
             "restarts": self.restarts,

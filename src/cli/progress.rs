@@ -151,14 +151,6 @@ impl Observer for Progress {
             .iter()
             .map(|agent| agent.name.clone())
             .collect();
-        for model in &header.models {
-            for (provider, reason) in &model.refused {
-                self.warn(&format!(
-                    "model {}: provider {provider} is refused, {} runs it: {reason}",
-                    model.name, model.provider
-                ));
-            }
-        }
         self.bar.set_message("");
         (self.drawn, self.drawn_tick) = (now(), 0);
     }

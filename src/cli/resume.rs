@@ -20,6 +20,7 @@ pub(super) fn resume(command: &Resume) -> Result<Done, Trouble> {
         ticks: command.ticks,
         from_genesis: command.from_genesis,
         degrade: command.degrade,
+        bounds: command.bounds.chosen(),
         stop,
     };
     let ran = shell::resume(request, &mut progress);

@@ -77,7 +77,7 @@ shm_protocol::planted_bugs! {
     /// An answer of the engine is taken a second time.
     AnswerTwice: "answer-twice", CAMPAIGN;
     /// What agents wait for forms batches in the order in which they came.
-    RoundInArrivalOrder: "round-in-arrival-order", CAMPAIGN;
+    RoundInArrivalOrder: "round-in-arrival-order", "tick::tests::rounds::neither_who_waits_first_nor_who_is_answered_first_is_observable";
     /// Of the agents that wait, two get each other's answers.
     AnswerOfAnother: "answer-of-another", CAMPAIGN;
     /// A step that is taken again is not told the answers that it got before.
@@ -86,6 +86,14 @@ shm_protocol::planted_bugs! {
     OutcomeTwice: "outcome-twice", CAMPAIGN;
     /// A verdict is not taken when a journal is followed.
     ForgetVerdict: "forget-verdict", "shell::simulation::poison::who_is_given_up_stays_so_in_every_life";
+    /// A host that misses its deadlines is found guilty, as one that crashes.
+    SlownessIsGuilt: "slowness-is-guilt", "shell::simulation::slow::slowness_stops_a_run_and_never_changes_it";
+    /// Of a batch that crashes the engine, every request is abandoned.
+    AbandonWholeBatch: "abandon-whole-batch", "shell::simulation::guilty::only_the_request_that_crashes_the_engine_is_abandoned";
+    /// An agent of which too many requests were abandoned goes on once the run is resumed.
+    ForgetQuarantine: "forget-quarantine", "shell::simulation::guilty::who_goes_on_abandons_the_same_requests";
+    /// A request that was abandoned goes to the engine again when models are run once more.
+    ForgetAbandoned: "forget-abandoned", "shell::simulation::guilty::only_the_request_that_crashes_the_engine_is_abandoned";
     /// A fault that was injected on purpose counts against its host.
     CountInjected: "count-injected", "recovery::policy::tests::what_does_not_count_is_never_held_against_a_host";
 }

@@ -4,15 +4,13 @@
 use super::agent::{Agent, Surroundings};
 use super::fleet::Fleet;
 use super::random::Random;
-use super::reply::{Done, Reply};
-use crate::journal::record::ModelPin;
+use super::reply::{Done, Ends, Reply};
 use shm_protocol::agent_state::{RESTORE, SNAPSHOT, STATE, Snapshot, StateRecord};
 use shm_protocol::agent_to_supervisor::{
     LOADED, Loaded, OUTCOMES, Outcome, Outcomes, PARKED, Parked, Wait,
 };
 use shm_protocol::codec;
 use shm_protocol::id::{AgentId, Tick};
-use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::ring::Header;
 use shm_protocol::supervisor_to_agent::{
     ANSWERS, Answer, Answers, Awaited, Command, Load, STEPS, Step, Steps,
@@ -155,10 +153,10 @@ impl AgentHost {
                 "agent {number} is stepped within its step"
             );
             if seat.go_on(fleet, tick, step, &mut said) {
-                return said.published(tick, random, true);
+                return said.published(tick, random, fleet.ends_at(number));
             }
         }
-        said.published(tick, random, false)
+        said.published(tick, random, Ends::No)
     }
 
     fn answer(&mut self, fleet: &Fleet, tick: Tick, payload: &[u8], random: &mut Random) -> Done {
@@ -180,10 +178,10 @@ impl AgentHost {
             if let Some(step) = seat.parked.take()
                 && seat.go_on(fleet, tick, step, &mut said)
             {
-                return said.published(tick, random, true);
+                return said.published(tick, random, fleet.ends_at(agent));
             }
         }
-        said.published(tick, random, false)
+        said.published(tick, random, Ends::No)
     }
 
     fn seat(&mut self, agent: AgentId) -> &mut Seat {
@@ -258,20 +256,13 @@ impl Seat {
         let character = fleet.character(number);
         // Nobody waits for a language model.
         let plain = fleet.header.models.len() - usize::from(fleet.writer().is_some());
-        let models = &fleet.header.models[..plain];
-        let is_poison = character.poison == Some(tick);
-        let lone = |pin: &&ModelPin| pin.batching != Batching::Joined;
+        let is_poison = character.poison.is_some_and(|(at, _)| at == tick);
         let around = Surroundings {
             agents: fleet.characters.len(),
             models: fleet.header.models.len(),
             writer: fleet.writer(),
             on_failure: fleet.header.agents[number.index()].on_failure,
-            // An answer of the simulated engine depends on the neighbours in its batch, and who is given up has none when
-            // the models are run again.
-            waits_for: match is_poison {
-                true => models.iter().take_while(lone).count(),
-                false => models.len(),
-            },
+            waits_for: plain,
         };
         let agent = self.agent.as_ref();
         let agent =
@@ -308,7 +299,7 @@ struct Said {
 
 impl Said {
     /// Each kind in one record or in several.
-    fn published(self, tick: Tick, random: &mut Random, dies: bool) -> Done {
+    fn published(self, tick: Tick, random: &mut Random, ends: Ends) -> Done {
         let per_record = random.pick(&[1, 2, usize::MAX]);
         let outcomes = |outcomes: &[Outcome]| {
             let outcomes = outcomes.to_vec();
@@ -322,7 +313,7 @@ impl Said {
         let replies = outcomes.chain(self.waits.chunks(per_record).map(waits));
         Done {
             replies: replies.collect(),
-            dies,
+            ends,
         }
     }
 }

@@ -38,6 +38,7 @@ impl Count {
         self.all.verdicts += happened.verdicts;
         self.all.replayed += happened.replayed;
         self.all.decided_alike += happened.decided_alike;
+        self.all.limits += happened.limits;
         self.all.abandoned += happened.abandoned;
         self.all.outboxes_damaged += happened.outboxes_damaged;
         self.all.outboxes_repaired += happened.outboxes_repaired;

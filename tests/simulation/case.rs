@@ -13,7 +13,7 @@ use super::witness::Witness;
 use crate::fleet::Durability;
 use crate::journal::JournalError;
 use crate::rundir::RunDirError;
-use crate::shell::error::RunError;
+use crate::shell::error::{Kind, RunError};
 use crate::shell::launched::Summary;
 use crate::sys::memory_disk::{Fault, MemoryDisk};
 use crate::tick::End;
@@ -103,6 +103,8 @@ pub(super) struct Happened {
     pub(super) replayed: u64,
     /// Runs with the same verdicts as the one without faults.
     pub(super) decided_alike: u64,
+    /// Lives that ended at a limit.
+    pub(super) limits: u64,
     /// Runs that ended where nothing more was promised.
     pub(super) abandoned: u64,
     /// Outboxes that somebody has changed while nobody wrote to them, and those that were told to be repaired.
@@ -174,13 +176,15 @@ impl<'fleet> Case<'fleet> {
             true => self.random.within(1..=MOST_LIVES),
             false => 0,
         };
-        // A run that never began takes one life to say so, and one to begin.
-        for life in 0..troubles + 3 {
+        // A run that never began takes one life to say so, and one to begin. One that ended at a limit takes another.
+        let mut life = 0;
+        while life < troubles + 3 + self.happened.limits {
             let of_hosts = match life {
                 0 => faults,
                 _ => self.random.below(3),
             };
-            match self.live(of_hosts, life < troubles)? {
+            life += 1;
+            match self.live(of_hosts, life <= troubles)? {
                 Ended::Over => return self.judge(),
                 Ended::Left => self.meddle(),
                 Ended::Abandoned => {
@@ -299,6 +303,11 @@ impl<'fleet> Case<'fleet> {
             }
             (Err(error), None) if is_torn_beginning(&error) && self.kept == Tick::ZERO => {
                 Ok(Ended::Abandoned)
+            }
+            (Err(error), None) if error.kind() == Kind::Machine => {
+                self.happened.limits += 1;
+                self.disk = self.disk.after_process_death();
+                Ok(Ended::Left)
             }
             (Err(error), None) => Err(format!("the run ended: {error}")),
             (Err(_), Some(trouble)) => self.survive(trouble),

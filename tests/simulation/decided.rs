@@ -3,11 +3,12 @@
 
 use super::case::Reference;
 use super::check;
-use super::fleet::{FAST, Fleet, MODEL, SLOW};
+use super::fleet::{Deadly, FAST, Fleet, MODEL, SLOW};
 use super::hosts::SimHosts;
 use super::life;
 use super::mischief::Mischiefs;
 use super::random::Random;
+use super::reply::Ends;
 use super::witness::Witness;
 use crate::fleet::Durability;
 use crate::journal::record::{Become, ModelChange, TickRecord, Verdict, VersionPin};
@@ -31,7 +32,7 @@ pub(super) fn replayed(fleet: &Fleet, disk: &MemoryDisk, seed: u64) -> Result<()
     let run_dir = check::open(disk)?;
     let through = read_through(&run_dir).map_err(|error| error.to_string())?;
     let mut random = Random::new(seed, 6);
-    let reinfer = random.chance(1, 2) && !has_lost_neighbours(disk)?;
+    let reinfer = random.chance(1, 2);
     let faults = random.below(MOST_FAULTS + 1);
     let mischiefs = Mischiefs::drawn(Random::new(seed, 7), faults, 10 * through.until.0);
     let all = through
@@ -49,7 +50,7 @@ pub(super) fn replayed(fleet: &Fleet, disk: &MemoryDisk, seed: u64) -> Result<()
         machine.foretell(tick, verdicts);
     }
     if reinfer {
-        machine.foretell_unanswered(through.unanswered);
+        machine.foretell_answers(through.foretold);
     }
     let (_, journal) = JournalReader::open(&run_dir).map_err(|error| error.to_string())?;
     let mut witness = Witness::default();
@@ -78,26 +79,6 @@ pub(super) fn replayed(fleet: &Fleet, disk: &MemoryDisk, seed: u64) -> Result<()
     }
 }
 
-/// Whether somebody was given up in a tick in which others waited for models: it may have been in a batch with them, and is
-/// not when the models are run again. A real engine joins rows only where they do not depend on each other; the
-/// simulated one lets every answer depend on the whole batch, so that a batch which is formed in another way shows.
-fn has_lost_neighbours(disk: &MemoryDisk) -> Result<bool, String> {
-    let failed = |error: JournalError| error.to_string();
-    let run_dir: RunDir = check::open(disk)?;
-    let (_, mut reader) = JournalReader::open(&run_dir).map_err(failed)?;
-    for entry in reader.entries() {
-        let TickRecord {
-            verdicts, awaited, ..
-        } = entry.map_err(failed)?.record;
-        let mut verdicts = verdicts.iter();
-        let is_lost = |verdict: &Verdict| matches!(verdict, Verdict::Quarantined { .. });
-        if !awaited.is_empty() && verdicts.any(is_lost) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// Two runs in which the same agents were given up in the same ticks, and nothing else was decided, are the same but
 /// for the reasons that were given. Says whether they are such runs.
 pub(super) fn decided_alike(reference: &MemoryDisk, run: &MemoryDisk) -> Result<bool, String> {
@@ -105,7 +86,7 @@ pub(super) fn decided_alike(reference: &MemoryDisk, run: &MemoryDisk) -> Result<
     let (Some((ours, expected)), Some((theirs, found))) = (expected, found) else {
         return Ok(false);
     };
-    if ours != theirs || has_lost_neighbours(run)? {
+    if ours != theirs {
         return Ok(false);
     }
     let differs = expected
@@ -161,7 +142,7 @@ fn an_agent_that_ends_its_host_is_given_up_and_a_replay_gives_it_up_unasked() {
     let poisoned = AgentId(1);
     let (reference, verdicts) = decided(|fleet| {
         let tick = Tick(12 * fleet.header.agents[poisoned.index()].every);
-        fleet.characters[poisoned.index()].poison = Some(tick);
+        fleet.characters[poisoned.index()].poison = Some((tick, Ends::Crashed));
     });
     assert!(
         matches!(&verdicts[..], [Verdict::Quarantined { agent, .. }] if *agent == poisoned),
@@ -173,26 +154,11 @@ fn an_agent_that_ends_its_host_is_given_up_and_a_replay_gives_it_up_unasked() {
 }
 
 #[test]
-fn what_ends_the_engine_stays_unanswered_and_a_replay_never_asks_it() {
-    let mut ends = 0;
-    for deadly in 1..=30 {
-        let (reference, verdicts) = decided(|fleet| fleet.deadly = Some(Tick(deadly)));
-        let is_unanswered = |verdict: &Verdict| matches!(verdict, Verdict::Unanswered { asked, .. } if *asked == Tick(deadly));
-        assert!(verdicts.iter().all(is_unanswered), "{verdicts:?}");
-        ends += verdicts.len();
-        for seed in 0..8 {
-            replayed(&reference.fleet, &reference.disk, seed).unwrap();
-        }
-    }
-    assert!(ends > 5, "{ends}");
-}
-
-#[test]
 fn who_ran_a_model_is_gone_and_the_run_goes_on_with_the_next() {
     let mut losses = 0;
     for deadly in 1..=30 {
         let (reference, verdicts) = decided(|fleet| {
-            (fleet.deadly, fleet.loses_provider) = (Some(Tick(deadly)), Some(0));
+            (fleet.deadly, fleet.loses_provider) = (Some(Deadly::at(deadly, 1)), Some(0));
         });
         let lost = |verdict: &&Verdict| matches!(verdict, Verdict::ProviderLost { provider, refused, .. } if provider == SLOW && refused.len() == 1);
         let found = verdicts.iter().filter(lost).count();
@@ -266,45 +232,4 @@ fn what_somebody_changes_is_changed_for_who_goes_on_and_for_who_replays() {
             replayed(fleet, &disk, deeds).unwrap();
         }
     }
-}
-
-/// What was decided stays decided: whoever goes on gives every request that waits the answer that it was to have.
-#[test]
-fn what_stays_unanswered_does_so_for_who_goes_on() {
-    let mut failed = Vec::new();
-    for deadly in 1..=30 {
-        let (reference, verdicts) = decided(|fleet| {
-            fleet.deadly = Some(Tick(deadly));
-            // Of the members of a batch, one is told at once and one waits for its next step.
-            for (pin, every) in fleet.header.agents.iter_mut().zip([1, 4, 1]) {
-                pin.every = every;
-            }
-        });
-        if verdicts.is_empty() {
-            continue;
-        }
-        for deeds in (0..reference.deeds).step_by(3) {
-            let disk = MemoryDisk::for_one_thread();
-            let mut witness = Witness::default();
-            let fleet = &reference.fleet;
-            let hosts = |begins| {
-                SimHosts::assembled(fleet, begins, true, Random::new(3, 3), Mischiefs::none())
-            };
-            let mut first = hosts(true);
-            first.stop_after(deeds);
-            life::begin(fleet, Arc::new(disk.clone()), &mut first, &mut witness).unwrap();
-            let disk = disk.after_process_death();
-            life::resume(
-                fleet,
-                Arc::new(disk.clone()),
-                &mut hosts(false),
-                &mut witness,
-            )
-            .unwrap();
-            if let Err(reason) = check::equal(&reference.disk, &disk) {
-                failed.push(format!("{deadly}, {deeds}: {reason}"));
-            }
-        }
-    }
-    assert!(failed.is_empty(), "{}: {}", failed.len(), failed.join("\n"));
 }

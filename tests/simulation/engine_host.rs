@@ -1,6 +1,6 @@
-//! A simulated inference host. What it answers depends on every byte of a batch
-//! and on its composition, so that a batch which is formed in another way when it
-//! is submitted again shows in the journal.
+//! A simulated inference host. What it answers depends on every byte of a row or
+//! text, on the model and on its version, and on no neighbour. That a batch which
+//! is submitted again is the same is seen to by the hosts around it.
 
 use super::fleet::{FAST, Fleet, ROW_BYTES, SLOW};
 use super::random::{mix, mix_bytes};
@@ -10,7 +10,7 @@ use shm_protocol::generation::{Finish, Order, Piece, Pieces, Sequence};
 use shm_protocol::id::{BatchId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{
     BATCH_FAILED, BatchFailed, Batching, ENGINE_READY, EngineReady, MODEL_LOADED, ModelFacts,
-    ModelLoaded, OUTPUT,
+    ModelLoaded, OUTPUT, RefusalReason, RefusedProvider,
 };
 use shm_protocol::ring::Header;
 use shm_protocol::supervisor_to_inference::{Command, INPUT, LOAD, Load, RUN, Run, UNLOAD};
@@ -105,7 +105,14 @@ impl EngineHost {
         let wants_fast = load.providers.iter().any(|name| name == FAST);
         let (provider, refused) = match (wants_fast, self.has_lost) {
             (true, false) => (FAST, Vec::new()),
-            (true, true) => (SLOW, vec![(FAST.to_owned(), "it is gone".to_owned())]),
+            (true, true) => {
+                let gone = RefusedProvider {
+                    provider: FAST.to_owned(),
+                    reason: RefusalReason::SelfTestFailed,
+                    detail: "it is gone".to_owned(),
+                };
+                (SLOW, vec![gone])
+            }
             (false, _) => (SLOW, Vec::new()),
         };
         let runs = Runs {
@@ -167,10 +174,14 @@ impl EngineHost {
             INPUT => {
                 let run = self.run.take().expect("an input belongs to a batch");
                 assert_eq!((header.correlation, header.subject), (run.batch.0, 0));
-                if fleet.deadly == Some(header.tick) {
+                let is_order = fleet.header.models[run.model.index()].generator.is_some();
+                let requests = requests_of(is_order, payload);
+                if let Some(deadly) = &fleet.deadly
+                    && requests.iter().any(|bytes| deadly.is(header.tick, bytes))
+                {
                     return Done {
                         replies: Vec::new(),
-                        dies: true,
+                        ends: deadly.ends,
                     };
                 }
                 let is_fast = self.loaded[&run.version].is_fast;
@@ -195,6 +206,16 @@ impl EngineHost {
             kind => panic!("a record of kind {kind} goes down to the inference host"),
         }
     }
+}
+
+/// The requests of a batch as far as they can be told apart: its rows, or the texts of an order.
+fn requests_of(is_order: bool, payload: &[u8]) -> Vec<Vec<u8>> {
+    if !is_order {
+        return payload.chunks(ROW_BYTES).map(<[u8]>::to_vec).collect();
+    }
+    let order: Order = codec::decode_record(payload).expect("the supervisor speaks the protocol");
+    let texts = order.sequences.into_iter();
+    texts.map(|sequence| sequence.asked).collect()
 }
 
 /// How a version was loaded, and whether the fast one runs it.
@@ -271,37 +292,37 @@ fn piece(
     })
 }
 
+/// Answers each row by itself, as a real engine does whose rows are joined: batches are divided in a search for a request
+/// that crashes the engine, and for one that the engine refuses.
 fn answer(fleet: &Fleet, header: &Header, run: &Run, is_fast: bool, payload: &[u8]) -> Vec<Reply> {
-    let (dtype, shape) = header.tensor.expect("an input is a tensor");
-    assert_eq!(shape.bytes(dtype).expect("a small shape"), payload.len());
-    let batch = mix_bytes(mix(fleet.seed, run.model.0.into()), payload);
-    // Nobody promises the same bits of another provider.
-    let batch = match is_fast {
-        true => of_version(fleet, run, batch),
-        false => mix(of_version(fleet, run, batch), 1),
+    let mixed = |row: &[u8]| {
+        let mixed = mix_bytes(mix(fleet.seed, run.model.0.into()), row);
+        let mixed = of_version(fleet, run, mixed);
+        if is_fast { mixed } else { mix(mixed, 1) }
     };
-    if batch.is_multiple_of(FAILS_ONE_IN) {
+    let rows: Vec<u64> = payload.chunks(ROW_BYTES).map(mixed).collect();
+    let mut header = Header::new(OUTPUT, header.tick);
+    header.correlation = run.batch.0;
+    if rows.iter().any(|row| row.is_multiple_of(FAILS_ONE_IN)) {
+        header.kind = BATCH_FAILED;
         let failed = BatchFailed {
             batch: run.batch,
-            message: format!("the simulated engine cannot run {batch:x}"),
+            message: "the simulated engine cannot run this".to_owned(),
         };
-        let mut header = Header::new(BATCH_FAILED, header.tick);
-        header.correlation = run.batch.0;
         return vec![Reply::encoded(header, &failed)];
     }
-    let rows = payload.len() / ROW_BYTES;
+    let shape = Shape::new(&[rows.len() as u64, ROW_BYTES as u64]).expect("two dimensions");
+    header.tensor = Some((DType::U8, shape));
     let outputs = &fleet.header.models[run.model.index()].signature.outputs;
-    let output = |position: u32| {
-        let row = |row: usize| mix(mix(batch, row as u64), position.into()).to_le_bytes();
-        let mut header = Header::new(OUTPUT, header.tick);
-        header.correlation = run.batch.0;
-        header.subject = position;
-        let shape = Shape::new(&[rows as u64, ROW_BYTES as u64]).expect("two dimensions");
-        header.tensor = Some((DType::U8, shape));
-        Reply {
-            header,
-            payload: (0..rows).flat_map(row).collect(),
-        }
+    let output = |position: u32| Reply {
+        header: Header {
+            subject: position,
+            ..header
+        },
+        payload: rows
+            .iter()
+            .flat_map(|row| mix(*row, position.into()).to_le_bytes())
+            .collect(),
     };
     (0..).take(outputs.len()).map(output).collect()
 }

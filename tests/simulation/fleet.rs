@@ -1,7 +1,8 @@
 //! A small fleet that follows from a seed.
 
 use super::changing::{changes, wishes};
-use super::random::{Random, mix};
+use super::random::{Random, mix, mix_bytes};
+use super::reply::Ends;
 use crate::fleet::{Durability, OnLost, RestartLimits};
 use crate::journal::record::{
     AgentPin, Become, EnginePin, ModelChange, ModelPin, RunHeader, Verdict,
@@ -43,8 +44,38 @@ pub(super) struct Character {
     pub(super) waits: bool,
     /// Its state cannot be captured.
     pub(super) opaque: bool,
-    /// It ends its host in this tick, always.
-    pub(super) poison: Option<Tick>,
+    /// It crashes or hangs its host in this tick, always.
+    pub(super) poison: Option<(Tick, Ends)>,
+}
+
+/// Requests that crash or hang the engine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadly {
+    /// Those that are asked in these ticks.
+    pub(super) from: Tick,
+    pub(super) until: Tick,
+    /// Of their rows or texts, one in so many.
+    pub(super) one_in: u64,
+    /// What becomes of the engine.
+    pub(super) ends: Ends,
+}
+
+impl Deadly {
+    /// One in so many of the requests that are asked in a tick.
+    pub(super) fn at(tick: u64, one_in: u64) -> Deadly {
+        Deadly {
+            from: Tick(tick),
+            until: Tick(tick),
+            one_in,
+            ends: Ends::Crashed,
+        }
+    }
+
+    /// Whether a row or text is such a request.
+    pub(super) fn is(&self, asked: Tick, bytes: &[u8]) -> bool {
+        let is_in_time = (self.from..=self.until).contains(&asked);
+        is_in_time && mix_bytes(15, bytes).is_multiple_of(self.one_in)
+    }
 }
 
 /// A fleet and how it is run.
@@ -55,8 +86,8 @@ pub(super) struct Fleet {
     pub(super) characters: Vec<Character>,
     pub(super) orders: Orders,
     pub(super) launch: Launch,
-    /// The engine ends over what was asked in this tick, always.
-    pub(super) deadly: Option<Tick>,
+    /// Requests that crash or hang the engine, always.
+    pub(super) deadly: Option<Deadly>,
     /// Who runs the models is gone once the inference host was started again so often.
     pub(super) loses_provider: Option<u64>,
     /// What somebody wants of the models while the run goes on: each is asked for in its tick, or as soon after it as
@@ -77,9 +108,15 @@ impl Fleet {
             .collect();
         if poison && random.chance(3, 4) {
             let chosen = random.position(characters.len());
-            characters[chosen].poison = Some(Tick(random.within(1..=ticks)));
+            characters[chosen].poison = Some((Tick(random.within(1..=ticks)), Ends::Crashed));
         }
-        let deadly = (poison && random.chance(1, 2)).then(|| Tick(random.within(1..=ticks)));
+        let deadly = (poison && random.chance(1, 2)).then(|| {
+            let from = random.within(1..=ticks);
+            Deadly {
+                until: Tick(from + random.pick(&[0, 0, 5])),
+                ..Deadly::at(from, random.pick(&[1, 2, 4]))
+            }
+        });
         let header = header(seed, &mut random, characters.len(), models, ticks);
         let shared = u32::try_from(random.within(1..=3)).expect("few");
         let isolated: Vec<bool> = (0..agents).map(|_| random.chance(1, 8)).collect();
@@ -174,6 +211,13 @@ impl Fleet {
 
     pub(super) fn ticks(&self) -> Tick {
         Tick(self.launch.ticks.expect("a simulated run has an end"))
+    }
+
+    /// What becomes of the host of an agent that is poison.
+    pub(super) fn ends_at(&self, agent: AgentId) -> Ends {
+        self.character(agent)
+            .poison
+            .map_or(Ends::No, |(_, ends)| ends)
     }
 
     pub(super) fn character(&self, agent: AgentId) -> &Character {

@@ -241,9 +241,9 @@ impl Hosts for SimHosts<'_> {
                     reason: "the sequence is not the one that comes next",
                 },
             },
-            Happening::Exited => {
+            Happening::Exited(status) => {
                 life.has_exited = true;
-                let status = ExitStatus::from_raw(9);
+                let status = ExitStatus::from_raw(status);
                 News::Exited { host, status }
             }
         })
@@ -324,6 +324,12 @@ impl Hosts for SimHosts<'_> {
 
     fn notify(&mut self, _host: HostId) {}
 
+    fn progress(&self, host: HostId) -> u64 {
+        let life = self.places[host.index()].life.as_ref();
+        let until = life.map_or(Duration::ZERO, |life| life.reports_until);
+        u64::try_from(self.now.min(until).as_millis()).expect("a short run")
+    }
+
     fn is_ready(&self, host: HostId) -> bool {
         let life = self.places[host.index()].life.as_ref();
         life.is_some_and(|life| life.is_welcome)
@@ -343,7 +349,7 @@ impl Hosts for SimHosts<'_> {
         if place.refusals > 0 {
             place.refusals -= 1;
             *self.seen.losses.entry(host).or_default() += 1;
-            return Err(CrewError::Silent { seconds: 0 });
+            return Err(CrewError::Silent { seconds: 0.0 });
         }
         let inside = match self.inference_host() == Some(host) {
             true => Inside::Engine(self.engine_again()),

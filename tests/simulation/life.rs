@@ -141,7 +141,7 @@ impl Launched<'_> {
             checkpoint: None,
             redone: 0,
         });
-        let mut ledger = Writing::new(&mut self.keeper, observer, going_on);
+        let mut ledger = Writing::new(&mut self.keeper, observer, &self.fleet.header, going_on);
         let opaque = |character: &super::fleet::Character| {
             character.opaque.then(|| "it is opaque".to_owned())
         };

@@ -29,6 +29,8 @@ pub(super) enum Mischief {
     Hangs,
     /// It takes long, but not too long.
     IsSlow,
+    /// It takes longer than its deadline, and reports progress all the while.
+    WorksForLong,
     /// What it writes into its ring is no record.
     Garbage,
     /// A record of it does not decode.
@@ -48,11 +50,12 @@ pub(super) enum Mischief {
 }
 
 impl Mischief {
-    const ANYWHERE: [Mischief; 8] = [
+    const ANYWHERE: [Mischief; 9] = [
         Mischief::Dies,
         Mischief::DiesLater,
         Mischief::Hangs,
         Mischief::IsSlow,
+        Mischief::WorksForLong,
         Mischief::Garbage,
         Mischief::Fails,
         Mischief::DiesAndIsNotStarted,

@@ -42,6 +42,7 @@ impl Operator for Wishing<'_> {
             Become::Unloaded => ToBecome::Unloaded,
             Become::Loaded => ToBecome::Loaded,
             Become::Version(pin) => ToBecome::Version(Box::new(Arriving {
+                refused: Vec::new(),
                 pin: pin.clone(),
                 memory: File::open("/dev/null").expect("every system has it").into(),
                 files: BTreeMap::from([(*blake3::hash(MODEL).as_bytes(), nothing)]),

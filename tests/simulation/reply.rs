@@ -24,15 +24,26 @@ impl Reply {
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) replies: Vec<Reply>,
-    /// It ends after it has published them, because of what it was made to do.
-    pub(super) dies: bool,
+    /// What becomes of it after it has published them, because of what it was made to do.
+    pub(super) ends: Ends,
+}
+
+/// What becomes of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// It goes on.
+    No,
+    /// It crashes.
+    Crashed,
+    /// It hangs.
+    Hangs,
 }
 
 impl Done {
     pub(super) fn of(replies: Vec<Reply>) -> Done {
         Done {
             replies,
-            dies: false,
+            ends: Ends::No,
         }
     }
 

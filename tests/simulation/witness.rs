@@ -30,6 +30,8 @@ pub(super) struct Witness {
     pub(super) lost: u64,
     /// Times that a run was said to go on.
     pub(super) resumed: u64,
+    /// Those of them that began with a checkpoint.
+    pub(super) resumed_from_checkpoint: u64,
     /// After which tick it was said to go on last, and how many bytes were cut.
     pub(super) cut: Option<(Tick, u64)>,
     /// What was told of checkpoints that are no good.
@@ -106,11 +108,16 @@ impl Observer for Witness {
                 });
             }
             Event::Resumed {
-                tick, cut_bytes, ..
+                tick,
+                cut_bytes,
+                checkpoint,
+                ..
             } => {
                 self.resumed += 1;
+                self.resumed_from_checkpoint += u64::from(checkpoint.is_some());
                 self.cut = Some((*tick, *cut_bytes));
             }
+            Event::ProviderRefused { .. } | Event::ProbeFailed { .. } => {}
             Event::FaultFired { .. } | Event::Unreadable { .. } => {
                 panic!("nobody makes that happen here: {event}")
             }

@@ -13,7 +13,7 @@ use ort::ep::{
 };
 use ort::session::builder::SessionBuilder;
 use shm_protocol::agent_to_supervisor::Blame;
-use shm_protocol::inference_to_supervisor::LoadRefused;
+use shm_protocol::inference_to_supervisor::{LoadRefused, RefusalReason, RefusedProvider};
 use shm_protocol::provider::Provider;
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ pub(super) fn register(provider: Provider, builder: &mut SessionBuilder) -> ort:
 pub(super) struct Placed {
     pub(super) session: RawSession,
     pub(super) provider: String,
-    pub(super) refused: Vec<(String, String)>,
+    pub(super) refused: Vec<RefusedProvider>,
 }
 
 /// Makes a session for `file` on the first provider that takes it.
@@ -80,10 +80,14 @@ pub(super) fn place(
             }
             Err(Refusal::Model(reason)) => return Err(broken(wanted, &reason)),
             // The processor refuses no machine, so the model is at fault.
-            Err(Refusal::Provider(reason)) if *provider == Provider::Cpu => {
-                return Err(broken(wanted, &reason));
+            Err(Refusal::Provider(_, detail)) if *provider == Provider::Cpu => {
+                return Err(broken(wanted, &detail));
             }
-            Err(Refusal::Provider(reason)) => refused.push((provider.name().to_owned(), reason)),
+            Err(Refusal::Provider(reason, detail)) => refused.push(RefusedProvider {
+                provider: provider.name().to_owned(),
+                reason,
+                detail,
+            }),
         }
     }
     Err(demand(wanted, &refused))
@@ -110,7 +114,7 @@ fn asked_for(wanted: &Wanted<'_>) -> Result<Vec<Provider>, LoadRefused> {
 /// Why one attempt failed.
 enum Refusal {
     /// The provider does not take it.
-    Provider(String),
+    Provider(RefusalReason, String),
     /// The model is not one that any provider could take.
     Model(String),
 }
@@ -123,30 +127,32 @@ fn attempt(
     providers: &[Provider],
 ) -> Result<(RawSession, String), Refusal> {
     let first = providers[0];
-    let refused = |error: ort::Error| Refusal::Provider(error.to_string());
-    let mut builder = engine.builder().map_err(refused)?;
-    engine.proved(first).map_err(Refusal::Provider)?;
-    register(first, &mut builder).map_err(refused)?;
+    let refused = |reason| move |error: ort::Error| Refusal::Provider(reason, error.to_string());
+    let unavailable = refused(RefusalReason::Unavailable);
+    let not_taken = refused(RefusalReason::ModelNotTaken);
+    let mut builder = engine.builder().map_err(unavailable)?;
+    let proved = engine.proved(first);
+    proved.map_err(|detail| Refusal::Provider(RefusalReason::SelfTestFailed, detail))?;
+    register(first, &mut builder).map_err(unavailable)?;
     // A helper that cannot be registered has no bearing on the first: it is reported when its own turn comes.
     for helper in &providers[1..] {
         let _ = register(*helper, &mut builder);
     }
     if first != Provider::Cpu && !providers.contains(&Provider::Cpu) {
-        builder = builder
-            .with_disable_cpu_fallback()
-            .map_err(|error| Refusal::Provider(error.to_string()))?;
+        let strict = builder.with_disable_cpu_fallback();
+        builder = strict.map_err(|error| unavailable(error.into()))?;
     }
     let session = external::commit(builder, file, beside).map_err(|error| match error.code() {
         ErrorCode::InvalidProtobuf | ErrorCode::InvalidGraph | ErrorCode::NoModel => {
             Refusal::Model(error.to_string())
         }
-        _ => Refusal::Provider(error.to_string()),
+        _ => not_taken(error),
     })?;
-    let session = RawSession::new(session).map_err(refused)?;
-    let placement = session.placement().map_err(refused)?;
+    let session = RawSession::new(session).map_err(not_taken)?;
+    let placement = session.placement().map_err(not_taken)?;
     provider_of(&placement, first)
         .map(|provider| (session, provider))
-        .map_err(Refusal::Provider)
+        .map_err(|detail| Refusal::Provider(RefusalReason::ModelNotTaken, detail))
 }
 
 /// Who runs the nodes, as in `cuda` or `cuda+cpu`; refused if `first` runs none of them.
@@ -195,10 +201,13 @@ fn broken(wanted: &Wanted<'_>, reason: &str) -> LoadRefused {
     }
 }
 
-fn demand(wanted: &Wanted<'_>, refused: &[(String, String)]) -> LoadRefused {
+fn demand(wanted: &Wanted<'_>, refused: &[RefusedProvider]) -> LoadRefused {
     let reasons: Vec<String> = refused
         .iter()
-        .map(|(name, reason)| format!("{name}: {}", within_sentence(reason)))
+        .map(|refused| {
+            let detail = within_sentence(&refused.detail);
+            format!("{}: {detail}", refused.provider)
+        })
         .collect();
     let rule = if wanted.strict_providers {
         " (strict-providers takes only the first)"

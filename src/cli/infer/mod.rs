@@ -186,11 +186,10 @@ fn ports(ports: &[Port]) -> serde_json::Value {
 }
 
 fn refused(model: &Lone) -> Result<(), Trouble> {
-    model
-        .facts
-        .refused
-        .iter()
-        .try_for_each(|(provider, reason)| line(format!("refused     {provider}: {reason}")))
+    model.facts.refused.iter().try_for_each(|refused| {
+        let (provider, detail) = (&refused.provider, &refused.detail);
+        line(format!("refused     {provider}: {detail}"))
+    })
 }
 
 fn tell(
@@ -234,7 +233,7 @@ fn tell(
             "outputs": listed.collect::<Vec<_>>(),
             "engine": model.engine.engine,
             "provider": model.facts.provider,
-            "refused": model.facts.refused.iter().map(|(provider, reason)| json!({"provider": provider, "reason": reason})).collect::<Vec<_>>(),
+            "refused": model.facts.refused.iter().map(|refused| json!({"provider": refused.provider, "reason": refused.detail})).collect::<Vec<_>>(),
             "wall_s": wall.as_secs_f64(),
         }))?;
     }

@@ -3,6 +3,7 @@
 use super::lifecycle::IllegalTransition;
 use super::pool::PoolError;
 use super::process::SpawnError;
+use nix::sys::signal::Signal;
 use shm_protocol::agent_to_supervisor::Blame;
 use shm_protocol::codec::{self, DecodeError};
 use shm_protocol::id::HostId;
@@ -78,13 +79,13 @@ pub enum CrewError {
         /// What it said.
         message: String,
     },
-    /// No host said anything for too long.
+    /// No host answered or reported progress for too long.
     #[error(
-        "no host has said anything for {seconds} s; is the machine overloaded, or a model very large or without an end?"
+        "no host has answered or reported progress for {seconds} s; if the machine is busy or a model very large, raise `load_ms`: in the fleet file before a run begins, with `lockstep resume DIR --load-ms N` after that (`--deadline-ms` of `lockstep infer` and `generate`)"
     )]
     Silent {
         /// For how long.
-        seconds: u64,
+        seconds: f64,
     },
     /// A host's record cannot be decoded.
     #[error("{kind} {host} sent a bad record: {source}")]
@@ -147,6 +148,29 @@ impl CrewError {
             | CrewError::Lifecycle(_)
             | CrewError::Stopped => false,
         }
+    }
+}
+
+/// The exit code of a host that blames the machine.
+const MACHINE: i32 = 5;
+
+/// Whether a process ended by a fault of its own. Other signals come from outside: from a person, or from a kernel that
+/// is short of memory. They say nothing about what the process worked on.
+#[must_use]
+pub fn is_crash(status: ExitStatus) -> bool {
+    const FAULTS: [Signal; 7] = [
+        Signal::SIGABRT,
+        Signal::SIGBUS,
+        Signal::SIGFPE,
+        Signal::SIGILL,
+        Signal::SIGSEGV,
+        Signal::SIGSYS,
+        Signal::SIGTRAP,
+    ];
+    let is_fault = |signal| FAULTS.iter().any(|fault| *fault as i32 == signal);
+    match status.signal() {
+        Some(signal) => is_fault(signal),
+        None => status.code() != Some(MACHINE),
     }
 }
 

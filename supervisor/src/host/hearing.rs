@@ -16,26 +16,38 @@ use std::time::Duration;
 const FAREWELL: Duration = Duration::from_millis(500);
 
 impl Crew {
-    /// Waits for the next record. Anything else that can happen before a run is an error.
+    /// Waits for the next record, as long as hosts report progress. Anything else that can happen before a run is an
+    /// error.
     ///
     /// # Errors
     /// [`CrewError`].
     pub fn record(&mut self, patience: Duration) -> Result<(HostId, Header), CrewError> {
-        match self.pool.next(patience)? {
-            News::Record { host, header } => Ok((host, header)),
-            News::Garbage { host, violation } => Err(CrewError::Garbage { host, violation }),
-            // How it ended is worth waiting for where nothing else is to be done.
-            News::Dying { .. } => self.record(patience),
-            News::Fault { host, rule } => {
-                self.strike(host, rule);
-                self.record(patience)
+        let mut reports = self.reports();
+        loop {
+            match self.pool.next(patience)? {
+                News::Record { host, header } => return Ok((host, header)),
+                News::Garbage { host, violation } => {
+                    return Err(CrewError::Garbage { host, violation });
+                }
+                // How it ended is worth waiting for where nothing else is to be done.
+                News::Dying { .. } => {}
+                News::Fault { host, rule } => self.strike(host, rule),
+                News::Exited { host, status } => return Err(self.died(host, status)),
+                News::StopAsked => return Err(CrewError::Stopped),
+                News::Silence if self.reports() != reports => reports = self.reports(),
+                News::Silence => {
+                    let seconds = patience.as_secs_f64();
+                    return Err(CrewError::Silent { seconds });
+                }
             }
-            News::Exited { host, status } => Err(self.died(host, status)),
-            News::StopAsked => Err(CrewError::Stopped),
-            News::Silence => Err(CrewError::Silent {
-                seconds: patience.as_secs(),
-            }),
         }
+    }
+
+    /// The reports of progress of all hosts together.
+    fn reports(&mut self) -> u64 {
+        let hosts = self.pool.hosts_mut();
+        let reports = hosts.map(|process| process.link.progress());
+        reports.fold(0, u64::wrapping_add)
     }
 
     /// Why a command could not be sent: what the host had said before it went, or how it ended. Whoever sends learns

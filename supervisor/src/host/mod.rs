@@ -24,7 +24,7 @@ mod spare;
 mod stop;
 
 pub use crew::{Crew, LOAD_PATIENCE};
-pub use error::{CrewError, Kind, ending};
+pub use error::{CrewError, Kind, ending, is_crash};
 pub use folder::sweep_socket_folders;
 pub use last_words::LastWords;
 pub use lifecycle::{IllegalTransition, Lifecycle, Moment};

@@ -43,9 +43,13 @@ pub(super) fn record(record: &TickRecord, agents: usize, models: usize) -> Resul
         .iter()
         .try_for_each(|verdict| match verdict {
             Verdict::Quarantined { agent, .. } => tables.agent(*agent),
-            Verdict::Unanswered { model, .. }
-            | Verdict::ProviderLost { model, .. }
-            | Verdict::Changed { model, .. } => tables.model(*model),
+            Verdict::RequestAbandoned { agent, model, .. } => {
+                tables.agent(*agent)?;
+                tables.model(*model)
+            }
+            Verdict::ProviderLost { model, .. } | Verdict::Changed { model, .. } => {
+                tables.model(*model)
+            }
         })?;
     awaited(record)
 }

@@ -1,6 +1,6 @@
 //! The append-only record of a run.
 //!
-//! * [`record`]: what is journaled;
+//! * [`record`]: what is journaled, with `verdict`: decisions that change a run;
 //! * [`frame`], [`segment`]: how a record and its files look, byte for byte;
 //! * [`JournalWriter`]: appends, at a level of durability;
 //! * [`JournalReader`]: reads and checks everything, a record at a time;
@@ -27,6 +27,7 @@ mod synced;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod verdict;
 mod verify;
 mod writer;
 

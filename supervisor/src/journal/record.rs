@@ -5,11 +5,12 @@
 //! durable, where) stands beside the journal, never in it: two runs of one
 //! fleet with one seed write the same journal, byte for byte.
 
+pub use super::verdict::{ABANDONED, QuarantineReason, RequestName, Verdict};
 use bincode::{Decode, Encode};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::generation::Generator;
-use shm_protocol::id::{AgentId, ModelId, RequestId, Tick, VersionId};
-use shm_protocol::inference_to_supervisor::Batching;
+use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
+use shm_protocol::inference_to_supervisor::{Batching, RefusalReason};
 use shm_protocol::supervisor_to_agent::{Answer, OnFailure, OnMismatch};
 use shm_protocol::tensor::Signature;
 use std::fmt;
@@ -66,6 +67,20 @@ impl RunHeader {
         })
     }
 
+    /// The name of an agent, for messages.
+    #[must_use]
+    pub fn agent_name(&self, agent: AgentId) -> &str {
+        let pin = self.agents.get(agent.index());
+        pin.map_or("?", |pin| &pin.name)
+    }
+
+    /// The name of a model, for messages.
+    #[must_use]
+    pub fn model_name(&self, model: ModelId) -> &str {
+        let pin = self.models.get(model.index());
+        pin.map_or("?", |pin| &pin.name)
+    }
+
     /// The header of a run whose fleet had named the changes from the beginning that these verdicts have made.
     #[must_use]
     pub fn with<'a>(&self, verdicts: impl IntoIterator<Item = &'a (Tick, Verdict)>) -> RunHeader {
@@ -120,7 +135,7 @@ pub struct ModelPin {
     /// The provider that really runs it.
     pub provider: String,
     /// Providers that were refused, each with its reason.
-    pub refused: Vec<(String, String)>,
+    pub refused: Vec<(String, RefusalReason)>,
     /// Its inputs and outputs.
     pub signature: Signature,
     /// Whether requests are joined to batches.
@@ -172,7 +187,7 @@ pub struct VersionPin {
     /// The provider that really runs it.
     pub provider: String,
     /// Providers that were refused, each with its reason.
-    pub refused: Vec<(String, String)>,
+    pub refused: Vec<(String, RefusalReason)>,
     /// Whether requests are joined to batches.
     pub batching: Batching,
 }
@@ -214,129 +229,6 @@ pub struct TickRecord {
     /// What agents waited for within their steps, by agents in schedule order, and of each in the order in which it waited:
     /// one for each [`shm_protocol::agent_to_supervisor::Effect::Infer`] of the outcomes, which have the inputs.
     pub awaited: Vec<AwaitedRecord>,
-}
-
-/// A decision that changes the run and is no function of the fleet. A replay takes the same turn.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Verdict {
-    /// The agent takes no further steps, from this tick on.
-    Quarantined {
-        /// Which.
-        agent: AgentId,
-        /// Why, for people.
-        reason: String,
-    },
-    /// The engine was given up on: whatever was asked of the model in that tick and is not delivered is answered with this
-    /// reason, as results say.
-    Unanswered {
-        /// The model that was asked.
-        model: ModelId,
-        /// The tick in which it was asked.
-        asked: Tick,
-        /// Why, for people.
-        reason: String,
-    },
-    /// Who ran a version is gone, and from the next tick on its batches are those that go with who runs it now. What was
-    /// not answered is answered by that too.
-    ProviderLost {
-        /// The version.
-        version: VersionId,
-        /// What it is called.
-        called: String,
-        /// The model that it is one of.
-        model: ModelId,
-        /// Who runs it now.
-        provider: String,
-        /// Providers that are asked for and refused now, each with its reason.
-        refused: Vec<(String, String)>,
-        /// Whether requests are joined to batches now.
-        batching: Batching,
-    },
-    /// Somebody has changed a model, and what is asked of it from the next tick on is answered so.
-    Changed {
-        /// The model.
-        model: ModelId,
-        /// Who answers then; nobody if it is unloaded. A version that comes in has the next number.
-        version: Option<VersionId>,
-        /// What that is called.
-        called: Option<String>,
-        /// What becomes of it.
-        to: Become,
-    },
-}
-
-impl Verdict {
-    /// BLAKE3 of the model's file that has come with it.
-    #[must_use]
-    pub fn file(&self) -> Option<Digest> {
-        match self {
-            Verdict::Changed {
-                to: Become::Version(pin),
-                ..
-            } => Some(pin.file),
-            _ => None,
-        }
-    }
-
-    /// For people.
-    #[must_use]
-    pub fn text(&self, header: &RunHeader) -> String {
-        match self {
-            Verdict::Quarantined { agent, reason } => {
-                let name = header
-                    .agents
-                    .get(agent.index())
-                    .map_or("?", |pin| &pin.name);
-                format!("agent {name} is quarantined: {reason}")
-            }
-            Verdict::Unanswered {
-                model,
-                asked,
-                reason,
-            } => {
-                let name = header
-                    .models
-                    .get(model.index())
-                    .map_or("?", |pin| &pin.name);
-                format!("what was asked of model {name} in tick {asked} stays unanswered: {reason}")
-            }
-            Verdict::ProviderLost {
-                called,
-                model,
-                provider,
-                refused,
-                ..
-            } => {
-                let name = header
-                    .models
-                    .get(model.index())
-                    .map_or("?", |pin| &pin.name);
-                let reasons = refused
-                    .iter()
-                    .map(|(provider, reason)| format!("{provider}: {reason}"));
-                let reasons: Vec<String> = reasons.collect();
-                format!(
-                    "model {name}, version {called}, has lost its provider and goes on with {provider} ({})",
-                    reasons.join("; ")
-                )
-            }
-            Verdict::Changed {
-                model, called, to, ..
-            } => {
-                let name = header
-                    .models
-                    .get(model.index())
-                    .map_or("?", |pin| &pin.name);
-                let called = called.as_deref().unwrap_or("?");
-                let becomes = match to {
-                    Become::Version(_) => format!("becomes version {called}"),
-                    Become::Loaded => format!("is loaded again, as version {called},"),
-                    Become::Unloaded => "is unloaded".to_owned(),
-                };
-                format!("model {name} {becomes} from the next tick on")
-            }
-        }
-    }
 }
 
 /// An inference result that reached an agent.

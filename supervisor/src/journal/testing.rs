@@ -42,7 +42,10 @@ pub(crate) fn header(seed: u64) -> RunHeader {
             file: digest(MODEL),
             providers: vec!["cuda".to_owned(), "cpu".to_owned()],
             provider: "cpu".to_owned(),
-            refused: vec![("cuda".to_owned(), "no such library".to_owned())],
+            refused: vec![(
+                "cuda".to_owned(),
+                shm_protocol::inference_to_supervisor::RefusalReason::Unavailable,
+            )],
             signature: Signature {
                 inputs: vec![port("state", 2)],
                 outputs: vec![port("action", 1)],

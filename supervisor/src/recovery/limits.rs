@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// So many restarts within so much time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Within {
+pub struct RestartLimit {
     /// How many are allowed.
     pub restarts: u32,
     /// Within which time.
@@ -17,22 +17,22 @@ pub struct Within {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Of one host.
-    pub host: Within,
+    pub host: RestartLimit,
     /// Of all hosts together.
-    pub run: Within,
-    /// Losses in one tick after which the tick is held to be poison.
-    pub poison: u32,
+    pub run: RestartLimit,
+    /// Crashes over one step or one request after which it is found guilty.
+    pub quarantine_after: u32,
 }
 
 /// Restarts that were counted, not older than the limit looks back.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Counted {
+pub(super) struct Window {
     at: VecDeque<Duration>,
 }
 
-impl Counted {
+impl Window {
     /// Counts a restart, and says how many there were within the limit's time, this one included.
-    pub(super) fn count(&mut self, limit: &Within, now: Duration) -> u32 {
+    pub(super) fn count(&mut self, limit: &RestartLimit, now: Duration) -> u32 {
         self.at.push_back(now);
         while let Some(first) = self.at.front()
             && now.saturating_sub(*first) > limit.time
@@ -40,6 +40,12 @@ impl Counted {
             self.at.pop_front();
         }
         u32::try_from(self.at.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Forgets the restarts that were counted last.
+    pub(super) fn forget_last(&mut self, restarts: u32) {
+        let left = self.at.len().saturating_sub(restarts as usize);
+        self.at.truncate(left);
     }
 }
 
@@ -49,11 +55,11 @@ mod tests {
 
     #[test]
     fn what_is_long_ago_does_not_count() {
-        let limit = Within {
+        let limit = RestartLimit {
             restarts: 2,
             time: Duration::from_secs(30),
         };
-        let mut counted = Counted::default();
+        let mut counted = Window::default();
         let counts: Vec<u32> = [0, 10, 29, 31, 100]
             .map(|second| counted.count(&limit, Duration::from_secs(second)))
             .to_vec();

@@ -6,5 +6,5 @@
 mod limits;
 mod policy;
 
-pub use limits::{Limits, Within};
-pub use policy::{Decision, Loss, Policy};
+pub use limits::{Limits, RestartLimit};
+pub use policy::{Cause, Decision, Loss, Policy, Stop, Work};

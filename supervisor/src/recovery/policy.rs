@@ -1,9 +1,9 @@
-//! Whether and when a lost host comes back.
+//! Decides whether and when a lost host comes back.
 //!
-//! Time decides only when a host is started, and whether it is given up. Giving
-//! up is a verdict, which is journaled as an input, so a replay takes the same turn.
+//! Time decides when a host is started again and when a run stops, and nothing else: slowness never makes a verdict.
+//! Only a crash that repeats does, and a verdict is journaled as an input, so a replay takes the same turn.
 
-use super::limits::{Counted, Limits};
+use super::limits::{Limits, Window};
 use crate::planted::{Bug, planted};
 use shm_protocol::id::{HostId, Tick};
 use std::collections::BTreeMap;
@@ -14,15 +14,42 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// Times that a host may miss its deadline in one tick. Each time it gets twice as long.
+const MISSES_PER_TICK: u32 = 3;
+
+/// The way in which a host was lost, as far as a decision depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It crashed or broke the protocol. If that repeats, what it worked on is found guilty.
+    Crash,
+    /// It missed a deadline.
+    Slow,
+    /// It was killed from outside, or nobody knows.
+    Outside,
+}
+
+/// The work of a host that is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// None that could have crashed it.
+    Idle,
+    /// Steps of the open tick.
+    Steps,
+    /// A batch.
+    Batch,
+}
+
 /// A host that is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// Which.
+    /// The host.
     pub host: HostId,
     /// The open tick.
     pub tick: Tick,
-    /// Whether it worked on the open tick, so that the tick may have killed it.
-    pub was_at_work: bool,
+    /// The way in which it was lost.
+    pub cause: Cause,
+    /// Its work.
+    pub work: Work,
     /// Whether it counts. What was injected on purpose does not, unless the plan says so.
     pub counts: bool,
 }
@@ -37,20 +64,32 @@ pub enum Decision {
         /// One step at a time in the open tick, so that the next loss tells whose step it was.
         carefully: bool,
     },
-    /// The open tick has killed it too often: whoever's step it was is given up, and it comes back.
+    /// The open tick has crashed it too often: the agent whose step it was is quarantined, and it comes back.
     Poison {
         /// How often.
+        crashes: u32,
+    },
+    /// The run stops, and can be resumed.
+    Stop(Stop),
+}
+
+/// The limit at which a run stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// One host was lost too often.
+    Host {
+        /// Losses within the limit's time.
         losses: u32,
     },
-    /// It was lost too often, whatever it did: it is given up with everything it does.
-    GiveUp {
+    /// Hosts were lost too often.
+    Run {
+        /// Losses within the limit's time.
+        losses: u32,
+    },
+    /// One host has missed its deadline too often in one tick.
+    Deadline {
         /// How often.
-        losses: u32,
-    },
-    /// Too many hosts were lost: the run stops.
-    Stop {
-        /// How many.
-        losses: u32,
+        misses: u32,
     },
 }
 
@@ -58,10 +97,12 @@ pub enum Decision {
 #[derive(Clone, Debug)]
 pub struct Policy {
     limits: Limits,
-    hosts: BTreeMap<HostId, Counted>,
-    run: Counted,
-    /// How often each host was lost at work on one tick.
-    tries: BTreeMap<HostId, (Tick, u32)>,
+    hosts: BTreeMap<HostId, Window>,
+    run: Window,
+    /// Crashes of each host at its steps of one tick.
+    crashes: BTreeMap<HostId, (Tick, u32)>,
+    /// Deadlines that each host has missed in one tick.
+    misses: BTreeMap<HostId, (Tick, u32)>,
 }
 
 impl Policy {
@@ -71,8 +112,9 @@ impl Policy {
         Policy {
             limits,
             hosts: BTreeMap::new(),
-            run: Counted::default(),
-            tries: BTreeMap::new(),
+            run: Window::default(),
+            crashes: BTreeMap::new(),
+            misses: BTreeMap::new(),
         }
     }
 
@@ -84,40 +126,73 @@ impl Policy {
                 carefully: false,
             };
         }
-        let losses = self.tried(loss);
-        if losses >= self.limits.poison {
+        let is_crash = loss.cause == Cause::Crash
+            || loss.cause == Cause::Slow && planted(Bug::SlownessIsGuilt);
+        let at_steps = is_crash && loss.work == Work::Steps;
+        let crashes = count_in_tick(&mut self.crashes, loss, at_steps);
+        if crashes >= self.limits.quarantine_after {
             // What comes after the agent is gone is another matter.
-            self.tries.remove(&loss.host);
-            self.hosts.remove(&loss.host);
-            return Decision::Poison { losses };
+            self.crashes.remove(&loss.host);
+            return Decision::Poison { crashes };
         }
-        let of_host = self
-            .hosts
-            .entry(loss.host)
-            .or_default()
-            .count(&self.limits.host, now);
-        if of_host > self.limits.host.restarts {
-            return Decision::GiveUp { losses: of_host };
+        let misses = count_in_tick(&mut self.misses, loss, loss.cause == Cause::Slow);
+        if misses >= MISSES_PER_TICK {
+            return Decision::Stop(Stop::Deadline { misses });
         }
-        let of_run = self.run.count(&self.limits.run, now);
-        if of_run > self.limits.run.restarts {
-            return Decision::Stop { losses: of_run };
+        let carefully = crashes > 0;
+        // A search begins, which ends by itself. Whether this counts is known once the batch is answered or abandoned.
+        if is_crash && loss.work == Work::Batch {
+            return Decision::Restart {
+                after: Duration::ZERO,
+                carefully,
+            };
         }
-        Decision::Restart {
-            after: pause(of_host),
-            carefully: losses > 0,
+        match self.count(loss.host, now) {
+            Err(stop) => Decision::Stop(stop),
+            Ok(of_host) => Decision::Restart {
+                after: pause(of_host),
+                carefully,
+            },
         }
     }
 
-    /// Losses of this host at work on this tick, this one included.
-    fn tried(&mut self, loss: &Loss) -> u32 {
-        let (tick, tries) = self.tries.entry(loss.host).or_insert((loss.tick, 0));
-        if *tick != loss.tick {
-            (*tick, *tries) = (loss.tick, 0);
+    /// Counts a loss of a host against the limits, and gives how many it has had within the limit's time.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub fn count(&mut self, host: HostId, now: Duration) -> Result<u32, Stop> {
+        let of_host = self.hosts.entry(host).or_default();
+        let of_host = of_host.count(&self.limits.host, now);
+        if of_host > self.limits.host.restarts {
+            return Err(Stop::Host { losses: of_host });
         }
-        *tries += u32::from(loss.was_at_work);
-        *tries
+        let of_run = self.run.count(&self.limits.run, now);
+        if of_run > self.limits.run.restarts {
+            return Err(Stop::Run { losses: of_run });
+        }
+        Ok(of_host)
     }
+
+    /// Forgets the last losses of a host, for which a verdict has found who is guilty.
+    pub fn forgive(&mut self, host: HostId, losses: u32) {
+        let of_host = self.hosts.entry(host).or_default();
+        of_host.forget_last(losses);
+        self.run.forget_last(losses);
+    }
+}
+
+/// Counts a loss within its tick if it is one that counts there, and gives how many there were.
+fn count_in_tick(
+    counts: &mut BTreeMap<HostId, (Tick, u32)>,
+    loss: &Loss,
+    counts_there: bool,
+) -> u32 {
+    let (tick, count) = counts.entry(loss.host).or_insert((loss.tick, 0));
+    if *tick != loss.tick {
+        (*tick, *count) = (loss.tick, 0);
+    }
+    *count += u32::from(counts_there);
+    *count
 }
 
 /// No pause after the first loss: most are the only one.
@@ -132,11 +207,11 @@ fn pause(losses: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Within;
+    use super::super::RestartLimit;
     use super::*;
 
-    fn within(restarts: u32, seconds: u64) -> Within {
-        Within {
+    fn within(restarts: u32, seconds: u64) -> RestartLimit {
+        RestartLimit {
             restarts,
             time: Duration::from_secs(seconds),
         }
@@ -146,15 +221,16 @@ mod tests {
         Policy::new(Limits {
             host: within(5, 30),
             run: within(20, 60),
-            poison: 3,
+            quarantine_after: 3,
         })
     }
 
-    fn loss(host: u32, tick: u64) -> Loss {
+    fn crash(host: u32, tick: u64) -> Loss {
         Loss {
             host: HostId(host),
             tick: Tick(tick),
-            was_at_work: true,
+            cause: Cause::Crash,
+            work: Work::Steps,
             counts: true,
         }
     }
@@ -167,29 +243,73 @@ mod tests {
     }
 
     #[test]
-    fn the_third_loss_in_one_tick_is_poison_and_the_next_tick_begins_anew() {
+    fn the_third_crash_in_one_tick_is_poison_and_the_next_tick_begins_anew() {
         let mut policy = policy();
-        let mut decide = |tick| policy.decide(&loss(0, tick), Duration::ZERO);
+        let mut decide = |tick| policy.decide(&crash(0, tick), Duration::ZERO);
         assert_eq!(decide(7), restart(0, true));
         assert_eq!(decide(7), restart(10, true));
-        assert_eq!(decide(7), Decision::Poison { losses: 3 });
+        assert_eq!(decide(7), Decision::Poison { crashes: 3 });
+        policy.forgive(HostId(0), 2);
+        let mut decide = |tick| policy.decide(&crash(0, tick), Duration::ZERO);
         assert_eq!(decide(7), restart(0, true));
         assert_eq!(decide(8), restart(10, true));
     }
 
     #[test]
-    fn a_host_that_never_gets_to_work_is_given_up_after_longer_and_longer_pauses() {
+    fn what_is_slow_or_killed_from_outside_is_never_poison() {
+        for cause in [Cause::Slow, Cause::Outside] {
+            let mut policy = policy();
+            let loss = Loss {
+                cause,
+                ..crash(0, 7)
+            };
+            let decisions = (0..6).map(|_| policy.decide(&loss, Duration::ZERO));
+            let last = decisions.last().expect("six");
+            assert!(matches!(last, Decision::Stop(_)), "{cause:?}: {last:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_misses_its_deadline_three_times_in_one_tick_stops_the_run() {
+        let mut policy = policy();
+        let slow = |tick| Loss {
+            cause: Cause::Slow,
+            ..crash(0, tick)
+        };
+        let far = |number: u64| Duration::from_secs(100 * number);
+        assert_eq!(policy.decide(&slow(7), far(0)), restart(0, false));
+        assert_eq!(policy.decide(&slow(7), far(1)), restart(0, false));
+        assert_eq!(policy.decide(&slow(8), far(2)), restart(0, false));
+        assert_eq!(policy.decide(&slow(8), far(3)), restart(0, false));
+        let stop = Decision::Stop(Stop::Deadline { misses: 3 });
+        assert_eq!(policy.decide(&slow(8), far(4)), stop);
+    }
+
+    #[test]
+    fn a_search_for_a_request_never_reaches_the_limits() {
+        let mut policy = policy();
+        let loss = Loss {
+            work: Work::Batch,
+            ..crash(0, 7)
+        };
+        for _ in 0..100 {
+            assert_eq!(policy.decide(&loss, Duration::ZERO), restart(0, false));
+        }
+    }
+
+    #[test]
+    fn a_host_that_never_gets_to_work_stops_the_run_after_longer_and_longer_pauses() {
         let mut policy = policy();
         let idle = Loss {
-            was_at_work: false,
-            ..loss(0, 1)
+            work: Work::Idle,
+            ..crash(0, 1)
         };
         let decisions: Vec<Decision> = (0..6)
             .map(|_| policy.decide(&idle, Duration::ZERO))
             .collect();
         let pauses = [0, 10, 20, 40, 80].map(|pause| restart(pause, false));
         assert_eq!(decisions[..5], pauses);
-        assert_eq!(decisions[5], Decision::GiveUp { losses: 6 });
+        assert_eq!(decisions[5], Decision::Stop(Stop::Host { losses: 6 }));
     }
 
     #[test]
@@ -197,14 +317,14 @@ mod tests {
         let mut policy = policy();
         let mut last = None;
         for number in 0..21 {
-            last = Some(policy.decide(&loss(number, u64::from(number)), Duration::ZERO));
+            last = Some(policy.decide(&crash(number, u64::from(number)), Duration::ZERO));
         }
-        assert_eq!(last, Some(Decision::Stop { losses: 21 }));
+        assert_eq!(last, Some(Decision::Stop(Stop::Run { losses: 21 })));
         let mut policy = self::policy();
         for number in 0..1000 {
             let now = Duration::from_secs(7 * number);
             assert!(matches!(
-                policy.decide(&loss(0, number), now),
+                policy.decide(&crash(0, number), now),
                 Decision::Restart { .. }
             ));
         }
@@ -215,7 +335,7 @@ mod tests {
         let mut policy = policy();
         let injected = Loss {
             counts: false,
-            ..loss(0, 1)
+            ..crash(0, 1)
         };
         for _ in 0..100 {
             assert_eq!(policy.decide(&injected, Duration::ZERO), restart(0, false));

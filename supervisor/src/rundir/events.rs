@@ -11,6 +11,7 @@ use super::{RunDir, RunDirError};
 use crate::sys::disk::File;
 use serde::{Deserialize, Serialize};
 use shm_protocol::id::{HostId, Incarnation, Tick};
+use shm_protocol::inference_to_supervisor::RefusedProvider;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -100,6 +101,24 @@ pub enum Event {
         redone: u64,
         /// Milliseconds until it was back at work.
         ms: f64,
+    },
+    /// A provider that a model asks for does not run it.
+    ProviderRefused {
+        /// The model.
+        model: String,
+        /// The provider.
+        provider: String,
+        /// The reason, as it is journaled.
+        reason: String,
+        /// The words of the engine and of drivers.
+        detail: String,
+    },
+    /// It could not be tried whether requests to a model may be joined, so each runs alone.
+    ProbeFailed {
+        /// The model.
+        model: String,
+        /// The words of the engine or the system.
+        detail: String,
     },
     /// Something was decided that changes the run. The journal has it too.
     Verdict {
@@ -198,6 +217,19 @@ impl fmt::Display for Event {
                     ", {redone} ticks executed again, none lost, {cut_bytes} bytes cut from the end of the journal"
                 )
             }
+            Event::ProviderRefused {
+                model,
+                provider,
+                reason,
+                detail,
+            } => write!(
+                f,
+                "model {model}: provider {provider} is refused: {reason}: {detail}"
+            ),
+            Event::ProbeFailed { model, detail } => write!(
+                f,
+                "model {model}: its requests run alone, because the probe could not be carried out: {detail}"
+            ),
             Event::Verdict { tick, text } => write!(f, "tick {tick}: verdict: {text}"),
             Event::Unreadable { line, reason } => write!(f, "line {line} cannot be read: {reason}"),
         }
@@ -205,6 +237,17 @@ impl fmt::Display for Event {
 }
 
 impl Event {
+    /// A provider does not run a model.
+    #[must_use]
+    pub fn provider_refused(model: &str, refused: &RefusedProvider) -> Event {
+        Event::ProviderRefused {
+            model: model.to_owned(),
+            provider: refused.provider.clone(),
+            reason: refused.reason.to_string(),
+            detail: refused.detail.clone(),
+        }
+    }
+
     /// The tick it belongs to.
     #[must_use]
     pub fn tick(&self) -> Option<Tick> {
@@ -216,7 +259,9 @@ impl Event {
             | Event::OutboxRepaired { tick, .. }
             | Event::Resumed { tick, .. }
             | Event::Verdict { tick, .. } => Some(*tick),
-            Event::Unreadable { .. } => None,
+            Event::ProviderRefused { .. }
+            | Event::ProbeFailed { .. }
+            | Event::Unreadable { .. } => None,
         }
     }
 }

@@ -53,6 +53,41 @@ enum DurabilityName {
     Sync,
 }
 
+/// Bounds that whoever goes on with a run may set anew: none of them changes what the run computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewBounds {
+    /// In place of `deadline_ms`.
+    pub deadline_ms: Option<u64>,
+    /// In place of `agent_ready_ms`.
+    pub agent_ready_ms: Option<u64>,
+    /// In place of `inference_ready_ms`.
+    pub inference_ready_ms: Option<u64>,
+    /// In place of `load_ms`.
+    pub load_ms: Option<u64>,
+    /// In place of `restarts_host`.
+    pub restarts_host: Option<u32>,
+    /// In place of `restarts_run`.
+    pub restarts_run: Option<u32>,
+}
+
+impl Launch {
+    /// Sets bounds anew, for this launch and those after it.
+    pub fn set(&mut self, bounds: &NewBounds) {
+        let pairs = [
+            (&mut self.deadline_ms, bounds.deadline_ms),
+            (&mut self.agent_ready_ms, bounds.agent_ready_ms),
+            (&mut self.inference_ready_ms, bounds.inference_ready_ms),
+            (&mut self.load_ms, bounds.load_ms),
+        ];
+        for (held, new) in pairs {
+            *held = new.unwrap_or(*held);
+        }
+        let restarts = &mut self.restarts;
+        restarts.host = bounds.restarts_host.unwrap_or(restarts.host);
+        restarts.run = bounds.restarts_run.unwrap_or(restarts.run);
+    }
+}
+
 impl RunDir {
     /// Keeps how the run was launched, in place of what was kept before.
     ///

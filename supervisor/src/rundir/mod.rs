@@ -29,7 +29,7 @@ mod progress;
 
 pub use error::{RunDirError, RunState};
 pub use events::{Event, EventLog};
-pub use launch::Launch;
+pub use launch::{Launch, NewBounds};
 pub use outbox::{Outbox, OutboxMark};
 
 use crate::faults::{DiskSwitch, FaultyDisk, Plan};

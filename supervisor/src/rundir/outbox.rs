@@ -242,6 +242,21 @@ impl Outbox {
     }
 
     /// Nobody but this writes to the file: it has what was written, and more only as long as it is compared.
+    /// Cuts what stands behind the last line of a run that had nothing to write: nobody of this run has written it.
+    fn cut_excess(&mut self) -> Result<(), RunDirError> {
+        let failed = || RunDirError::io("cut", &self.path);
+        let bytes = self.file.bytes().map_err(failed())?;
+        if self.compared.take().is_none() || bytes <= self.written {
+            return Ok(());
+        }
+        let excess = bytes - self.written;
+        tracing::warn!(
+            "{} had {excess} bytes behind the last line of the run, which are cut",
+            self.path.display()
+        );
+        self.file.truncate(self.written).map_err(failed())
+    }
+
     fn check_length(&self) -> Result<(), RunDirError> {
         let bytes = self
             .file
@@ -287,7 +302,8 @@ impl Outbox {
             });
         }
         let synced = self
-            .check_length()
+            .cut_excess()
+            .and_then(|()| self.check_length())
             .and_then(|()| self.check_name())
             .and_then(|()| {
                 self.file

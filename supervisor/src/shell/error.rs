@@ -5,13 +5,14 @@ use super::folder::FolderError;
 use crate::artifact::ArtifactError;
 use crate::checkpoint::CheckpointError;
 use crate::fleet::{FleetError, SourceError};
-use crate::host::CrewError;
+use crate::host::{CrewError, is_crash};
 use crate::journal::JournalError;
+use crate::recovery::Stop;
 use crate::rundir::RunDirError;
 use crate::tick::{NotThisPlan, Violation};
 use serde::{Deserialize, Serialize};
 use shm_protocol::agent_to_supervisor::Blame;
-use shm_protocol::id::Tick;
+use shm_protocol::id::{HostId, Tick};
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -30,6 +31,8 @@ pub enum Kind {
     InUse,
     /// Somebody asked for the end before the run began.
     Stopped,
+    /// The machine did not give what a run needs, in time or at all. The run can be resumed.
+    Machine,
     /// Our own, or a host's that died.
     Bug,
 }
@@ -102,15 +105,17 @@ pub enum RunError {
         "agent {agent} is not deterministic: it did something else when a tick was executed again: {what} (left: the journal, right: now)"
     )]
     Nondeterminism { agent: String, what: String },
-    #[error(
-        "hosts were lost {losses} times in a short while, the last one so: {cause}. `restarts_run` in the fleet file is how often they may"
-    )]
-    TooManyLosses { losses: u32, cause: String },
-    #[error(
-        "the inference host was lost {losses} times in a short while, the last one so: {cause}. `restarts_host` in the fleet file is how often it may"
-    )]
-    EngineLost { losses: u32, cause: String },
-    #[error("the run has {committed} ticks already; ask for more than {ticks}")]
+    #[error("tick {tick}, {kind} {host}: {}", at_limit(stop, *key, cause))]
+    LimitReached {
+        stop: Stop,
+        kind: String,
+        host: HostId,
+        tick: Tick,
+        /// The deadline that was missed last, if one was.
+        key: Option<&'static str>,
+        cause: String,
+    },
+    #[error("the run has {committed} ticks already; ask for more than that, not for {ticks}")]
     AlreadyFurther { ticks: u64, committed: Tick },
     #[error(
         "the run cannot go on here, because not everything is as it was (left: when it began, right: now): {difference}"
@@ -179,6 +184,41 @@ pub enum RunError {
     },
 }
 
+/// The limit at which a run stops, and the keys that move it. Where a deadline was missed, that is the first of them.
+fn at_limit(stop: &Stop, missed: Option<&'static str>, cause: &str) -> String {
+    let (what, limit) = match stop {
+        Stop::Host { losses } => (
+            format!(
+                "it was lost {losses} times within `restarts_host_s` seconds, the last time so"
+            ),
+            Some("restarts_host"),
+        ),
+        Stop::Run { losses } => (
+            format!(
+                "hosts were lost {losses} times within `restarts_run_s` seconds, the last one so"
+            ),
+            Some("restarts_run"),
+        ),
+        Stop::Deadline { misses } => (
+            format!(
+                "it has missed its deadline {misses} times in this tick, each time with more time than before"
+            ),
+            None,
+        ),
+    };
+    let keys = missed.into_iter().chain(limit);
+    let raise: Vec<String> = keys
+        .map(|key| {
+            let option = key.replace('_', "-");
+            format!("raise `{key}`: `lockstep resume DIR --{option} N` for this run, the fleet file for new ones")
+        })
+        .collect();
+    format!(
+        "{what}: {cause}. If this machine needs more, {}",
+        raise.join("; or ")
+    )
+}
+
 impl RunError {
     /// Whose fault it is.
     #[must_use]
@@ -214,14 +254,17 @@ impl RunError {
             | RunError::Crew(CrewError::Failed { blame, .. }) => Kind::of(*blame),
             RunError::Crew(CrewError::Folder(_)) => Kind::Input,
             RunError::Crew(CrewError::Stopped) => Kind::Stopped,
+            RunError::Crew(CrewError::Silent { .. } | CrewError::Spawn(_) | CrewError::Pool(_)) => {
+                Kind::Machine
+            }
+            // It was killed from outside.
+            RunError::Crew(CrewError::Died { status, .. }) if !is_crash(*status) => Kind::Machine,
             RunError::Component { .. }
             | RunError::Crew(_)
             | RunError::Journaled(_)
             | RunError::SavedMachine(_)
-            | RunError::Nondeterminism { .. }
-            | RunError::TooManyLosses { .. }
-            | RunError::EngineLost { .. }
-            | RunError::System { .. } => Kind::Bug,
+            | RunError::Nondeterminism { .. } => Kind::Bug,
+            RunError::System { .. } | RunError::LimitReached { .. } => Kind::Machine,
         }
     }
 }
@@ -262,6 +305,7 @@ impl Kind {
         match blame {
             Blame::Input => Kind::Input,
             Blame::Demand => Kind::Demand,
+            Blame::Machine => Kind::Machine,
             Blame::Us => Kind::Bug,
         }
     }

@@ -49,20 +49,8 @@ impl Gone {
             Some((machine, journal, marks)) => (machine, journal, Some(marks)),
             None => (Machine::new(plan, None), keeper::read(run_dir, None)?, None),
         };
-        let names: Vec<String> = header
-            .agents
-            .iter()
-            .map(|agent| agent.name.clone())
-            .collect();
-        let is_synced = launch.durability != Durability::Process;
-        let run = journal.run_id();
-        let (mut outbox, repaired) =
-            outbox_repair::open(run_dir, run, &names, marks.as_ref(), is_synced)?;
-        repaired.iter().for_each(|event| observer.event(event));
         let mut follower = Follower::new(machine);
         while let Some(entry) = journal.next_tick()? {
-            // What was let out before the end is passed over; what was not is let out now.
-            outbox.push(entry.tick, &entry.record.outcomes);
             follower.follow(entry)?;
         }
         let committed = journal.ticks();
@@ -72,8 +60,21 @@ impl Gone {
                 committed,
             });
         }
+        // Whoever is refused until here has changed nothing.
+        let names = header.agents.iter().map(|agent| agent.name.clone());
+        let names: Vec<String> = names.collect();
+        let is_synced = launch.durability != Durability::Process;
+        let run = journal.run_id();
+        let (mut outbox, repaired) =
+            outbox_repair::open(run_dir, run, &names, marks.as_ref(), is_synced)?;
+        repaired.iter().for_each(|event| observer.event(event));
+        let mut again = keeper::read(run_dir, marks.as_ref().map(|marks| &marks.journal))?;
+        while let Some(entry) = again.next_tick()? {
+            // What was let out before the end is passed over; what was not is let out now.
+            outbox.push(entry.tick, &entry.record.outcomes);
+        }
         follower.end_after(launch.ticks.map(Tick));
-        let (machine, asked) = follower.arrive()?;
+        let (machine, asked) = follower.arrive(launch.restarts.poison)?;
         let (writer, cut) = JournalWriter::resume(run_dir, journal, launch.durability)?;
         faults.pass(Phase::ResumeCut, committed);
         let mut keeper = Keeper::new(run_dir, writer, outbox, header, launch, faults.clone())?;

@@ -8,7 +8,7 @@ use super::versions;
 use crate::journal::record::{Become, EnginePin, ModelChange, ModelPin, RunHeader, VersionPin};
 use crate::tick::{Plan, PlannedAgent, PlannedGenerator, PlannedModel};
 use shm_protocol::id::ModelId;
-use shm_protocol::inference_to_supervisor::ModelFacts;
+use shm_protocol::inference_to_supervisor::{ModelFacts, RefusalReason};
 use shm_protocol::limit;
 use shm_protocol::tensor::Port;
 
@@ -25,9 +25,9 @@ pub(super) fn run_header(
         file: asked.file,
         providers: asked.providers.clone(),
         provider: found.provider.clone(),
-        refused: found.refused.clone(),
+        refused: reasons(found),
         signature: found.signature.clone(),
-        batching: found.batching.clone(),
+        batching: found.batching.journaled(),
         max_batch: asked.max_batch,
         latency_ticks: asked.latency_ticks,
         on_mismatch: asked.on_mismatch,
@@ -49,8 +49,8 @@ pub(super) fn run_header(
                     version: version.clone(),
                     file: *file,
                     provider: found.provider.clone(),
-                    refused: found.refused.clone(),
-                    batching: found.batching.clone(),
+                    refused: reasons(found),
+                    batching: found.batching.journaled(),
                 })
             }
         },
@@ -74,13 +74,21 @@ pub(super) fn run_header(
     }
 }
 
+/// The providers that were refused, as they are journaled.
+pub(super) fn reasons(found: &ModelFacts) -> Vec<(String, RefusalReason)> {
+    let refused = found.refused.iter();
+    refused
+        .map(|refused| (refused.provider.clone(), refused.reason))
+        .collect()
+}
+
 /// What a model is that was loaded again.
 pub(super) fn pin(before: &ModelPin, found: &ModelFacts) -> ModelPin {
     ModelPin {
         provider: found.provider.clone(),
-        refused: found.refused.clone(),
+        refused: reasons(found),
         signature: found.signature.clone(),
-        batching: found.batching.clone(),
+        batching: found.batching.journaled(),
         ..before.clone()
     }
 }

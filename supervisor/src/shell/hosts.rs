@@ -1,12 +1,13 @@
 //! What the loop of a run needs of processes. [`Crew`] is the real thing; the
 //! simulator has another, in one thread and with its own time.
 
-use crate::host::{Crew, CrewError, Kind, News, ending};
+use crate::host::{Crew, CrewError, Kind, News};
 use crate::sys::clock::now;
 use shm_protocol::id::{HostId, Incarnation};
 use shm_protocol::ring::{Header, PushError};
 use shm_protocol::{supervisor_to_agent as agents, supervisor_to_inference as inference};
 use std::os::fd::OwnedFd;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 /// The hosts of a run, as its loop sees them. Agent hosts come first, the inference host last.
@@ -93,9 +94,14 @@ pub trait Hosts {
     /// Ends the incarnation of a host, whatever it does; nothing of it is told any more. Gives its last words.
     fn end(&mut self, host: HostId) -> String;
 
-    /// How a host ended that is dying, in words, if that can be known at once.
-    fn ending_of(&mut self, _host: HostId) -> Option<String> {
+    /// How a host ended that is dying, if that can be known at once.
+    fn ending_of(&mut self, _host: HostId) -> Option<ExitStatus> {
         None
+    }
+
+    /// How often a host has reported progress.
+    fn progress(&self, _host: HostId) -> u64 {
+        0
     }
 
     /// Whether a host that was just started has said before that it is ready.
@@ -259,8 +265,13 @@ impl Hosts for Real<'_> {
         self.crew.end(host)
     }
 
-    fn ending_of(&mut self, host: HostId) -> Option<String> {
-        self.crew.ending_of(host).map(ending)
+    fn ending_of(&mut self, host: HostId) -> Option<ExitStatus> {
+        self.crew.ending_of(host)
+    }
+
+    fn progress(&self, host: HostId) -> u64 {
+        let process = self.crew.pool.host(host);
+        process.map_or(0, |process| process.link.progress())
     }
 
     fn is_ready(&self, host: HostId) -> bool {

@@ -2,7 +2,7 @@
 //! the end.
 
 use super::assemble::{Assembled, Engines};
-use super::drive::{Drive, Patience};
+use super::drive::{Drive, Ledger, Patience};
 use super::error::RunError;
 use super::hosts::Real;
 use super::keeper::Keeper;
@@ -15,9 +15,11 @@ use crate::faults::Faults;
 use crate::fleet::OnLost;
 use crate::host::Crew;
 use crate::journal::record::{Digest, RunHeader, SealReason, Verdict};
+use crate::rundir::Event;
 use crate::tick::{Action, End, Machine};
 use shm_protocol::fault::Phase;
 use shm_protocol::id::Tick;
+use shm_protocol::inference_to_supervisor::Batching;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -89,8 +91,18 @@ impl Launched {
             redone: 0,
         });
         let mut desk = self.desk();
-        let mut ledger = Writing::new(&mut self.keeper, observer, going_on);
+        let mut ledger = Writing::new(&mut self.keeper, observer, &self.header, going_on);
         let changed = self.machine.changed().to_vec();
+        let loads = self.assembled.orders.versions.iter();
+        for (load, facts) in loads.zip(&self.assembled.facts.models) {
+            for refused in &facts.refused {
+                ledger.event(Event::provider_refused(&load.name, refused))?;
+            }
+            if let Batching::Untried(detail) = &facts.batching {
+                let (model, detail) = (load.name.clone(), detail.clone());
+                ledger.event(Event::ProbeFailed { model, detail })?;
+            }
+        }
         let mut hosts = Real::new(&mut self.assembled.crew);
         let mut drive = Drive::new(
             &mut hosts,

@@ -236,7 +236,7 @@ impl Lone {
             }
             // The host takes out what is there; it has nothing to say meanwhile but that it is gone.
             if began.elapsed() > self.patience {
-                let seconds = self.patience.as_secs();
+                let seconds = self.patience.as_secs_f64();
                 return Err(of_model(&self.name, "ran", CrewError::Silent { seconds }));
             }
             match self.crew.record(Duration::from_millis(1)) {

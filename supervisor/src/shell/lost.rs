@@ -9,7 +9,7 @@ use crate::fleet::OnLost;
 use crate::journal::record::{ModelPin, Verdict};
 use shm_protocol::agent_to_supervisor::Blame;
 use shm_protocol::id::VersionId;
-use shm_protocol::inference_to_supervisor::{LoadRefused, ModelFacts};
+use shm_protocol::inference_to_supervisor::{LoadRefused, ModelFacts, RefusedProvider};
 use shm_protocol::tensor::Port;
 use std::collections::BTreeSet;
 
@@ -19,7 +19,12 @@ pub(super) enum Found {
     /// What it was.
     Same,
     /// It is run by another provider, and may be.
-    Moved(Verdict),
+    Moved {
+        /// The verdict.
+        verdict: Verdict,
+        /// The providers that were refused.
+        refused: Vec<RefusedProvider>,
+    },
     /// It cannot be loaded this time.
     Refused(String),
 }
@@ -71,20 +76,24 @@ pub(super) fn found(
         });
     }
     if losing != OnLost::Degrade {
-        let reasons = present.refused.iter();
+        let reasons = facts.refused.iter();
         let reasons: Vec<String> = reasons
-            .map(|(provider, reason)| format!("{provider}: {reason}"))
+            .map(|refused| format!("{}: {}", refused.provider, refused.detail))
             .collect();
         return Err(lost(reasons.join("; "), true));
     }
-    Ok(Found::Moved(Verdict::ProviderLost {
+    let verdict = Verdict::ProviderLost {
         version: number,
         called: version.pin.version.clone(),
         model: version.model,
         provider: present.provider,
         refused: present.refused,
         batching: present.batching,
-    }))
+    };
+    Ok(Found::Moved {
+        verdict,
+        refused: facts.refused,
+    })
 }
 
 /// A version of a model, for people.
@@ -124,7 +133,7 @@ pub(super) fn moved(
         if !needed.contains(&number) {
             continue;
         }
-        if let Found::Moved(verdict) = found(number, version, Ok(facts.clone()), losing)? {
+        if let Found::Moved { verdict, .. } = found(number, version, Ok(facts.clone()), losing)? {
             verdicts.push(verdict);
         }
     }

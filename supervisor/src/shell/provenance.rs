@@ -87,7 +87,7 @@ impl<'run> Provenances<'run> {
                         joined: false,
                     });
                 }
-                Verdict::Quarantined { .. } | Verdict::Unanswered { .. } => {}
+                Verdict::Quarantined { .. } | Verdict::RequestAbandoned { .. } => {}
             }
         }
         judge(&mut self.versions, record.verdicts.iter());

@@ -89,7 +89,7 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
         until,
         chain,
         verdicts,
-        unanswered,
+        foretold,
     } = read_through(&run_dir)?;
     let (header, journal) = JournalReader::open(&run_dir)?;
     check_build(&header, request.engines)?;
@@ -165,7 +165,7 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
             machine.foretell(tick, verdicts);
         }
         if with_models {
-            machine.foretell_unanswered(unanswered);
+            machine.foretell_answers(foretold);
         } else {
             machine = machine.without_engine();
         }
@@ -257,8 +257,8 @@ pub(super) struct Through {
     pub(super) chain: Digest,
     /// What was decided, by the tick.
     pub(super) verdicts: BTreeMap<Tick, Vec<Verdict>>,
-    /// What is known of requests that the engine was given up on.
-    pub(super) unanswered: Foretold,
+    /// Answers that an engine is not asked for again.
+    pub(super) foretold: Foretold,
 }
 
 /// Checks every record of a journal.
@@ -266,30 +266,30 @@ pub(super) fn read_through(run_dir: &RunDir) -> Result<Through, RunError> {
     let (header, mut journal) = JournalReader::open(run_dir)?;
     let numbers = (0..header.models.len()).map(ModelId::from_index);
     let generators = numbers.filter(|model| header.models[model.index()].generator.is_some());
-    let (mut verdicts, mut unanswered) = (BTreeMap::new(), Foretold::of(generators.collect()));
+    let (mut verdicts, mut foretold) = (BTreeMap::new(), Foretold::of(generators.collect()));
     while let Some(Entry { tick, record, .. }) = journal.next_tick()? {
         record
             .verdicts
             .iter()
-            .for_each(|verdict| unanswered.verdict(tick, verdict));
+            .for_each(|verdict| foretold.verdict(tick, verdict));
         if !record.verdicts.is_empty() {
             verdicts.insert(tick, record.verdicts);
         }
     }
-    if !unanswered.is_empty() {
+    if !foretold.needs_no_results() {
         let (_, mut again) = JournalReader::open(run_dir)?;
         while let Some(entry) = again.next_tick()? {
             let results = entry.record.results.iter();
-            results.for_each(|result| unanswered.result(entry.tick, result));
-            unanswered.awaited(entry.tick, &entry.record.awaited);
-            unanswered.asked(entry.tick, &entry.record.outcomes);
+            results.for_each(|result| foretold.result(entry.tick, result));
+            foretold.awaited(entry.tick, &entry.record.awaited);
+            foretold.asked(entry.tick, &entry.record.outcomes);
         }
     }
     Ok(Through {
         until: journal.ticks(),
         chain: journal.chain(),
         verdicts,
-        unanswered,
+        foretold,
     })
 }
 

@@ -23,7 +23,7 @@ use crate::fleet::OnLost;
 use crate::host::{StopSignals, sweep_socket_folders};
 use crate::journal::record::RunHeader;
 use crate::journal::{JournalReader, diff};
-use crate::rundir::{Launch, RunDir};
+use crate::rundir::{Launch, NewBounds, RunDir};
 use crate::sys::clock::now;
 use shm_protocol::fault::Phase;
 use shm_protocol::id::Tick;
@@ -42,6 +42,8 @@ pub struct ResumeRequest<'a> {
     pub from_genesis: bool,
     /// Whether the run may go on with the next provider of a model whose provider is gone.
     pub degrade: bool,
+    /// Bounds that are set anew.
+    pub bounds: NewBounds,
     /// What ends the run early.
     pub stop: StopSignals,
 }
@@ -68,6 +70,7 @@ pub fn resume(
     faults.pass(Phase::ResumeBegun, Tick::ZERO);
     let mut launch = run_dir.launch()?;
     launch.ticks = request.ticks.or(launch.ticks);
+    launch.set(&request.bounds);
     let layout = layout_of(&header, &launch);
     let gone = Gone::on(
         &run_dir,

@@ -107,7 +107,9 @@ pub(super) fn judge<'a>(versions: &mut Vec<Version>, verdicts: impl Iterator<Ite
                 let first = versions.get(model.index());
                 versions.extend(first.map(|first| first.followed_by(version)));
             }
-            Verdict::Changed { .. } | Verdict::Quarantined { .. } | Verdict::Unanswered { .. } => {}
+            Verdict::Changed { .. }
+            | Verdict::Quarantined { .. }
+            | Verdict::RequestAbandoned { .. } => {}
         }
     }
 }

@@ -5,7 +5,7 @@ use super::error::RunError;
 use super::keeper::{self, Keeper};
 use super::observe::Observer;
 use super::tally::Tally;
-use crate::journal::record::TickRecord;
+use crate::journal::record::{RunHeader, TickRecord};
 use crate::journal::{JournalReader, Mark};
 use crate::rundir::Event;
 use crate::sys::clock::now;
@@ -18,6 +18,7 @@ use std::time::Instant;
 pub(super) struct Writing<'a> {
     keeper: &'a mut Keeper,
     observer: &'a mut dyn Observer,
+    header: &'a RunHeader,
     pub(super) tally: Tally,
     going_on: Option<GoingOn>,
 }
@@ -38,11 +39,13 @@ impl<'a> Writing<'a> {
     pub(super) fn new(
         keeper: &'a mut Keeper,
         observer: &'a mut dyn Observer,
+        header: &'a RunHeader,
         going_on: Option<GoingOn>,
     ) -> Writing<'a> {
         Writing {
             keeper,
             observer,
+            header,
             tally: Tally::begin(),
             going_on,
         }
@@ -57,6 +60,10 @@ impl<'a> Writing<'a> {
 
 impl Ledger for Writing<'_> {
     fn commit(&mut self, tick: Tick, record: &TickRecord) -> Result<ControlFlow<()>, RunError> {
+        for verdict in &record.verdicts {
+            let text = verdict.text(self.header);
+            self.tell(&Event::Verdict { tick, text });
+        }
         self.keeper.keep(tick, record)?;
         self.tally.count(tick, record);
         self.observer.committed(tick, record);

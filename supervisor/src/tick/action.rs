@@ -39,6 +39,13 @@ pub enum Input {
         /// What the engine says.
         outputs: Result<Vec<Tensor>, String>,
     },
+    /// The inference host is gone, and no batch is under way any more.
+    EngineLost,
+    /// The inference host has crashed while it worked on a batch.
+    Crashed {
+        /// The batch.
+        batch: BatchId,
+    },
     /// Replay: the results that the journal has for the open tick.
     Journaled(Vec<ResultRecord>),
     /// What agents waited for within their steps of the open tick, as a journal has it. Comes before they step.

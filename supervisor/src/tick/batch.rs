@@ -80,6 +80,40 @@ impl Batch {
         of_requests.chain(order)
     }
 
+    /// Takes the member with a slot out of it.
+    pub(super) fn remove(&mut self, slot: usize) {
+        self.members.retain(|member| member.slot != slot);
+        self.count_rows();
+    }
+
+    /// Shapes its inputs for the members that are left.
+    fn count_rows(&mut self) {
+        self.rows = self.members.iter().map(|member| member.rows).sum();
+        if self.rows > 0 {
+            for held in &mut self.inputs {
+                held.1 = with_rows(&held.1, self.rows);
+            }
+        }
+    }
+
+    /// The same for fewer requests: these members in halves, numbered from `next` on. A half without members is none.
+    pub(super) fn halves(&self, members: Vec<Member>, next: &mut BatchId) -> Vec<Batch> {
+        let (front, back) = members.split_at(members.len().div_ceil(2));
+        let halves = [front, back].into_iter().filter(|half| !half.is_empty());
+        let of = |members: &[Member]| {
+            let id = *next;
+            *next = BatchId(id.0 + 1);
+            let mut half = Batch {
+                id,
+                members: members.to_vec(),
+                ..self.clone()
+            };
+            half.count_rows();
+            half
+        };
+        halves.map(of).collect()
+    }
+
     /// An order to a language model.
     pub(super) fn of_order(
         id: BatchId,

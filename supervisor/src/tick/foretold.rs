@@ -1,11 +1,12 @@
-//! What is known to have been said to requests that the engine was given up on, or
-//! that were under way when who ran a model was lost.
+//! Answers that a journal tells of requests which the engine is not to answer once more: those that were abandoned,
+//! and those that were under way when a provider was lost.
 //!
 //! A machine whose batches go to an engine once more needs it: they take another
-//! course there, and a batch that killed the engine would kill it again.
+//! course there, and a request that crashed the engine would crash it again.
 
 use super::texts;
-use crate::journal::record::{AwaitedRecord, ResultRecord, Verdict};
+use crate::journal::record::{ABANDONED, AwaitedRecord, RequestName, ResultRecord, Verdict};
+use crate::planted::{Bug, planted};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
 use shm_protocol::supervisor_to_agent::Answer;
@@ -15,37 +16,22 @@ use std::sync::Arc;
 /// What a journal says of requests that an engine is not to answer once more.
 #[derive(Clone, Debug, Default)]
 pub struct Foretold {
-    /// The verdicts, by what was asked.
-    given_up: BTreeMap<(ModelId, Tick), Arc<Answer>>,
-    reasons: BTreeSet<(ModelId, String)>,
-    /// Requests that were answered with such a reason.
+    /// Requests that were abandoned, and of generations the tick of the decode request.
+    abandoned: BTreeSet<(AgentId, RequestId, Tick)>,
+    /// Awaits that were abandoned.
+    abandoned_awaits: BTreeSet<(Tick, AgentId, u32)>,
+    /// Requests that were answered by one provider or the other, and how.
     said: BTreeMap<(AgentId, RequestId), Arc<Answer>>,
-    /// Requests of the same models that the engine has answered.
-    answered: BTreeSet<(AgentId, RequestId)>,
     /// When who ran a model was lost. What was under way then was answered by one or the other, and nobody knows by whom.
     moved: BTreeSet<(ModelId, Tick)>,
     /// Requests that were made up to such a tick, and that tick.
     under_way: BTreeMap<(AgentId, RequestId), Tick>,
     /// The language models of the run, whose requests are answered piece by piece.
     generators: BTreeSet<ModelId>,
-    /// Of texts that were there when the engine was given up on what was asked of their model in a tick, the piece that was
-    /// ordered then.
-    orders: BTreeMap<(AgentId, RequestId, Tick), Ordered>,
     /// Of texts that were under way then, the pieces that were, for each such tick.
     texts: BTreeMap<(AgentId, RequestId), Vec<PiecesUnderWay>>,
-    /// Waits within steps that were answered with such a reason, by tick, agent and number.
+    /// Awaits of ticks in which a provider was lost, by tick, agent and number.
     waits: BTreeMap<(Tick, AgentId, usize), Arc<Answer>>,
-}
-
-/// What was delivered of an order that the engine may have been given up on.
-#[derive(Clone, Debug)]
-enum Ordered {
-    /// Nothing, or the text had no part in it.
-    Nothing,
-    /// What the engine said.
-    Piece,
-    /// That it was given up on.
-    Reason(Arc<Answer>),
 }
 
 /// The pieces of a text that were ordered when who writes it was lost, or in that tick still.
@@ -88,34 +74,39 @@ impl Foretold {
         }
     }
 
-    /// Whether nothing was given up or lost.
+    /// Whether no provider was lost, so that results need not be taken in.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.given_up.is_empty() && self.moved.is_empty()
+    pub fn needs_no_results(&self) -> bool {
+        self.moved.is_empty()
     }
 
     /// Takes in a verdict of a tick. All of them come before the results.
     pub fn verdict(&mut self, tick: Tick, verdict: &Verdict) {
-        if let Verdict::ProviderLost { model, .. } = verdict {
-            self.moved.insert((*model, tick));
-        }
-        if let Verdict::Unanswered {
-            model,
-            asked,
-            reason,
-        } = verdict
-        {
-            let answer = Arc::new(Err(reason.clone()));
-            self.given_up.insert((*model, *asked), answer);
-            self.reasons.insert((*model, reason.clone()));
+        match verdict {
+            Verdict::ProviderLost { model, .. } => {
+                self.moved.insert((*model, tick));
+            }
+            Verdict::RequestAbandoned {
+                agent,
+                asked,
+                request,
+                ..
+            } => {
+                match request {
+                    RequestName::Submitted(request) => {
+                        self.abandoned.insert((*agent, *request, *asked))
+                    }
+                    RequestName::Awaited(number) => {
+                        self.abandoned_awaits.insert((tick, *agent, *number))
+                    }
+                };
+            }
+            Verdict::Quarantined { .. } | Verdict::Changed { .. } => {}
         }
     }
 
     /// Takes in what was asked in a tick, after the results of that tick.
     pub fn asked(&mut self, tick: Tick, outcomes: &[Outcome]) {
-        if self.is_empty() {
-            return;
-        }
         let made = outcomes.iter().flat_map(|outcome| {
             let effects = outcome.effects.iter();
             effects.map(move |effect| (outcome.agent, effect))
@@ -125,11 +116,6 @@ impl Foretold {
                 let losses = self.moved.range((*model, tick)..);
                 let mut losses = losses.take_while(|(lost, _)| lost == model);
                 if self.generators.contains(model) {
-                    let given_up = self.given_up.range((*model, tick)..);
-                    let given_up = given_up.take_while(|((of, _), _)| of == model);
-                    let key = |(_, asked): &(ModelId, Tick)| (agent, *request, *asked);
-                    let nothing = given_up.map(|(at, _)| (key(at), Ordered::Nothing));
-                    self.orders.extend(nothing);
                     let pieces = |(_, lost): &(ModelId, Tick)| PiecesUnderWay {
                         lost: *lost,
                         since: tick,
@@ -155,19 +141,6 @@ impl Foretold {
                 self.texts.remove(&request);
             }
         }
-        let is_reason = match &*result.outcome {
-            Err(reason) => self.reasons.contains(&(result.model, reason.clone())),
-            Ok(_) => false,
-        };
-        let before = (request.0, request.1, Tick::ZERO)..(request.0, request.1, tick);
-        for (_, ordered) in self.orders.range_mut(before) {
-            if matches!(ordered, Ordered::Nothing) {
-                *ordered = match is_reason {
-                    true => Ordered::Reason(Arc::clone(&result.outcome)),
-                    false => Ordered::Piece,
-                };
-            }
-        }
         if self.generators.contains(&result.model) {
             return;
         }
@@ -177,15 +150,6 @@ impl Foretold {
             .is_some_and(|lost| lost <= tick)
         {
             self.said.insert(request, Arc::clone(&result.outcome));
-        }
-        if is_reason {
-            self.said.insert(request, Arc::clone(&result.outcome));
-        } else if self
-            .given_up
-            .keys()
-            .any(|(model, _)| *model == result.model)
-        {
-            self.answered.insert(request);
         }
     }
 
@@ -198,48 +162,23 @@ impl Foretold {
             if self.moved.contains(&(record.model, tick)) {
                 let wait = (tick, record.agent, number);
                 self.waits.insert(wait, Arc::clone(&record.outcome));
-                continue;
-            }
-            let is_given_up = self.given_up.contains_key(&(record.model, tick));
-            if is_given_up
-                && let Err(reason) = &*record.outcome
-                && self.reasons.contains(&(record.model, reason.clone()))
-            {
-                let wait = (tick, record.agent, number);
-                self.waits.insert(wait, Arc::clone(&record.outcome));
             }
         }
     }
 
-    /// What a batch with these members is answered, if the engine was given up on it.
-    ///
-    /// One of which a member got the engine's answer before is not: it is run, for that member alone. One of which no
-    /// member was told anything may be one, and nobody will know the difference: who asked takes no further step.
-    pub(super) fn of_batch(
-        &self,
-        model: ModelId,
-        asked: Tick,
-        mut members: impl Iterator<Item = (AgentId, RequestId)>,
-    ) -> Option<Arc<Answer>> {
-        let given_up = self.given_up.get(&(model, asked))?;
-        let is_answered = members.any(|member| self.answered.contains(&member));
-        (!is_answered).then(|| Arc::clone(given_up))
+    /// Whether a request to anything but a language model was abandoned.
+    pub(super) fn is_abandoned(&self, agent: AgentId, request: RequestId) -> bool {
+        let any = (agent, request, Tick::ZERO)..=(agent, request, Tick(u64::MAX));
+        self.abandoned.range(any).next().is_some() && !planted(Bug::ForgetAbandoned)
     }
 
-    /// What an order to a language model is answered, if the engine was given up on it. One of which a text got its piece
-    /// is not: it is carried out, and the others are told what they were told.
-    pub(super) fn of_order(
+    /// Whether a text was abandoned over what was ordered of it at the end of a tick.
+    pub(super) fn is_abandoned_order(
         &self,
-        model: ModelId,
-        asked: Tick,
-        members: &[(AgentId, RequestId)],
-    ) -> Option<Arc<Answer>> {
-        let given_up = self.given_up.get(&(model, asked))?;
-        let is_delivered = |(agent, request): &(AgentId, RequestId)| {
-            let ordered = self.orders.get(&(*agent, *request, asked));
-            matches!(ordered, Some(Ordered::Piece))
-        };
-        (!members.iter().any(is_delivered)).then(|| Arc::clone(given_up))
+        (agent, request): (AgentId, RequestId),
+        tick: Tick,
+    ) -> bool {
+        self.abandoned.contains(&(agent, request, tick))
     }
 
     /// The piece of a text that is ordered at the end of a tick, whatever the engine says.
@@ -248,9 +187,6 @@ impl Foretold {
         (agent, request): (AgentId, RequestId),
         tick: Tick,
     ) -> Option<Arc<Answer>> {
-        if let Some(Ordered::Reason(reason)) = self.orders.get(&(agent, request, tick)) {
-            return Some(Arc::clone(reason));
-        }
         let text = self.texts.get(&(agent, request))?;
         text.iter().find_map(|pieces| pieces.ordered(tick))
     }
@@ -262,6 +198,10 @@ impl Foretold {
 
     /// What a wait is answered, whatever the engine says.
     pub(super) fn of_wait(&self, tick: Tick, agent: AgentId, number: usize) -> Option<Arc<Answer>> {
+        let name = (tick, agent, u32::try_from(number).ok()?);
+        if self.abandoned_awaits.contains(&name) {
+            return Some(Arc::new(Err(ABANDONED.to_owned())));
+        }
         self.waits.get(&(tick, agent, number)).cloned()
     }
 }

@@ -3,6 +3,7 @@
 mod closing;
 mod parking;
 mod reading;
+mod searching;
 mod view;
 
 use super::action::{Action, Input};
@@ -74,6 +75,8 @@ struct Agent {
     waits: Waits,
     /// The record in which an outcome or a wait of it was read last.
     read: u64,
+    /// Requests of it that were abandoned.
+    abandoned: u32,
 }
 
 /// The state of a run: (state, input) → (state, actions).
@@ -81,6 +84,8 @@ struct Agent {
 pub struct Machine {
     plan: Plan,
     until: Option<Tick>,
+    /// Crashes after which a request is abandoned, and requests abandoned after which their agent is quarantined.
+    quarantine_after: u32,
     tick: Tick,
     agents: Vec<Agent>,
     requests: Requests,
@@ -118,12 +123,14 @@ impl Machine {
             results: Vec::new(),
             waits: Waits::default(),
             read: 0,
+            abandoned: 0,
         };
         let agents = (0..plan.agents()).map(|_| agent()).collect();
         let requests = Requests::new(plan.agents());
         Machine {
             plan,
             until,
+            quarantine_after: u32::MAX,
             tick: Tick::ZERO,
             agents,
             requests,
@@ -159,6 +166,7 @@ impl Machine {
         }
         for (agent, saved) in machine.agents.iter_mut().zip(saved.agents) {
             (agent.halted, agent.next_request) = (saved.halted, saved.next_request);
+            agent.abandoned = saved.abandoned;
             agent.inbox = Inbox::holding(saved.inbox);
         }
         machine.requests = Requests::restore(&machine.plan, saved.requests).ok_or(NotThisPlan)?;
@@ -171,6 +179,7 @@ impl Machine {
         let agents = self.agents.iter().map(|agent| SavedAgent {
             halted: agent.halted,
             next_request: agent.next_request,
+            abandoned: agent.abandoned,
             inbox: agent.inbox.events().to_vec(),
         });
         SavedMachine {
@@ -190,9 +199,15 @@ impl Machine {
         }
     }
 
-    /// Tells what is known of requests that the engine was given up on, to a machine whose batches go to an engine.
-    pub fn foretell_unanswered(&mut self, foretold: Foretold) {
+    /// Tells the answers of a journal that the engine is not asked again, to a machine whose batches go to an engine.
+    pub fn foretell_answers(&mut self, foretold: Foretold) {
         self.requests.foretell(foretold);
+    }
+
+    /// Lets the machine decide about requests that crash the inference host: each is abandoned after so many crashes,
+    /// and an agent with so many abandoned requests is quarantined in the next tick. Without it, nothing is.
+    pub fn quarantine_after(&mut self, times: u32) {
+        self.quarantine_after = times.max(1);
     }
 
     /// Ends the run after this tick, or only when somebody asks for it.
@@ -214,25 +229,11 @@ impl Machine {
             Input::Stop => self.stop_asked = true,
             Input::Checkpoint => self.checkpoint_asked = true,
             Input::Verdict(verdict) => {
-                let waiting = match &verdict {
-                    Verdict::Unanswered {
-                        model,
-                        asked,
-                        reason,
-                    } => {
-                        if let (Some(round), true) = (&mut self.round, *asked == self.tick) {
-                            round.give_up(*model, reason);
-                        }
-                        self.requests.give_up(*model, *asked, reason)
-                    }
-                    Verdict::Quarantined { .. }
-                    | Verdict::ProviderLost { .. }
-                    | Verdict::Changed { .. } => Vec::new(),
-                };
                 self.judge(verdict);
-                self.ask_ready(&waiting, actions);
                 self.proceed(actions);
             }
+            Input::EngineLost => self.requests.drop_unwanted(),
+            Input::Crashed { batch } => self.search(batch, actions),
             Input::Outcomes {
                 host,
                 tick,
@@ -249,6 +250,9 @@ impl Machine {
                 self.take_waits(host, tick, waits)?;
                 self.proceed(actions);
             }
+            Input::Answer { batch, outputs } if self.is_for_nobody(batch, &outputs) => {
+                self.divide_refused(batch, actions);
+            }
             Input::Answer { batch, outputs } => {
                 if let Some(round) = self.round.as_mut().filter(|round| round.has(batch)) {
                     round.answer(&self.plan, batch, outputs)?;
@@ -261,7 +265,7 @@ impl Machine {
             Input::Journaled(results) => {
                 let agents: Vec<AgentId> = results.iter().map(|result| result.agent).collect();
                 for result in results {
-                    // What was given up earlier needs nobody to tell it.
+                    // What was answered without the engine needs nobody to tell it.
                     let held = self.agents.get(result.agent.index());
                     if !held.is_some_and(|held| held.results.contains(&result)) {
                         self.requests.journaled(self.tick, result)?;
@@ -290,6 +294,10 @@ impl Machine {
             held.waits = Waits::default();
             self.halt(*agent);
         }
+        if let Verdict::RequestAbandoned { agent, request, .. } = &verdict {
+            self.agents[agent.index()].abandoned += 1;
+            self.requests.exclude(*agent, *request);
+        }
         self.verdicts.push(verdict);
     }
 
@@ -303,8 +311,15 @@ impl Machine {
 
     fn open(&mut self, tick: Tick, actions: &mut Vec<Action>) {
         self.tick = tick;
+        // By what was abandoned until now: a journal tells now what is abandoned in this tick.
+        let quarantines = self.quarantines();
         for verdict in self.foretold.remove(&tick).unwrap_or_default() {
             self.judge(verdict);
+        }
+        for verdict in quarantines {
+            if !self.is_halted(verdict.order().1) {
+                self.judge(verdict);
+            }
         }
         let mut due = Vec::with_capacity(self.agents.len());
         for agent in self.plan.order() {
@@ -331,9 +346,14 @@ impl Machine {
                 continue;
             }
             held.standing = Standing::Asked;
-            held.results = self
+            let taken = self
                 .requests
                 .take(*agent, self.tick, self.plan.step_bytes());
+            held.results = taken.results;
+            for verdict in taken.verdicts {
+                self.judge(verdict);
+            }
+            let held = &mut self.agents[agent.index()];
             let mut events = held.inbox.take();
             events.extend(held.results.iter().map(|result| Event::Inference {
                 request: result.request,

@@ -4,12 +4,14 @@
 //! Every request has a slot. A result that comes early waits in it; a step that
 //! needs it waits for it. So when a result arrives is not observable.
 
+mod abandoned;
 mod answers;
 mod delivery;
-mod given_up;
 mod saved;
+mod search;
 
-pub(super) use answers::{parts, within};
+pub(super) use answers::{is_for_nobody, parts, within};
+pub(super) use search::Next;
 
 use super::batch::{Batch, Former, Request};
 use super::finite;
@@ -17,7 +19,7 @@ use super::foretold::Foretold;
 use super::plan::{Plan, PlannedModel};
 use super::texts::Texts;
 use super::violation::Violation;
-use crate::journal::record::TickRecord;
+use crate::journal::record::{ABANDONED, TickRecord};
 use crate::planted::{Bug, planted};
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick, VersionId};
@@ -38,8 +40,8 @@ struct Slot {
     /// came after.
     batch: Option<BatchId>,
     answer: Option<Arc<Answer>>,
-    /// The answer is that of a verdict, and no other one counts.
-    given_up: bool,
+    /// It crashes the engine, which is to be told by a verdict with the result.
+    abandoned: bool,
     /// Nobody waits for it any more; it is freed when the answer comes.
     orphaned: bool,
 }
@@ -50,6 +52,18 @@ struct Running {
     batch: Batch,
     /// Requests whose results were not delivered. They are delivered without the engine when a journal is followed.
     left: usize,
+    /// Crashes of the inference host over it.
+    crashes: u32,
+}
+
+impl Running {
+    fn new(batch: Batch, left: usize) -> Running {
+        Running {
+            batch,
+            left,
+            crashes: 0,
+        }
+    }
 }
 
 /// All requests whose results have not been delivered.
@@ -60,13 +74,11 @@ pub(super) struct Requests {
     /// Slots of each agent in the order of its requests.
     queues: Vec<Vec<usize>>,
     running: BTreeMap<BatchId, Running>,
-    /// Batches that were given up while an engine may be at work on them: what it says of them counts for nothing.
-    unwanted: BTreeSet<BatchId>,
     /// Shared with the rounds of the open tick.
     pub(super) next_batch: BatchId,
     /// The ticks in which they were made, from which they can be made again.
     sources: BTreeMap<Tick, Source>,
-    /// What is known of batches that were given up. They never go to the engine.
+    /// Answers that a journal has told, which are not asked of the engine again.
     foretold: Foretold,
     /// Those to language models.
     texts: Texts,
@@ -79,6 +91,8 @@ struct Source {
     /// The slot of each request of the tick in its order; none once it is delivered or nobody waits for it.
     slots: Vec<Option<usize>>,
     open: usize,
+    /// Positions of requests that a verdict has told to be abandoned. They are in no batch any more.
+    abandoned: BTreeSet<usize>,
 }
 
 impl Requests {
@@ -96,7 +110,7 @@ impl Requests {
         tick: Tick,
         record: &Arc<TickRecord>,
     ) -> Vec<Batch> {
-        let mut batches = self.submit_plain(plan, tick, record);
+        let mut batches = self.submit_plain(plan, tick, record, BTreeSet::new());
         batches.extend(self.submit_texts(plan, tick, record));
         batches
     }
@@ -119,25 +133,27 @@ impl Requests {
                 }
             }
         }
-        let mut batches = self.texts.order(plan, tick, &mut self.next_batch);
-        batches.retain(|batch| {
-            let members = self.texts.members(batch.id).unwrap_or_default();
-            let Some(answer) = self.foretold.of_order(batch.model, tick, members) else {
-                return true;
-            };
-            self.texts.give_up_order(batch.id, &answer);
-            false
-        });
+        let foretold = &self.foretold;
+        let is_abandoned = |text| foretold.is_abandoned_order(text, tick);
+        let batches = self
+            .texts
+            .order(plan, tick, is_abandoned, &mut self.next_batch);
         for batch in &batches {
             let left = self.texts.members(batch.id).unwrap_or_default().len();
-            let batch = batch.clone();
-            self.running.insert(batch.id, Running { batch, left });
+            self.running
+                .insert(batch.id, Running::new(batch.clone(), left));
         }
         batches
     }
 
-    /// Takes in the requests to all other models and forms their batches.
-    fn submit_plain(&mut self, plan: &Plan, tick: Tick, record: &Arc<TickRecord>) -> Vec<Batch> {
+    /// Takes in the requests to all other models and forms their batches, without the abandoned ones at these positions.
+    fn submit_plain(
+        &mut self,
+        plan: &Plan,
+        tick: Tick,
+        record: &Arc<TickRecord>,
+        abandoned: BTreeSet<usize>,
+    ) -> Vec<Batch> {
         let mut former = Former::new(tick, Arc::clone(record), self.next_batch);
         let mut slots = Vec::new();
         for (outcome, agent_outcome) in record.outcomes.iter().enumerate() {
@@ -165,14 +181,21 @@ impl Requests {
                     due,
                     batch: None,
                     answer: None,
-                    given_up: false,
+                    abandoned: false,
                     orphaned: false,
                 });
+                let position = slots.len();
                 self.queues[agent_outcome.agent.index()].push(slot);
                 slots.push(Some(slot));
                 if let Err(reason) = admissible(planned, tick, inputs) {
                     let said = self.foretold.of_request(agent_outcome.agent, *request);
                     self.fill(slot, said.unwrap_or_else(|| Arc::new(Err(reason))));
+                    continue;
+                }
+                if abandoned.contains(&position)
+                    || self.foretold.is_abandoned(agent_outcome.agent, *request)
+                {
+                    self.fill(slot, Arc::new(Err(ABANDONED.to_owned())));
                     continue;
                 }
                 former.add(
@@ -196,25 +219,18 @@ impl Requests {
                     record,
                     slots,
                     open,
+                    abandoned,
                 },
             );
         }
-        let (mut batches, next) = former.finish();
+        let (batches, next) = former.finish();
         self.next_batch = next;
-        batches.retain(|batch| !self.is_given_up(batch));
         for batch in &batches {
             for member in &batch.members {
                 self.slots[member.slot].batch = Some(batch.id);
             }
-            let (left, running) = (batch.members.len(), batch.clone());
-            let batch = running.id;
-            self.running.insert(
-                batch,
-                Running {
-                    batch: running,
-                    left,
-                },
-            );
+            let running = Running::new(batch.clone(), batch.members.len());
+            self.running.insert(batch.id, running);
         }
         batches
     }
@@ -226,9 +242,6 @@ impl Requests {
         batch: BatchId,
         outputs: Answer,
     ) -> Result<Vec<AgentId>, Violation> {
-        if self.unwanted.remove(&batch) {
-            return Ok(Vec::new());
-        }
         let running = self
             .running
             .get(&batch)
@@ -245,8 +258,8 @@ impl Requests {
         let answers = parts(model, &running.batch, outputs)?;
         let running = self.running.remove(&batch).expect("it was there just now");
         if planted(Bug::AnswerTwice) {
-            let (batch, left) = (running.batch.clone(), running.left);
-            self.running.insert(batch.id, Running { batch, left });
+            let again = Running::new(running.batch.clone(), running.left);
+            self.running.insert(batch, again);
         }
         let mut agents = Vec::with_capacity(running.batch.members.len());
         for (member, answer) in running.batch.members.iter().zip(answers) {
@@ -304,16 +317,6 @@ impl Requests {
             self.free.push(slot);
         } else {
             self.slots[slot].answer = Some(answer);
-        }
-    }
-}
-
-/// A batch goes without an answer: those of its slots for which nobody waits are free.
-fn release(batch: &Batch, slots: &mut [Slot], free: &mut Vec<usize>) {
-    for member in &batch.members {
-        let held = &mut slots[member.slot];
-        if held.orphaned && held.batch.take() == Some(batch.id) {
-            free.push(member.slot);
         }
     }
 }

@@ -7,9 +7,9 @@
 
 use super::batch::{Batch, Former, Request};
 use super::plan::{Plan, PlannedModel};
-use super::requests::{admissible, parts, within};
+use super::requests::{Next, admissible, parts, within};
 use super::violation::Violation;
-use crate::journal::record::{AwaitedRecord, TickRecord};
+use crate::journal::record::{ABANDONED, AwaitedRecord, TickRecord};
 use crate::planted::{Bug, planted};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use shm_protocol::id::{AgentId, BatchId, ModelId, Tick};
@@ -99,8 +99,9 @@ impl Waits {
 pub(super) struct Round {
     /// In schedule order.
     waits: Vec<Waiting>,
-    /// Batches that the engine has not answered. The places of their members are positions among the waits.
-    running: BTreeMap<BatchId, Batch>,
+    /// Batches that the engine has not answered, with the crashes over each. The places of their members are positions
+    /// among the waits.
+    running: BTreeMap<BatchId, (Batch, u32)>,
 }
 
 #[derive(Debug)]
@@ -108,8 +109,6 @@ struct Waiting {
     agent: AgentId,
     model: ModelId,
     answer: Option<Arc<Answer>>,
-    /// The answer is that of a verdict, and no other one counts.
-    given_up: bool,
 }
 
 /// One wait of a round that begins.
@@ -165,17 +164,19 @@ impl Round {
             agent: begun.agent,
             model: begun.asked.model,
             answer: begun.answer,
-            given_up: false,
         };
         Round {
             waits: begun.into_iter().map(waiting).collect(),
-            running: batches.into_iter().map(|batch| (batch.id, batch)).collect(),
+            running: batches
+                .into_iter()
+                .map(|batch| (batch.id, (batch, 0)))
+                .collect(),
         }
     }
 
     /// The batches that the engine has not answered, in the order of their numbers.
     pub(super) fn running(&self) -> impl Iterator<Item = &Batch> {
-        self.running.values()
+        self.running.values().map(|(batch, _)| batch)
     }
 
     /// Whether a batch is one of this round.
@@ -190,32 +191,77 @@ impl Round {
         batch: BatchId,
         outputs: Answer,
     ) -> Result<(), Violation> {
-        let running = self
+        let (running, _) = self
             .running
             .get(&batch)
             .ok_or(Violation::NoSuchBatch { batch })?;
         let model = plan.model(running.model).expect("a batch has a model");
         let answers = parts(model, running, outputs)?;
         for (member, answer) in running.members.iter().zip(answers) {
-            let waiting = &mut self.waits[member.slot];
-            if !waiting.given_up {
-                waiting.answer = Some(answer);
-            }
+            self.waits[member.slot].answer = Some(answer);
         }
         self.running.remove(&batch);
         Ok(())
     }
 
-    /// Answers everything that is asked of a model, answered or not: what was answered is not in the journal, and whoever
-    /// takes the tick again must come to the same.
-    pub(super) fn give_up(&mut self, model: ModelId, reason: &str) {
-        let answer: Arc<Answer> = Arc::new(Err(reason.to_owned()));
-        for waiting in &mut self.waits {
-            if waiting.model == model {
-                (waiting.answer, waiting.given_up) = (Some(Arc::clone(&answer)), true);
+    /// The inference host has crashed over a batch; a request that does so alone is abandoned after `most` crashes. Gives
+    /// whose awaits are answered by that, and the model. Halves of a batch are numbered from `next` on.
+    pub(super) fn crashed(
+        &mut self,
+        batch: BatchId,
+        most: u32,
+        next: &mut BatchId,
+    ) -> Vec<(AgentId, ModelId)> {
+        let Some((batch, crashes)) = self.running.remove(&batch) else {
+            return Vec::new();
+        };
+        let crashes = crashes + 1;
+        match Next::after(crashes, batch.members.len(), most) {
+            Next::Retry => {
+                self.running.insert(batch.id, (batch, crashes));
+                Vec::new()
+            }
+            Next::Divide => {
+                self.running.insert(batch.id, (batch.clone(), crashes));
+                self.divide(batch.id, next);
+                Vec::new()
+            }
+            Next::Abandon => {
+                let mut abandoned = Vec::new();
+                for member in &batch.members {
+                    let waiting = &mut self.waits[member.slot];
+                    waiting.answer = Some(Arc::new(Err(ABANDONED.to_owned())));
+                    abandoned.push((waiting.agent, waiting.model));
+                }
+                abandoned
             }
         }
-        self.running.retain(|_, batch| batch.model != model);
+    }
+
+    /// Replaces a batch by its halves, numbered from `next` on.
+    pub(super) fn divide(&mut self, batch: BatchId, next: &mut BatchId) -> Vec<Batch> {
+        let Some((batch, crashes)) = self.running.remove(&batch) else {
+            return Vec::new();
+        };
+        let halves = batch.halves(batch.members.clone(), next);
+        let counted = halves.iter().map(|half| (half.id, (half.clone(), crashes)));
+        self.running.extend(counted);
+        halves
+    }
+
+    /// A batch that is not answered.
+    pub(super) fn batch(&self, batch: BatchId) -> Option<&Batch> {
+        Some(&self.running.get(&batch)?.0)
+    }
+
+    /// Whether the inference host has crashed over a batch that is not answered.
+    pub(super) fn is_searching(&self) -> bool {
+        self.running.values().any(|(_, crashes)| *crashes > 0)
+    }
+
+    /// Crashes over a batch that is not answered.
+    pub(super) fn crashes(&self, batch: BatchId) -> Option<u32> {
+        Some(self.running.get(&batch)?.1)
     }
 
     /// Whether everything is answered. Also what nobody waits for any more, because the engine will answer it.

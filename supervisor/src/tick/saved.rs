@@ -25,6 +25,8 @@ pub(super) struct SavedMachine {
 pub(super) struct SavedAgent {
     pub(super) halted: bool,
     pub(super) next_request: RequestId,
+    /// Requests of it that were abandoned.
+    pub(super) abandoned: u32,
     pub(super) inbox: Vec<Event>,
 }
 
@@ -46,8 +48,8 @@ pub(super) struct SavedSource {
     /// For each request in the tick's order, whether somebody waits for its result. The others are kept because they
     /// are part of a batch.
     pub(super) open: Vec<bool>,
-    /// Those that a verdict has answered, by their position, and with what.
-    pub(super) given_up: Vec<(u64, String)>,
+    /// Positions of those that a verdict has told to be abandoned, and that are in no batch any more.
+    pub(super) abandoned: Vec<u64>,
 }
 
 impl SavedMachine {

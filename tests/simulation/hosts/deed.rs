@@ -1,19 +1,20 @@
 //! A host does something, and what it says of it is on its way, unless that goes wrong.
 
 use super::SimHosts;
-use super::incarnation::Happening;
+use super::incarnation::{CRASHED, Happening, KILLED};
 use crate::shell::simulation::mischief::{self, Mischief};
-use crate::shell::simulation::reply::{Done, Reply};
+use crate::shell::simulation::reply::{Done, Ends, Reply};
 use shm_protocol::id::{AgentId, HostId, Tick};
 use std::time::Duration;
 
 impl SimHosts<'_> {
     /// A host has done something, which may go wrong; what it published is on its way.
     pub(super) fn done(&mut self, host: HostId, done: Done) {
-        let Done { mut replies, dies } = done;
+        let Done { mut replies, ends } = done;
         self.seen.deeds += 1;
         let mut kept = replies.len();
-        let mut ending = dies.then_some(Happening::Exited);
+        let mut ending = (ends == Ends::Crashed).then_some(Happening::Exited(CRASHED));
+        let dies = ends != Ends::No;
         let mut slowness = Duration::ZERO;
         let is_doomed = self.life(host).is_doomed;
         if self.misremembers
@@ -44,7 +45,7 @@ impl SimHosts<'_> {
             match mischief {
                 Mischief::Dies | Mischief::DiesAndIsNotStarted | Mischief::AllDie => {
                     kept = random.position(replies.len() + 1);
-                    ending = Some(Happening::Exited);
+                    ending = Some(Happening::Exited(KILLED));
                 }
                 Mischief::DiesLater => {
                     let later = Duration::from_micros(random.below(20_000));
@@ -55,6 +56,11 @@ impl SimHosts<'_> {
                 Mischief::Hangs => kept = random.position(replies.len() + 1),
                 Mischief::IsSlow => {
                     slowness = Duration::from_millis(self.fleet.launch.deadline_ms * 3 / 4);
+                    dooms = false;
+                }
+                Mischief::WorksForLong => {
+                    slowness = Duration::from_millis(self.fleet.launch.deadline_ms * 5);
+                    self.life(host).reports_until = self.now + slowness;
                     dooms = false;
                 }
                 Mischief::Garbage => {
@@ -70,7 +76,7 @@ impl SimHosts<'_> {
                     kept = random.position(replies.len() + 1);
                     replies.insert(kept, mischief::failure());
                     kept += 1;
-                    ending = Some(Happening::Exited);
+                    ending = Some(Happening::Exited(CRASHED));
                 }
                 Mischief::RefusesToLoad => dooms = mischief::refuse(&mut replies),
                 Mischief::SpoilsState => {
@@ -136,7 +142,7 @@ impl SimHosts<'_> {
                 life.up.retain(|(at, _)| *at <= now);
             }
             let last = life.up.back().map_or(now, |(at, _)| *at);
-            life.up.push_back((last, Happening::Exited));
+            life.up.push_back((last, Happening::Exited(KILLED)));
             life.is_doomed = true;
         }
     }

@@ -12,8 +12,14 @@ use std::time::Duration;
 pub(super) enum Happening {
     Record(Reply),
     Garbage,
-    Exited,
+    /// Its process has ended, with this status as the system has it.
+    Exited(i32),
 }
+
+/// It was killed from outside.
+pub(super) const KILLED: i32 = 9;
+/// It has crashed: a segmentation fault.
+pub(super) const CRASHED: i32 = 11;
 
 #[derive(Debug)]
 pub(super) enum Inside {
@@ -36,6 +42,8 @@ pub(super) struct Life {
     pub(super) is_suspect: bool,
     /// It works until then, and is gone.
     pub(super) dies_at: Option<Duration>,
+    /// It reports progress until then.
+    pub(super) reports_until: Duration,
     /// Its ring takes nothing until then.
     pub(super) full_until: Duration,
 }
@@ -59,6 +67,7 @@ impl Life {
             is_suspect: false,
             has_exited: false,
             dies_at: None,
+            reports_until: Duration::ZERO,
             full_until: Duration::ZERO,
         }
     }
@@ -78,14 +87,15 @@ impl Life {
             // What it was about to say it never says.
             self.up.clear();
             (self.dies_at, self.is_doomed) = (None, true);
-            return Some(Happening::Exited);
+            return Some(Happening::Exited(KILLED));
         }
         self.up.pop_front().map(|(_, happening)| happening)
     }
 
     /// Whether its process is gone, heard of or not.
     pub(super) fn is_gone(&self) -> bool {
-        let exits = |(_, happening): &(Duration, Happening)| matches!(happening, Happening::Exited);
+        let exits =
+            |(_, happening): &(Duration, Happening)| matches!(happening, Happening::Exited(_));
         self.has_exited || self.up.iter().any(exits)
     }
 }

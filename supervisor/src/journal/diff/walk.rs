@@ -252,10 +252,10 @@ pub(super) fn records(left: &TickRecord, right: &TickRecord) -> Compared {
         &right.verdicts,
         |left, right| value("said", left, right),
         |verdict| match verdict {
-            Verdict::Quarantined { agent, .. } => Some(*agent),
-            Verdict::Unanswered { .. } | Verdict::ProviderLost { .. } | Verdict::Changed { .. } => {
-                None
+            Verdict::Quarantined { agent, .. } | Verdict::RequestAbandoned { agent, .. } => {
+                Some(*agent)
             }
+            Verdict::ProviderLost { .. } | Verdict::Changed { .. } => None,
         },
     )
 }

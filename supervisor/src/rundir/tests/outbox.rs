@@ -145,6 +145,21 @@ fn a_file_that_is_gone_or_was_replaced_is_written_whole() {
 }
 
 #[test]
+fn what_stands_behind_the_last_line_of_a_finished_run_is_cut() {
+    let written = Written::new();
+    for excess in [
+        &b"{\"hello\":1}\n"[..],
+        b"{\"key\":",
+        &written.whole[written.marked_bytes()..],
+    ] {
+        let longer = [&written.whole[..], excess].concat();
+        written.disk.write(&written.run.outbox(), &longer);
+        let mut outbox = written.open_at_mark().unwrap().unwrap();
+        assert_eq!(written.push_after(MARKED, &mut outbox), written.whole);
+    }
+}
+
+#[test]
 fn what_is_damaged_behind_a_mark_is_written_by_who_goes_on_there() {
     let written = Written::new();
     let marked = written.marked_bytes();

@@ -7,6 +7,7 @@ use super::station::Stage;
 use super::{Base, Drive, Trouble};
 use crate::host::Kind;
 use crate::planted::{Bug, planted};
+use crate::recovery::Cause;
 use crate::rundir::Event;
 use crate::shell::error::RunError;
 use crate::shell::header::plan;
@@ -121,7 +122,7 @@ impl Drive<'_> {
                 self.station(host).owe(1);
                 Ok(())
             }
-            Err(error) => self.lose(host, &error.to_string()),
+            Err(error) => self.lose(host, Cause::Outside, &error.to_string()),
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Answering {
     running: BTreeMap<BatchId, usize>,
     batch: BatchId,
     outputs: Vec<Tensor>,
+    /// Batches wait for others, because the engine has crashed over one of them.
+    holds_back: bool,
 }
 
 impl Answering {
@@ -49,13 +51,33 @@ impl Drive<'_> {
             // It is submitted with all others once the engine is back.
             return Ok(());
         }
+        if self.answering.running.contains_key(&batch.id) {
+            // It was submitted with all that were open.
+            return Ok(());
+        }
+        if self.machine.is_searching() || self.answering.holds_back {
+            return self.submit_open();
+        }
         let pushed = self.push_batch(host, batch);
         self.settle(host, pushed)
     }
 
-    /// Submits every batch that was not answered, as it was submitted before.
-    pub(super) fn submit_again(&mut self) -> Result<(), RunError> {
-        let mut batches: Vec<Batch> = self.machine.running().cloned().collect();
+    /// Submits every batch that was not answered, as it was submitted before. While it is not known which of them crashes
+    /// the engine, one at a time.
+    pub(super) fn submit_open(&mut self) -> Result<(), RunError> {
+        let Some(host) = self.hosts.inference_host() else {
+            return Ok(());
+        };
+        let under_way = &self.answering.running;
+        self.answering.holds_back = self.machine.is_searching();
+        let at_once = match (self.answering.holds_back, under_way.is_empty()) {
+            (false, _) => usize::MAX,
+            (true, true) => 1,
+            (true, false) => 0,
+        };
+        let open = self.machine.running();
+        let open = open.filter(|batch| !under_way.contains_key(&batch.id));
+        let mut batches: Vec<Batch> = open.take(at_once).cloned().collect();
         if planted(Bug::OtherComposition) {
             batches.iter_mut().for_each(|batch| batch.members.reverse());
         }
@@ -67,7 +89,13 @@ impl Drive<'_> {
                 batch.version = version.unwrap_or(batch.version);
             }
         }
-        batches.iter().try_for_each(|batch| self.infer(batch))
+        for batch in &batches {
+            if matches!(self.station(host).stage, Stage::Serving) {
+                let pushed = self.push_batch(host, batch);
+                self.settle(host, pushed)?;
+            }
+        }
+        Ok(())
     }
 
     fn push_batch(&mut self, host: HostId, batch: &Batch) -> Result<(), Trouble> {
@@ -150,9 +178,17 @@ impl Drive<'_> {
         batch: BatchId,
         outputs: Result<Vec<Tensor>, String>,
     ) -> Result<(), Trouble> {
+        let crashes = self.machine.crashes(batch);
         self.try_apply(Input::Answer { batch, outputs })?;
         self.answering.running.remove(&batch);
+        if crashes == 1 {
+            // It was not the batch.
+            self.count_loss(host, "it crashed over a batch that it has now answered")?;
+        }
         self.station(host).paid(1);
+        if self.answering.holds_back {
+            self.submit_open()?;
+        }
         if self.station(host).comeback.is_some() && self.station(host).owed == 0 {
             self.back_at_work(host)?;
         }

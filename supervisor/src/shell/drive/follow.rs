@@ -64,11 +64,18 @@ impl Follower {
         self.machine.end_after(until);
     }
 
-    /// The machine with the tick open that comes after all that it has followed, and what it asks for in it.
+    /// The machine with the tick open that comes after all that it has followed, and what it asks for in it. That tick
+    /// is decided by nobody else, so an agent with so many abandoned requests is quarantined in it.
     ///
     /// # Errors
     /// When the journal has what the machine has not asked for.
-    pub(in crate::shell) fn arrive(mut self) -> Result<(Machine, Vec<Action>), RunError> {
+    pub(in crate::shell) fn arrive(
+        mut self,
+        quarantine_after: u32,
+    ) -> Result<(Machine, Vec<Action>), RunError> {
+        if !planted(Bug::ForgetQuarantine) {
+            self.machine.quarantine_after(quarantine_after);
+        }
         self.open_next()?;
         let open = self.machine.tick();
         // What was committed needs no second commit. What was asked of the engine and not answered is known to the

@@ -6,6 +6,7 @@ use crate::host::{Kind, News, decoded};
 use crate::journal::diff;
 use crate::journal::record::TickRecord;
 use crate::planted::{Bug, planted};
+use crate::recovery::{Cause, Work};
 use crate::shell::error::RunError;
 use crate::tick::Input;
 use bincode::Decode;
@@ -14,6 +15,7 @@ use shm_protocol::agent_to_supervisor::{OUTCOMES, Outcome, Outcomes, PARKED};
 use shm_protocol::fault::Phase;
 use shm_protocol::id::{AgentId, HostId, Tick};
 use shm_protocol::ring::Header;
+use std::process::ExitStatus;
 
 impl Drive<'_> {
     pub(super) fn hear(&mut self, news: News) -> Result<(), RunError> {
@@ -24,20 +26,32 @@ impl Drive<'_> {
             }
             News::Garbage { host, violation } => self.lose(
                 host,
+                Cause::Crash,
                 &format!("it wrote garbage into its ring: {violation}"),
             ),
             News::Dying { host } => {
-                let ending = self.hosts.ending_of(host);
-                self.lose(
-                    host,
-                    &ending.unwrap_or_else(|| "its process died".to_owned()),
-                )
+                match self.hosts.ending_of(host) {
+                    Some(status) => self.exited(host, status),
+                    None if self.work(host) == Work::Idle => {
+                        self.lose(host, Cause::Outside, "its process died")
+                    }
+                    // It matters how it ended, which is told once its memory is torn down.
+                    None => Ok(()),
+                }
             }
-            News::Exited { host, status } => self.lose(host, &crate::host::ending(status)),
+            News::Exited { host, status } => self.exited(host, status),
             News::Fault { host, rule } => self.hear_fault(host, rule),
             News::StopAsked => self.apply(Input::Stop),
             News::Silence => Ok(()),
         }
+    }
+
+    fn exited(&mut self, host: HostId, status: ExitStatus) -> Result<(), RunError> {
+        let cause = match crate::host::is_crash(status) {
+            true => Cause::Crash,
+            false => Cause::Outside,
+        };
+        self.lose(host, cause, &crate::host::ending(status))
     }
 
     fn hear_record(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
@@ -140,7 +154,7 @@ impl Drive<'_> {
                 what,
             }));
         }
-        Err(Trouble::Host(format!(
+        Err(Trouble::Gone(format!(
             "an agent did something else than the journal says, beginning with a checkpoint: {what}"
         )))
     }

@@ -4,24 +4,35 @@ use super::Drive;
 use super::comeback::Comeback;
 use super::station::Stage;
 use crate::host::Kind;
-use crate::journal::record::Verdict;
-use crate::recovery::{Decision, Loss};
+use crate::journal::record::{QuarantineReason, Verdict};
+use crate::recovery::{Cause, Decision, Loss, Stop, Work};
 use crate::rundir::Event;
 use crate::rundir::events::{AGENTS, INFERENCE};
 use crate::shell::error::RunError;
 use crate::tick::Input;
 use shm_protocol::fault::Phase;
-use shm_protocol::id::{AgentId, HostId};
+use shm_protocol::id::{AgentId, BatchId, HostId};
 use std::time::Duration;
 
 impl Drive<'_> {
     /// Ends the incarnation of a host and decides what becomes of it.
-    pub(super) fn lose(&mut self, host: HostId, cause: &str) -> Result<(), RunError> {
-        let last_words = self.hosts.end(host);
-        let cause = if last_words.is_empty() {
-            cause.to_owned()
+    pub(super) fn lose(&mut self, host: HostId, cause: Cause, text: &str) -> Result<(), RunError> {
+        let stderr_tail = self.hosts.end(host);
+        let text = if stderr_tail.is_empty() {
+            text.to_owned()
         } else {
-            format!("{cause}; its last words: {last_words}")
+            format!("{text}; its last words: {stderr_tail}")
+        };
+        let counts = !self.faults.is_injected(host);
+        let crashed = self.batch_at_work(host);
+        let crashed = crashed.filter(|_| counts && cause == Cause::Crash);
+        let text = match crashed {
+            Some(batch) => {
+                let crashes = self.machine.crashes(batch) + 1;
+                let size = self.machine.requests_in(batch);
+                format!("{text}; crash {crashes} over a batch of size {size}")
+            }
+            None => text,
         };
         let (kind, tick) = (self.hosts.kind(host), self.machine.tick());
         self.spare_is_due = Some(tick);
@@ -32,30 +43,85 @@ impl Drive<'_> {
             role: role(kind),
             incarnation,
             tick,
-            cause: cause.clone(),
+            cause: text.clone(),
         })?;
         let now = self.hosts.clock();
-        let station = self.station(host);
-        let was_at_work = matches!(station.stage, Stage::Serving) && station.owed > 0;
-        let comeback = station
+        let missed = (cause == Cause::Slow).then(|| self.deadline(host).0);
+        let work = self.work(host);
+        let comeback = self
+            .station(host)
             .comeback
-            .get_or_insert_with(|| Comeback::after_loss(now, &cause));
+            .get_or_insert_with(|| Comeback::after_loss(now, &text));
         comeback.is_planned = false;
         comeback.base = None;
         comeback.redone = 0;
         let loss = Loss {
             host,
             tick,
-            was_at_work,
-            counts: !self.faults.is_injected(host),
+            cause,
+            work,
+            counts,
         };
-        let decision = self.policy.decide(&loss, now);
-        match decision {
-            Decision::Restart { after, carefully } => self.restart(host, now + after, carefully),
-            Decision::Poison { losses } => self.poisoned(host, losses, &cause, now),
-            Decision::GiveUp { losses } => self.give_up(host, losses, &cause),
-            Decision::Stop { losses } => Err(RunError::TooManyLosses { losses, cause }),
+        match self.policy.decide(&loss, now) {
+            Decision::Restart { after, carefully } => self.restart(host, now + after, carefully)?,
+            Decision::Poison { crashes } => self.poisoned(host, crashes, now)?,
+            Decision::Stop(stop) => return Err(self.at_limit(host, stop, missed, text)),
         }
+        if let Some(batch) = crashed {
+            self.apply(Input::Crashed { batch })?;
+        }
+        match kind {
+            Kind::Inference => self.apply(Input::EngineLost),
+            Kind::Agents => Ok(()),
+        }
+    }
+
+    fn at_limit(
+        &self,
+        host: HostId,
+        stop: Stop,
+        key: Option<&'static str>,
+        cause: String,
+    ) -> RunError {
+        RunError::LimitReached {
+            stop,
+            kind: self.hosts.kind(host).to_string(),
+            host,
+            tick: self.machine.tick(),
+            key,
+            cause,
+        }
+    }
+
+    /// Counts a loss of which it turns out that nobody is guilty.
+    pub(super) fn count_loss(&mut self, host: HostId, cause: &str) -> Result<(), RunError> {
+        let now = self.hosts.clock();
+        match self.policy.count(host, now) {
+            Err(stop) => Err(self.at_limit(host, stop, None, cause.to_owned())),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// The work of a host that may have crashed it.
+    pub(super) fn work(&self, host: HostId) -> Work {
+        let station = &self.stations[host.index()];
+        if !matches!(station.stage, Stage::Serving) || station.owed == 0 {
+            return Work::Idle;
+        }
+        match (self.hosts.kind(host), self.batch_at_work(host)) {
+            (Kind::Agents, _) => Work::Steps,
+            (Kind::Inference, None) => Work::Idle,
+            (Kind::Inference, Some(_)) => Work::Batch,
+        }
+    }
+
+    /// The batch that the inference host works on: it answers them in the order of their numbers. None while it loads.
+    fn batch_at_work(&self, host: HostId) -> Option<BatchId> {
+        let station = &self.stations[host.index()];
+        let is_engine = self.hosts.kind(host) == Kind::Inference;
+        let serves = is_engine && matches!(station.stage, Stage::Serving);
+        let first = self.answering.first();
+        first.filter(|_| serves && !self.held.is_loading())
     }
 
     pub(super) fn restart(
@@ -81,27 +147,20 @@ impl Drive<'_> {
         Ok(())
     }
 
-    /// The open tick kills the host again and again: who does it is given up, and the host comes back without.
-    fn poisoned(
-        &mut self,
-        host: HostId,
-        losses: u32,
-        cause: &str,
-        now: Duration,
-    ) -> Result<(), RunError> {
-        if self.hosts.kind(host) == Kind::Inference {
-            return self.leave_unanswered(host, losses, cause, now);
-        }
-        match self.suspects(host)[..] {
-            [agent] => {
-                let reason = format!("its host was lost {losses} times while it stepped: {cause}");
-                self.restart(host, now, false)?;
-                self.quarantine(agent, reason)?;
-                // Nobody may be left to come back for.
-                self.restart(host, now, false)
-            }
-            _ => self.restart(host, now, true),
-        }
+    /// The open tick crashes the host again and again: the agent whose step does so is quarantined, and the host comes back
+    /// without it.
+    fn poisoned(&mut self, host: HostId, crashes: u32, now: Duration) -> Result<(), RunError> {
+        let [agent] = self.suspects(host)[..] else {
+            self.count_loss(host, "it crashes, and it is not known over whose step")?;
+            return self.restart(host, now, true);
+        };
+        // What was counted against the host was the agent's fault.
+        self.policy.forgive(host, crashes - 1);
+        self.restart(host, now, false)?;
+        let reason = QuarantineReason::StepCrashesHost;
+        self.apply(Input::Verdict(Verdict::Quarantined { agent, reason }))?;
+        // Nobody may be left to come back for.
+        self.restart(host, now, false)
     }
 
     /// Agents whose step may have killed the host: they were asked, and have neither answered nor wait for an answer.
@@ -117,64 +176,6 @@ impl Drive<'_> {
                 self.machine.outcome(*agent).is_none() && !self.machine.is_parked(*agent)
             })
             .collect()
-    }
-
-    fn quarantine(&mut self, agent: AgentId, reason: String) -> Result<(), RunError> {
-        self.judge(Verdict::Quarantined { agent, reason })
-    }
-
-    /// Lets a verdict take effect, and tells of it.
-    pub(super) fn judge(&mut self, verdict: Verdict) -> Result<(), RunError> {
-        self.ledger.event(Event::Verdict {
-            tick: self.machine.tick(),
-            text: verdict.text(self.header),
-        })?;
-        self.apply(Input::Verdict(verdict))
-    }
-
-    /// The engine is lost again and again over one batch: its requests are answered without it.
-    fn leave_unanswered(
-        &mut self,
-        host: HostId,
-        losses: u32,
-        cause: &str,
-        now: Duration,
-    ) -> Result<(), RunError> {
-        let first = self.answering.first();
-        let batch = self
-            .machine
-            .running()
-            .find(|batch| Some(batch.id) == first)
-            .map(|batch| (batch.model, batch.tick));
-        self.restart(host, now, false)?;
-        let Some((model, asked)) = batch else {
-            return Ok(());
-        };
-        let reason = format!("the inference host was lost {losses} times over it: {cause}");
-        self.judge(Verdict::Unanswered {
-            model,
-            asked,
-            reason,
-        })
-    }
-
-    /// The host does not come back: its agents are given up with it. Without an engine, the run stops.
-    fn give_up(&mut self, host: HostId, losses: u32, cause: &str) -> Result<(), RunError> {
-        if self.hosts.kind(host) == Kind::Inference {
-            return Err(RunError::EngineLost {
-                losses,
-                cause: cause.to_owned(),
-            });
-        }
-        let station = self.station(host);
-        station.bereave();
-        (station.stage, station.comeback) = (Stage::GivenUp, None);
-        let agents: Vec<AgentId> = self.living(host).collect();
-        for agent in agents {
-            let reason = format!("its host was lost {losses} times: {cause}");
-            self.quarantine(agent, reason)?;
-        }
-        Ok(())
     }
 
     /// Agents of a host that take further steps.

@@ -39,12 +39,13 @@ use crate::faults::Faults;
 use crate::fleet::OnLost;
 use crate::host::CrewError;
 use crate::journal::record::{RunHeader, Verdict};
-use crate::recovery::{Limits, Policy, Within};
+use crate::recovery::{Cause, Limits, Policy, RestartLimit};
 use crate::rundir::Launch;
 use crate::tick::{Action, End, Input, Machine, Violation};
 use comeback::Comeback;
 use engine::Answering;
 use operator::Changing;
+use shm_protocol::agent_to_supervisor::Blame;
 use shm_protocol::codec;
 use shm_protocol::fault::Phase;
 use shm_protocol::id::{HostId, Incarnation, Tick};
@@ -76,7 +77,7 @@ impl Patience {
     /// As a run was launched.
     #[must_use]
     pub fn of(launch: &Launch) -> Patience {
-        let within = |restarts, seconds| Within {
+        let within = |restarts, seconds| RestartLimit {
             restarts,
             time: Duration::from_secs(seconds),
         };
@@ -89,7 +90,7 @@ impl Patience {
             limits: Limits {
                 host: within(restarts.host, restarts.host_seconds),
                 run: within(restarts.run, restarts.run_seconds),
-                poison: restarts.poison,
+                quarantine_after: restarts.poison,
             },
         }
     }
@@ -128,7 +129,7 @@ impl<'a> Drive<'a> {
     /// A loop over hosts that were told to start.
     pub fn new(
         hosts: &'a mut dyn Hosts,
-        machine: Machine,
+        mut machine: Machine,
         header: &'a RunHeader,
         orders: &'a Orders,
         ledger: &'a mut dyn Ledger,
@@ -141,6 +142,7 @@ impl<'a> Drive<'a> {
         };
         let stations = (1..).take(hosts.count()).map(station).collect();
         let watch = Watch::new(hosts.clock());
+        machine.quarantine_after(patience.limits.quarantine_after);
         Drive {
             hosts,
             spare_is_due: Some(machine.tick().next()),
@@ -231,9 +233,9 @@ impl<'a> Drive<'a> {
         }
         for verdict in std::mem::take(&mut self.lost) {
             self.held.judge(&verdict);
-            self.judge(verdict)?;
+            self.apply(Input::Verdict(verdict))?;
         }
-        self.submit_again()?;
+        self.submit_open()?;
         self.follow()
     }
 
@@ -372,7 +374,8 @@ impl<'a> Drive<'a> {
     fn settle(&mut self, host: HostId, result: Result<(), Trouble>) -> Result<(), RunError> {
         match result {
             Ok(()) => Ok(()),
-            Err(Trouble::Host(cause)) => self.lose(host, &cause),
+            Err(Trouble::Host(cause)) => self.lose(host, Cause::Crash, &cause),
+            Err(Trouble::Gone(cause)) => self.lose(host, Cause::Outside, &cause),
             Err(Trouble::Run(error)) => Err(error),
         }
     }
@@ -380,8 +383,10 @@ impl<'a> Drive<'a> {
 
 /// What goes wrong while a host is dealt with.
 enum Trouble {
-    /// It is the host's: its incarnation ends.
+    /// The host has broken the protocol: its incarnation ends.
     Host(String),
+    /// The host is gone through no fault of its own, or nobody knows why: its incarnation ends.
+    Gone(String),
     /// It ends the run.
     Run(RunError),
 }
@@ -394,7 +399,22 @@ impl From<RunError> for Trouble {
 
 impl From<CrewError> for Trouble {
     fn from(error: CrewError) -> Trouble {
-        Trouble::Host(error.to_string())
+        let is_machines = matches!(
+            error,
+            CrewError::Failed {
+                blame: Blame::Machine,
+                ..
+            }
+        );
+        match error {
+            error if is_machines => Trouble::Gone(error.to_string()),
+            CrewError::Garbage { .. }
+            | CrewError::Decode { .. }
+            | CrewError::OutOfPlace { .. }
+            | CrewError::Version { .. }
+            | CrewError::Failed { .. } => Trouble::Host(error.to_string()),
+            other => Trouble::Gone(other.to_string()),
+        }
     }
 }
 

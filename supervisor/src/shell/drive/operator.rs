@@ -9,6 +9,7 @@ use super::comeback::Comeback;
 use crate::journal::record::{Become, Digest, Verdict};
 use crate::shell::error::RunError;
 use crate::shell::operator::{Asked, Operator, ToBecome};
+use crate::tick::Input;
 use crate::tick::Lives;
 use shm_protocol::boot::Extent;
 use shm_protocol::id::{ModelId, Tick, VersionId};
@@ -133,7 +134,7 @@ impl<'a> Drive<'a> {
             }
         };
         self.changing.renewal = renewed.map(|memory| (self.machine.tick(), memory));
-        self.judge(verdict)
+        self.apply(Input::Verdict(verdict))
     }
 
     /// Starts the inference host anew, with other memory if there is some.

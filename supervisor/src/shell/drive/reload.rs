@@ -39,7 +39,7 @@ impl Drive<'_> {
         self.hosts.command_inference(inference::Command::Start)?;
         self.hosts.started(host)?;
         self.station(host).stage = Stage::Serving;
-        self.submit_again()?;
+        self.submit_open()?;
         if self.station(host).owed == 0 {
             self.back_at_work(host)?;
         }

@@ -38,8 +38,12 @@ pub(super) struct Station {
     pub(super) outbound: Outbound,
     /// Answers that it owes.
     pub(super) owed: usize,
-    /// For how long it has owed something and said nothing.
+    /// For how long it has owed something, and neither said anything nor reported progress.
     pub(super) silent: Duration,
+    /// The reports of progress that were seen.
+    pub(super) reports: u64,
+    /// The deadline that was missed last, by its key, the tick in which that was, and how often it was.
+    pub(super) missed: Option<(&'static str, Tick, u32)>,
     /// The tick of the steps.
     pub(super) tick: Tick,
     /// What was asked of it in that tick, in that order.
@@ -119,6 +123,19 @@ impl Station {
         !self.known.is_empty() || !self.repeating.is_empty()
     }
 
+    /// Takes note of a deadline that was missed in a tick.
+    pub(super) fn miss(&mut self, key: &'static str, tick: Tick) {
+        self.missed = Some((key, tick, self.misses(key, tick) + 1));
+    }
+
+    /// How often a deadline was missed in a tick.
+    pub(super) fn misses(&self, key: &'static str, tick: Tick) -> u32 {
+        let same = self
+            .missed
+            .filter(|(missed, of, _)| (*missed, *of) == (key, tick));
+        same.map_or(0, |(_, _, misses)| misses)
+    }
+
     pub(super) fn owe(&mut self, answers: usize) {
         if self.owed == 0 {
             self.silent = Duration::ZERO;
@@ -148,7 +165,7 @@ impl Station {
         if !planted(Bug::SendWhatWasForTheDead) {
             self.outbound = Outbound::default();
         }
-        (self.owed, self.silent) = (0, Duration::ZERO);
+        (self.owed, self.silent, self.reports) = (0, Duration::ZERO, 0);
         (self.sent, self.repeated) = (0, 0);
         self.forget_answers();
         self.known.clear();

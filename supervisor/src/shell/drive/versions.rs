@@ -8,10 +8,12 @@ use super::station::Stage;
 use super::{Drive, Trouble};
 use crate::journal::record::{RunHeader, Verdict};
 use crate::planted::{Bug, planted};
+use crate::rundir::Event;
 use crate::shell::error::RunError;
 use crate::shell::lost::{Found, found};
 use crate::shell::orders::version_title;
 use crate::shell::versions::{Version, judge, versions};
+use crate::tick::Input;
 use shm_protocol::codec;
 use shm_protocol::id::{HostId, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{MODEL_LOADED, ModelLoaded};
@@ -260,12 +262,17 @@ impl Drive<'_> {
             return Ok(Some(version));
         }
         let expected = self.held.version(version);
+        let name = expected.pin.name.clone();
         match found(version, expected, loaded.result, self.losing)? {
             Found::Refused(message) => return Err(Trouble::Host(message)),
             Found::Same => {}
-            Found::Moved(verdict) => {
+            Found::Moved { verdict, refused } => {
+                let event = |refused| Event::provider_refused(&name, refused);
+                for event in refused.iter().map(event) {
+                    self.ledger.event(event)?;
+                }
                 self.held.judge(&verdict);
-                self.judge(verdict)?;
+                self.apply(Input::Verdict(verdict))?;
             }
         }
         Ok(None)

@@ -1,4 +1,5 @@
-//! How long hosts may be silent.
+//! Deadlines: how long a host that owes an answer may go without a sign of progress. An answer is one, a report of
+//! progress another; see [`shm_protocol::progress`].
 //!
 //! Time is counted in slices, and a slice never counts for more than it was
 //! meant to last: a supervisor that was stopped, or a machine that slept, does
@@ -7,6 +8,7 @@
 use super::station::Stage;
 use super::{Drive, Trouble};
 use crate::host::{Kind, News};
+use crate::recovery::Cause;
 use crate::shell::error::RunError;
 use shm_protocol::id::HostId;
 use std::time::Duration;
@@ -52,9 +54,17 @@ impl Drive<'_> {
         let news = self.hosts.next(patience)?;
         let now = self.hosts.clock();
         let passed = self.watch.passed(now, slice + slice / SLICES);
-        for station in &mut self.stations {
-            if station.owed > 0 {
-                station.silent += passed;
+        for (position, station) in self.stations.iter_mut().enumerate() {
+            if station.owed == 0 {
+                continue;
+            }
+            station.silent += passed;
+            // Most hosts answer within a slice, and need not be asked.
+            if station.silent >= slice {
+                let reports = self.hosts.progress(HostId::from_index(position));
+                if reports != station.reports {
+                    (station.reports, station.silent) = (reports, Duration::ZERO);
+                }
             }
         }
         match news {
@@ -115,24 +125,37 @@ impl Drive<'_> {
             let what = match station.stage {
                 Stage::Starting => "said that it is ready",
                 Stage::Loading(_) => "said anything while it loads",
-                _ => "answered",
+                _ => "answered or reported progress",
             };
+            let (key, _) = self.deadline(host);
+            let tick = self.machine.tick();
+            self.station(host).miss(key, tick);
             let allowed = allowed.as_millis();
             self.lose(
                 host,
-                &format!("it hangs: it has not {what} for {allowed} ms"),
+                Cause::Slow,
+                &format!("it has not {what} for {allowed} ms ({key})"),
             )?;
         }
         Ok(())
     }
 
+    /// The deadline of a host, twice as long after each time that it was missed in the open tick.
     fn allowed(&self, host: HostId) -> Duration {
+        let (key, deadline) = self.deadline(host);
+        let misses = self.stations[host.index()].misses(key, self.machine.tick());
+        deadline * 2_u32.saturating_pow(misses.min(16))
+    }
+
+    /// The deadline that counts for a host, and the key of the fleet file that says it.
+    pub(super) fn deadline(&self, host: HostId) -> (&'static str, Duration) {
+        let patience = &self.patience;
         match (&self.stations[host.index()].stage, self.hosts.kind(host)) {
-            (Stage::Starting, Kind::Agents) => self.patience.agent_ready,
-            (Stage::Starting, Kind::Inference) => self.patience.inference_ready,
-            (Stage::Loading(_), _) => self.patience.load,
-            (_, Kind::Inference) if self.held.is_loading() => self.patience.load,
-            _ => self.patience.deadline,
+            (Stage::Starting, Kind::Agents) => ("agent_ready_ms", patience.agent_ready),
+            (Stage::Starting, Kind::Inference) => ("inference_ready_ms", patience.inference_ready),
+            (Stage::Loading(_), _) => ("load_ms", patience.load),
+            (_, Kind::Inference) if self.held.is_loading() => ("load_ms", patience.load),
+            _ => ("deadline_ms", patience.deadline),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::rundir::RunDir;
 use crate::shell::assemble::{Engines, bundle};
 use crate::shell::error::{Kind, RunError};
 use crate::shell::folder::{read_folder, read_model};
-use crate::shell::header::check_version;
+use crate::shell::header::{check_version, reasons};
 use crate::shell::lone::{Lone, LoneRequest};
 use crate::shell::orders::version_title;
 use crate::sys::clock::now;
@@ -204,8 +204,10 @@ impl Clerk {
             Action::Load => (ToBecome::Loaded, None, Vec::new()),
             Action::Replace { file, version } => {
                 let arriving = self.look_at(model, file, version, stage)?;
-                let pin = &arriving.pin;
-                let (provider, others) = (pin.provider.clone(), pin.refused.clone());
+                let others = arriving.refused.iter();
+                let others =
+                    others.map(|refused| (refused.provider.clone(), refused.detail.clone()));
+                let (provider, others) = (arriving.pin.provider.clone(), others.collect());
                 (
                     ToBecome::Version(Box::new(arriving)),
                     Some(provider),
@@ -342,11 +344,16 @@ impl Clerk {
         let pin = VersionPin {
             version: version.to_owned(),
             file,
-            provider: found.provider,
-            refused: found.refused,
-            batching: found.batching,
+            provider: found.provider.clone(),
+            refused: reasons(&found),
+            batching: found.batching.journaled(),
         };
-        Ok(Arriving { pin, memory, files })
+        Ok(Arriving {
+            pin,
+            refused: found.refused,
+            memory,
+            files,
+        })
     }
 }
 

@@ -10,6 +10,7 @@ pub(super) mod desk;
 use crate::journal::record::{Digest, VersionPin};
 use shm_protocol::boot::Extent;
 use shm_protocol::id::{ModelId, Tick};
+use shm_protocol::inference_to_supervisor::RefusedProvider;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::Sender;
@@ -47,6 +48,8 @@ pub enum ToBecome {
 pub struct Arriving {
     /// What it is.
     pub pin: VersionPin,
+    /// Providers that were refused.
+    pub refused: Vec<RefusedProvider>,
     /// Sealed memory with the files of all versions that the run has had, and of this one.
     pub memory: OwnedFd,
     /// Where in it which file is.

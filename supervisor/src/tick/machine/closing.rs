@@ -26,17 +26,7 @@ impl Machine {
             record.awaited.extend(held.waits.take(*agent));
             held.standing = Standing::Idle;
         }
-        // Of a verdict that was foretold, the journal has told what this tick had of it.
-        for verdict in &record.verdicts {
-            if let Verdict::Unanswered {
-                model,
-                asked,
-                reason,
-            } = verdict
-            {
-                self.requests.give_up(*model, *asked, reason);
-            }
-        }
+        record.verdicts.sort_by_key(Verdict::order);
         self.settle_failures(&record);
         record.dropped = self.route_messages(&record);
         self.count_requests(&record);
@@ -79,7 +69,7 @@ impl Machine {
                 };
                 self.plan.changed(*model, *version, tick.next(), joined);
             }
-            Verdict::Quarantined { .. } | Verdict::Unanswered { .. } => return,
+            Verdict::Quarantined { .. } | Verdict::RequestAbandoned { .. } => return,
         }
         self.changed.push((tick, verdict.clone()));
     }

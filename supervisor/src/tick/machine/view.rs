@@ -6,7 +6,7 @@ use crate::tick::batch::Batch;
 use crate::tick::lives::Lives;
 use crate::tick::rounds::Round;
 use shm_protocol::agent_to_supervisor::Outcome;
-use shm_protocol::id::{AgentId, HostId, ModelId, Tick, VersionId};
+use shm_protocol::id::{AgentId, BatchId, HostId, ModelId, Tick, VersionId};
 use std::collections::BTreeSet;
 
 impl Machine {
@@ -45,9 +45,31 @@ impl Machine {
 
     /// The batches that the engine has not answered, in the order of their numbers.
     pub fn running(&self) -> impl Iterator<Item = &Batch> {
-        // Those of the open tick are the newest.
         let round = self.round.iter().flat_map(Round::running);
-        self.requests.running().chain(round)
+        let mut running: Vec<&Batch> = self.requests.running().chain(round).collect();
+        running.sort_unstable_by_key(|batch| batch.id);
+        running.into_iter()
+    }
+
+    /// Whether the inference host has crashed over a batch that is not answered: batches are to be submitted one at a
+    /// time, so that the next crash tells which one it is.
+    #[must_use]
+    pub fn is_searching(&self) -> bool {
+        self.requests.is_searching() || self.round.as_ref().is_some_and(Round::is_searching)
+    }
+
+    /// Requests, awaits or generations of a batch that is not answered.
+    #[must_use]
+    pub fn requests_in(&self, batch: BatchId) -> usize {
+        let round = self.round.as_ref().and_then(|round| round.batch(batch));
+        round.map_or_else(|| self.requests.members(batch), |batch| batch.members.len())
+    }
+
+    /// Crashes of the inference host over a batch that is not answered.
+    #[must_use]
+    pub fn crashes(&self, batch: BatchId) -> u32 {
+        let round = || self.round.as_ref()?.crashes(batch);
+        self.requests.crashes(batch).or_else(round).unwrap_or(0)
     }
 
     /// The versions of models that are needed now: those that answer what the open tick asks, or the next, and those that

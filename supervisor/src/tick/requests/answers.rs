@@ -46,6 +46,17 @@ pub(in crate::tick) fn parts(
     Ok(answers)
 }
 
+/// Whether an answer to a batch of several requests is not one that can be given to each: the engine has refused them
+/// together, or the model gave other rows than it got. Alone, each is answered.
+pub(in crate::tick) fn is_for_nobody(batch: &Batch, outputs: &Answer) -> bool {
+    let has_rows = |tensor: &Tensor| tensor.shape.dims().first() == Some(&batch.rows);
+    let is_odd = match outputs {
+        Err(_) => true,
+        Ok(outputs) => !outputs.iter().all(has_rows),
+    };
+    is_odd && batch.members.len() > 1
+}
+
 /// What no sound engine host sends, whatever the model.
 fn check_outputs(
     batch: BatchId,
@@ -84,16 +95,6 @@ fn split(batch: &Batch, outputs: Answer) -> Vec<Arc<Answer>> {
         whole => return shared(batch, whole),
     };
     let rows = batch.rows;
-    if let Some(odd) = outputs
-        .iter()
-        .find(|tensor| tensor.shape.dims().first() != Some(&rows))
-    {
-        let reason = format!(
-            "the model gave {}{:?} for {rows} joined rows; set `batch = false` for it",
-            odd.dtype, odd.shape
-        );
-        return shared(batch, Err(reason));
-    }
     let mut before = 0;
     let part_of = |member: &Member| {
         let part = outputs

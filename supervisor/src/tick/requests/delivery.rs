@@ -1,9 +1,17 @@
 //! Results on their way to the agents that asked for them.
 
 use super::{Requests, within};
-use crate::journal::record::ResultRecord;
+use crate::journal::record::{RequestName, ResultRecord, Verdict};
 use crate::tick::violation::Violation;
 use shm_protocol::id::{AgentId, BatchId, Tick};
+
+/// The results that are due for an agent.
+pub(in crate::tick) struct Taken {
+    /// In the order of its requests.
+    pub(in crate::tick) results: Vec<ResultRecord>,
+    /// One for each result of a request that was abandoned in this life of the supervisor.
+    pub(in crate::tick) verdicts: Vec<Verdict>,
+}
 
 impl Requests {
     /// Whether an agent has results due in a tick that have not come yet.
@@ -15,15 +23,12 @@ impl Requests {
 
     /// Takes the results that are due for an agent, in the order of its requests.
     ///
-    /// What is over `most_bytes` in sum is replaced by an error, so that no step outgrows its record.
-    pub(in crate::tick) fn take(
-        &mut self,
-        agent: AgentId,
-        tick: Tick,
-        most_bytes: usize,
-    ) -> Vec<ResultRecord> {
+    /// What is over `most_bytes` in sum is replaced by an error, so that no step outgrows its record. With the result of
+    /// a request that was abandoned comes its verdict.
+    pub(in crate::tick) fn take(&mut self, agent: AgentId, tick: Tick, most_bytes: usize) -> Taken {
         let mut queue = std::mem::take(&mut self.queues[agent.index()]);
-        let (mut results, mut settled) = (Vec::new(), Vec::new());
+        let (mut results, mut verdicts, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+        let mut abandoned = Vec::new();
         let mut bytes = 0;
         queue.retain(|slot| {
             if self.slots[*slot].due > tick {
@@ -41,11 +46,24 @@ impl Requests {
                 model: held.model,
                 outcome,
             });
+            if held.abandoned {
+                verdicts.push(Verdict::RequestAbandoned {
+                    agent,
+                    model: held.model,
+                    asked: held.asked.0,
+                    request: RequestName::Submitted(held.request),
+                });
+                abandoned.push(held.asked);
+            }
             settled.push((held.asked, held.batch.take()));
             self.free.push(*slot);
             false
         });
         self.queues[agent.index()] = queue;
+        for (asked, position) in abandoned {
+            let source = self.sources.get_mut(&asked);
+            source.map(|source| source.abandoned.insert(position));
+        }
         for (asked, batch) in settled {
             self.settle(asked);
             self.deliver(batch);
@@ -53,6 +71,14 @@ impl Requests {
         let fits = |answer| within(answer, &mut bytes, most_bytes);
         for piece in self.texts.take(agent, tick, fits) {
             self.deliver(piece.batch);
+            if let Some(asked) = piece.abandoned {
+                verdicts.push(Verdict::RequestAbandoned {
+                    agent,
+                    model: piece.model,
+                    asked,
+                    request: RequestName::Submitted(piece.request),
+                });
+            }
             results.push(ResultRecord {
                 agent,
                 request: piece.request,
@@ -60,7 +86,7 @@ impl Requests {
                 outcome: piece.answer,
             });
         }
-        results
+        Taken { results, verdicts }
     }
 
     /// Takes in a result from the journal.
@@ -90,7 +116,7 @@ impl Requests {
             held.request == request
                 && held.model == model
                 && held.due <= tick
-                // What was given up is answered, and the journal says the same.
+                // What was answered without the engine has the answer of the journal.
                 && held.answer.as_ref().is_none_or(|answer| *answer == outcome)
         };
         let slot = *queue.iter().find(wanted).ok_or(Violation::NotRequested {

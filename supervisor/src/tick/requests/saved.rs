@@ -1,13 +1,12 @@
 //! What of requests is kept with a checkpoint.
 
-use super::{Requests, Running, Slot, Source, release};
+use super::{Requests, Running, Source};
 use crate::journal::record::TickRecord;
 use crate::tick::plan::Plan;
 use crate::tick::saved::{SavedRequests, SavedSource};
 use crate::tick::texts::Texts;
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use shm_protocol::id::Tick;
-use shm_protocol::supervisor_to_agent::Answer;
 use std::sync::Arc;
 
 impl Requests {
@@ -17,25 +16,12 @@ impl Requests {
             tick: *tick,
             outcomes: requests_alone(&source.record),
             open: source.slots.iter().map(Option::is_some).collect(),
-            given_up: self.given_up_of(source),
+            abandoned: source.abandoned.iter().map(|at| *at as u64).collect(),
         };
         SavedRequests {
             sources: self.sources.iter().map(source).collect(),
             texts: self.texts.save(),
         }
-    }
-
-    /// The requests of a tick that were given up, by their position, and why.
-    fn given_up_of(&self, source: &Source) -> Vec<(u64, String)> {
-        let slots = source.slots.iter().flatten();
-        let given_up = slots
-            .map(|slot| &self.slots[*slot])
-            .filter(|held| held.given_up);
-        let reason = |held: &Slot| match held.answer.as_deref() {
-            Some(Err(reason)) => Some((held.asked.1 as u64, reason.clone())),
-            _ => None,
-        };
-        given_up.filter_map(reason).collect()
     }
 
     /// Requests as they were saved, but that none is answered by the engine: their batches have the same members as before. None
@@ -50,16 +36,12 @@ impl Requests {
             if !fits(plan, &record) {
                 return None;
             }
-            requests.submit_plain(plan, source.tick, &record);
+            let abandoned = source.abandoned.iter().copied().map(usize::try_from);
+            let abandoned = abandoned.collect::<Result<_, _>>().ok()?;
+            requests.submit_plain(plan, source.tick, &record, abandoned);
             let slots = requests.sources.get(&source.tick)?.slots.clone();
             if slots.len() != source.open.len() {
                 return None;
-            }
-            for (position, reason) in source.given_up {
-                let slot = (*slots.get(usize::try_from(position).ok()?)?)?;
-                let held = &mut requests.slots[slot];
-                let answer: Arc<Answer> = Arc::new(Err(reason));
-                (held.answer, held.given_up, held.batch) = (Some(answer), true, None);
             }
             let gone = slots
                 .into_iter()
@@ -67,6 +49,10 @@ impl Requests {
                 .filter(|(_, open)| !open)
                 .filter_map(|(slot, _)| slot);
             for slot in gone {
+                if requests.slots[slot].batch.is_none() {
+                    requests.slots[slot].answer = None;
+                    requests.free.push(slot);
+                }
                 let agent = requests.slots[slot].agent;
                 requests.queues[agent.index()].retain(|held| *held != slot);
                 requests.slots[slot].orphaned = true;
@@ -76,30 +62,10 @@ impl Requests {
         let (texts, orders) = Texts::restore(plan, saved.texts, &mut requests.next_batch)?;
         requests.texts = texts;
         for (batch, left) in orders {
-            requests.running.insert(batch.id, Running { batch, left });
+            requests.running.insert(batch.id, Running::new(batch, left));
         }
         // Nobody waits for what a batch without open members would give.
-        let Requests {
-            running,
-            slots,
-            free,
-            texts,
-            ..
-        } = &mut requests;
-        running.retain(|id, running| {
-            if running.batch.is_order() {
-                return texts.wants(*id);
-            }
-            let mut members = running.batch.members.iter();
-            let is_open = members.any(|member| {
-                let held = &slots[member.slot];
-                !held.orphaned && !held.given_up
-            });
-            if !is_open {
-                release(&running.batch, slots, free);
-            }
-            is_open
-        });
+        requests.drop_unwanted();
         Some(requests)
     }
 }

@@ -2,7 +2,7 @@
 //! verdict commits what the one that went on commits.
 
 use super::*;
-use crate::journal::record::Verdict;
+use crate::journal::record::{QuarantineReason, Verdict};
 use crate::tick::NotThisPlan;
 
 /// A world and its machine between two ticks.
@@ -212,7 +212,7 @@ fn who_is_quarantined_leaves_no_trace_of_the_tick_and_a_replay_takes_the_same_tu
     let plan = || Plan::new(rare(&[1, 1, 2]), vec![model(true, 5, 1)], STEP_BYTES);
     let verdict = Verdict::Quarantined {
         agent: AgentId(1),
-        reason: "it kills its host".to_owned(),
+        reason: QuarantineReason::StepCrashesHost,
     };
     // It has answered already when the verdict comes, and then not.
     for answers_first in [true, false] {

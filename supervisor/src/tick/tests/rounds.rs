@@ -2,17 +2,18 @@
 //! and neither who waits first nor who is answered first is observable.
 
 use super::*;
-use crate::journal::record::Verdict;
+use crate::journal::record::{ABANDONED, QuarantineReason, RequestName, Verdict};
 use shm_protocol::agent_to_supervisor::Wait;
 use shm_protocol::limit;
-use shm_protocol::supervisor_to_agent::{Answer, Awaited};
+use shm_protocol::supervisor_to_agent::Awaited;
 
 /// Agents of which each waits as often as its number says, and emits what it was answered.
 struct Waiters {
     machine: Machine,
     arrivals: Vec<Input>,
     commits: Vec<TickRecord>,
-    batches: Vec<Vec<usize>>,
+    /// The rows of each batch, as the engine gets them.
+    batches: Vec<Vec<u8>>,
     /// What each agent has been answered in the open tick.
     heard: Vec<Vec<u8>>,
     is_over: bool,
@@ -98,7 +99,7 @@ impl Waiters {
                 }
                 Action::Infer(batch) => {
                     self.batches
-                        .push(batch.members.iter().map(|member| member.slot).collect());
+                        .push(batch.input_parts(0).flatten().copied().collect());
                     self.arrivals.push(Input::Answer {
                         batch: batch.id,
                         outputs: Ok(World::infer(&batch)),
@@ -137,10 +138,8 @@ proptest! {
         let in_order = Waiters::new(together, joined, 6).go(|_| 0);
         let any_order = Waiters::new(spread, joined, 6).go(shuffled);
         prop_assert_eq!(in_order.commits, any_order.commits);
-        let (mut left, mut right) = (in_order.batches, any_order.batches);
-        left.sort();
-        right.sort();
-        prop_assert_eq!(left, right);
+        // The same rows in the same batches, in the same order: a round begins when nobody is missing.
+        prop_assert_eq!(in_order.batches, any_order.batches);
     }
 }
 
@@ -154,11 +153,7 @@ fn a_round_begins_when_nobody_is_missing_and_ends_when_all_is_answered() {
     waiters.apply(one);
     assert!(waiters.machine.is_parked(AgentId(1)) && waiters.batches.is_empty());
     waiters.apply(zero);
-    assert_eq!(
-        waiters.batches,
-        [[0, 1]],
-        "one batch of both, in schedule order"
-    );
+    assert_eq!(waiters.batches.len(), 1, "one batch of both");
     let waiters = waiters.go(|_| 0);
     let record = &waiters.commits[0];
     let who: Vec<u32> = record.awaited.iter().map(|answer| answer.agent.0).collect();
@@ -281,14 +276,9 @@ fn who_is_given_up_while_it_waits_holds_nobody_up() {
     machine
         .apply(parked(waits(0)), &mut actions)
         .expect("sound");
-    let reason = "its host was lost".to_owned();
     let agent = AgentId(0);
-    let given_up = || {
-        Input::Verdict(Verdict::Quarantined {
-            agent,
-            reason: reason.clone(),
-        })
-    };
+    let reason = QuarantineReason::StepCrashesHost;
+    let given_up = || Input::Verdict(Verdict::Quarantined { agent, reason });
     // Before the round: it is not in it.
     machine
         .apply(given_up(), &mut actions)
@@ -321,23 +311,50 @@ fn who_is_given_up_while_it_waits_holds_nobody_up() {
 }
 
 #[test]
-fn a_model_that_is_given_up_answers_who_waits_with_the_reason() {
-    let (mut machine, mut actions) = begun(vec![agent(0)]);
-    let waits = vec![wait(AgentId(0), 0, vec![1, 2])];
-    machine.apply(parked(waits), &mut actions).expect("sound");
-    actions.clear();
-    let verdict = Verdict::Unanswered {
+fn an_await_that_crashes_the_engine_is_abandoned_alone() {
+    let (mut machine, mut actions) = begun(vec![agent(0), agent(0), agent(0)]);
+    machine.quarantine_after(3);
+    let waits = |agent| vec![wait(AgentId(agent), 0, vec![1, 2])];
+    for agent in 0..3 {
+        let waits = parked(waits(agent));
+        machine.apply(waits, &mut actions).expect("sound");
+    }
+    // The engine crashes over whatever has the second agent in it, and answers the rest.
+    let mut crashes = 0;
+    loop {
+        let next = machine.running().next().cloned();
+        let Some(batch) = next else { break };
+        if batch.members.iter().any(|member| member.slot == 1) {
+            let batch = batch.id;
+            crashes += 1;
+            machine
+                .apply(Input::Crashed { batch }, &mut actions)
+                .expect("anybody may");
+        } else {
+            let (batch, outputs) = (batch.id, Ok(World::infer(&batch)));
+            machine
+                .apply(Input::Answer { batch, outputs }, &mut actions)
+                .expect("sound");
+        }
+    }
+    assert_eq!(crashes, 4, "twice whole, then a half of two, then alone");
+    let answers = actions.into_iter().find_map(|action| match action {
+        Action::Answer { answers, .. } => Some(answers),
+        _ => None,
+    });
+    let answers = answers.expect("the round is over");
+    let errors = answers
+        .iter()
+        .map(|answer| answer.outcome.as_ref().as_ref().err());
+    let errors: Vec<_> = errors.map(|error| error.map(String::as_str)).collect();
+    assert_eq!(errors, [None, Some(ABANDONED), None]);
+    let expected = Verdict::RequestAbandoned {
+        agent: AgentId(1),
         model: ModelId(0),
         asked: Tick(1),
-        reason: "lost over it".to_owned(),
+        request: RequestName::Awaited(0),
     };
-    machine
-        .apply(Input::Verdict(verdict), &mut actions)
-        .expect("anybody may");
-    assert_eq!(machine.running().count(), 0);
-    let answers = answered(&mut machine, &mut actions);
-    let expected: Answer = Err("lost over it".to_owned());
-    assert_eq!(*answers[0].outcome, expected);
+    assert_eq!(machine.verdicts(), [expected]);
 }
 
 #[test]

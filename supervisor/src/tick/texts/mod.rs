@@ -15,6 +15,7 @@ mod answer;
 mod asked;
 mod ordering;
 mod saved;
+mod search;
 
 pub(super) use saved::SavedTexts;
 
@@ -64,8 +65,8 @@ struct OnItsWay {
     /// The batch that answers it; none when the schedule has answered it.
     batch: Option<BatchId>,
     answer: Option<Arc<Answer>>,
-    /// The answer is that of a verdict, and no other one counts.
-    given_up: bool,
+    /// It crashes the engine, which is to be told by a verdict with the piece.
+    abandoned: bool,
 }
 
 /// An order that is not delivered to all.
@@ -87,6 +88,8 @@ pub(super) struct Delivered {
     pub(super) model: ModelId,
     pub(super) answer: Arc<Answer>,
     pub(super) batch: Option<BatchId>,
+    /// The tick of the decode request that was abandoned, if it was.
+    pub(super) abandoned: Option<Tick>,
 }
 
 /// All texts that are not complete, in the order in which they were asked for.
@@ -165,7 +168,7 @@ impl Texts {
     /// Whether somebody waits for what the engine makes of an order.
     pub(super) fn wants(&self, batch: BatchId) -> bool {
         let mut pieces = self.open.iter().filter_map(|text| text.piece.as_ref());
-        pieces.any(|piece| piece.batch == Some(batch) && !piece.given_up)
+        pieces.any(|piece| piece.batch == Some(batch))
     }
 
     /// Takes in what the engine made of an order, but for what is known of a text by the tick in which it was ordered.
@@ -202,7 +205,6 @@ impl Texts {
         for (member, answer) in members.into_iter().zip(answers) {
             if let Some(piece) = self.piece_of(member)
                 && piece.batch == Some(batch)
-                && !piece.given_up
             {
                 let known = known(member, asked);
                 piece.answer = Some(known.unwrap_or_else(|| Arc::new(answer)));
@@ -210,33 +212,6 @@ impl Texts {
             }
         }
         Ok(agents)
-    }
-
-    /// Answers what was ordered of a model in a tick and is not delivered. Gives the agents that wait for it.
-    pub(super) fn give_up(
-        &mut self,
-        model: ModelId,
-        asked: Tick,
-        answer: &Arc<Answer>,
-    ) -> Vec<AgentId> {
-        let mut agents = Vec::new();
-        for text in self.open.iter_mut().filter(|text| text.model == model) {
-            let piece = text.piece.as_mut();
-            if let Some(piece) = piece.filter(|piece| piece.asked == asked && piece.batch.is_some())
-            {
-                (piece.answer, piece.given_up) = (Some(Arc::clone(answer)), true);
-                agents.push(text.agent);
-            }
-        }
-        agents
-    }
-
-    /// Answers what was ordered with a batch.
-    pub(super) fn give_up_order(&mut self, batch: BatchId, answer: &Arc<Answer>) {
-        let pieces = self.open.iter_mut().filter_map(|text| text.piece.as_mut());
-        for piece in pieces.filter(|piece| piece.batch == Some(batch)) {
-            (piece.answer, piece.given_up) = (Some(Arc::clone(answer)), true);
-        }
     }
 
     /// Whether an agent has pieces due in a tick that have not come yet.
@@ -276,6 +251,7 @@ impl Texts {
                 model: text.model,
                 answer,
                 batch: piece.batch,
+                abandoned: piece.abandoned.then_some(piece.asked),
             });
             goes_on
         });
@@ -295,7 +271,7 @@ impl Texts {
             .find(|text| (text.agent, text.request, text.model) == (agent, request, model));
         let piece = text.and_then(|text| text.piece.as_mut());
         let wanted = piece.filter(|piece| {
-            // What the schedule or a verdict has said is answered, and the journal says the same.
+            // What the schedule has said is answered, and the journal says the same.
             piece.due() <= tick && piece.answer.as_ref().is_none_or(|said| said == answer)
         });
         wanted
@@ -343,7 +319,7 @@ impl OnItsWay {
             asked,
             batch: None,
             answer: Some(Arc::new(answer)),
-            given_up: false,
+            abandoned: false,
         }
     }
 

@@ -1,21 +1,24 @@
 //! What texts grow by next: which are written, and the orders for them.
 
 use super::{OnItsWay, Text, Texts, Writing, answer};
+use crate::journal::record::ABANDONED;
 use crate::tick::batch::Batch;
 use crate::tick::plan::Plan;
 use shm_protocol::codec;
 use shm_protocol::generation::{Finish, Order, Sequence};
-use shm_protocol::id::{BatchId, ModelId, Tick, VersionId};
+use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::limit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Texts {
-    /// Orders what the texts grow by next, at the end of a tick. Batches are numbered from `next` on.
+    /// Orders what the texts grow by next, at the end of a tick, but for those that a journal tells to be abandoned.
+    /// Batches are numbered from `next` on.
     pub(in crate::tick) fn order(
         &mut self,
         plan: &Plan,
         tick: Tick,
+        is_abandoned: impl Fn((AgentId, RequestId)) -> bool,
         next: &mut BatchId,
     ) -> Vec<Batch> {
         let mut batches = Vec::new();
@@ -27,6 +30,12 @@ impl Texts {
         }
         for (model, generator) in plan.generators() {
             self.promote(tick, model, generator.how.sequences as usize);
+            for text in self.open.iter_mut().filter(|text| text.model == model) {
+                let is_due = text.version.is_some() && text.runs && text.piece.is_none();
+                if is_due && is_abandoned((text.agent, text.request)) {
+                    text.piece = Some(OnItsWay::said(tick, Err(ABANDONED.to_owned())));
+                }
+            }
             // A text is written to its end by the version that it began with.
             let mut formers: BTreeMap<VersionId, Former> = BTreeMap::new();
             for (position, text) in self.open.iter().enumerate() {
@@ -96,7 +105,7 @@ impl Texts {
                 asked: tick,
                 batch: Some(batch),
                 answer: None,
-                given_up: false,
+                abandoned: false,
             });
         }
         let order: Arc<[u8]> = codec::encode(order).into();

@@ -35,9 +35,10 @@ struct SavedPiece {
     asked: Tick,
     /// Position of its order among those that are saved.
     writing: Option<u64>,
-    /// What the schedule or a verdict has said.
+    /// What the schedule has said.
     said: Option<Answer>,
-    given_up: bool,
+    /// That is to be told with a verdict.
+    abandoned: bool,
 }
 
 #[derive(Debug, Encode, Decode)]
@@ -59,11 +60,11 @@ impl Texts {
         let piece = |piece: &OnItsWay| SavedPiece {
             asked: piece.asked,
             writing: piece.batch.and_then(position),
-            said: match piece.batch.is_none() || piece.given_up {
-                true => piece.answer.as_deref().cloned(),
-                false => None,
+            said: match piece.batch {
+                None => piece.answer.as_deref().cloned(),
+                Some(_) => None,
             },
-            given_up: piece.given_up,
+            abandoned: piece.abandoned,
         };
         let text = |text: &Text| SavedText {
             model: text.model,
@@ -133,7 +134,7 @@ impl Texts {
                         Some(position) => Some(*numbers.get(usize::try_from(position).ok()?)?),
                     },
                     answer: piece.said.map(Arc::new),
-                    given_up: piece.given_up,
+                    abandoned: piece.abandoned,
                 }),
             };
             texts.open.push(Text {
