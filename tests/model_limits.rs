@@ -96,13 +96,13 @@ fn a_model_that_needs_more_memory_than_it_may_have_is_told_so() {
         model("mlp", "hungry", ""),
     ];
     place.write("fleet.toml", fleet("ticks = 6", &tables));
-    place.fine(&["run", "fleet.toml", "--dir", "joined"]);
+    let ran = place.fine(&["run", "fleet.toml", "--dir", "joined"]);
+    // The journal has no words of the machine.
     let said = place.fine(&["inspect", "joined"]);
-    assert!(
-        said.out
-            .contains("requests run alone: the probe could not run"),
-        "{said}"
-    );
+    let journaled = "requests run alone: the probe could not be carried out\n";
+    assert!(said.out.contains(journaled), "{said}");
+    let told = "the probe could not be carried out: the probe could not run";
+    assert!(ran.err.contains(told), "{ran}");
     // One that cannot even be loaded within its limit is refused before anything starts.
     let tables = [
         agent("feeder", "mlp", ""),

@@ -80,7 +80,7 @@ fn hosts_that_hang_are_replaced_after_the_deadline() {
         let said = running.end().with_code(0);
         assert!(
             said.err
-                .contains("it hangs: it has not answered for 300 ms"),
+                .contains("it has not answered or reported progress for 300 ms"),
             "{said}"
         );
         is_as_undisturbed(&place);

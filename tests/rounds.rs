@@ -224,7 +224,7 @@ fn what_is_refused_and_what_fails_is_in_the_journal_and_comes_again() {
 #[test]
 fn who_kills_its_host_after_a_wait_is_given_up_alone() {
     let place = Place::new();
-    let rule = "[[faults.rules]]\ntick = 5\nagent = \"thinker-2\"\nphase = \"before-answer\"\nkind = \"kill\"\ntimes = 20\ncounts = true\n";
+    let rule = "[[faults.rules]]\ntick = 5\nagent = \"thinker-2\"\nphase = \"before-answer\"\nkind = \"segfault\"\ntimes = 20\ncounts = true\n";
     place.write("fleet.toml", waiting("hosts = 1\nticks = 12") + rule);
     let said = place.fine(&["run", "fleet.toml", "--dir", "run", "--json"]);
     let verdicts = said.json()["verdicts"].clone();
