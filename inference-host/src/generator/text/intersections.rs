@@ -13,7 +13,7 @@ use llguidance::derivre::raw::ExprSet;
 /// spent before the second step of such a size.
 pub(super) const PAIRS: u64 = 1 << 20;
 
-/// What the complement of an expression may begin with: each byte apart.
+/// The beginnings of the complement of an expression: each byte apart.
 const BYTES: u64 = 256;
 
 /// The kinds of expressions whose beginnings are not those of their parts, by the numbers that `derivre` gives them.
@@ -30,7 +30,7 @@ mod kind {
 #[derive(Clone, Copy, Debug, Default)]
 struct Beginnings {
     count: u64,
-    /// Whether there is an intersection in it, whose beginnings are more than its bytes.
+    /// True where it contains an intersection, whose beginnings are more than its bytes.
     has_and: bool,
 }
 
@@ -99,7 +99,7 @@ pub(super) fn pairs(expressions: &ExprSet) -> u64 {
     pairs.map(|one| one.count).max().unwrap_or(0)
 }
 
-/// What one expression of a set may begin with.
+/// The beginnings of one expression of a set.
 pub(super) fn width(expressions: &ExprSet, one: ExprRef) -> u64 {
     let found = beginnings(expressions);
     found.get(one.as_usize()).map_or(1, |one| one.count.max(1))

@@ -1,4 +1,4 @@
-//! Which patterns of a JSON schema apply to one string.
+//! The patterns of a JSON schema that apply to one string.
 //!
 //! `llguidance` intersects them while it compiles the schema, before its result
 //! can be looked at, so what that costs (see [`intersections`](super::intersections))
@@ -17,7 +17,7 @@ const PATTERN_PROPERTIES: usize = 16;
 /// Most of them in a schema that joins schemas, where it does so once for each join.
 const JOINED_PATTERN_PROPERTIES: usize = 1;
 
-/// What brings schemas together if there are other keys beside it.
+/// Keys that join schemas if there are other keys beside them.
 const JOINING: [&str; 3] = ["$ref", "anyOf", "oneOf"];
 
 /// Keys that say nothing about a value.
@@ -81,7 +81,7 @@ pub(super) fn check(schema: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// What is counted over a whole schema.
+/// Counts over a whole schema.
 #[derive(Default)]
 struct Counts<'s> {
     pattern_properties: usize,
