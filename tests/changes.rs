@@ -261,7 +261,7 @@ fn a_host_in_which_a_version_is_looked_at_may_be_lost() {
     let said = asking.end();
     if said.code != Some(0) {
         // It may have been looked at by then.
-        said.with_code(2)
+        said.with_code(5)
             .naming(&["mlp, version second", "ask again"]);
     }
     running.signal(Signal::INT);

@@ -313,12 +313,18 @@ impl Clerk {
             patience: known.load_patience,
         };
         let lone = Lone::load(&known.engines, &request, self.closing.clone());
-        let lone = lone.map_err(|error| match error.kind() {
-            // What goes wrong with a host of its own is no trouble of the run's.
-            Kind::Bug => refused(format!(
-                "model {name} cannot be loaded: {error}; ask again, or try it with `lockstep infer`"
-            )),
-            _ => error,
+        let lone = lone.map_err(|error| RunError::ChangeRefused {
+            message: match error.kind() {
+                Kind::Bug | Kind::Machine => format!(
+                    "model {name} cannot be loaded: {error}; ask again, or try it with `lockstep infer`"
+                ),
+                _ => return error,
+            },
+            // A model that crashes its host is bad input; a host that was killed is not.
+            kind: match error.kind() {
+                Kind::Machine => Kind::Machine,
+                _ => Kind::Input,
+            },
         })?;
         let (found, engine) = (lone.facts.clone(), lone.engine.library_digest);
         lone.end()?;
