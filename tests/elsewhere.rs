@@ -8,7 +8,7 @@ mod common;
 use common::{Place, agent, fleet, forge_result, repository, rewrite};
 use serde_json::json;
 use shm_protocol::agent_to_supervisor::Effect;
-use supervisor::journal::record::TickRecord;
+use supervisor::record::TickRecord;
 
 #[test]
 fn on_the_same_provider_not_one_bit_is_apart() {

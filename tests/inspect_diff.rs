@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Place, agent, fleet, forge_result, rewrite};
-use supervisor::journal::record::TickRecord;
+use supervisor::record::TickRecord;
 
 fn demo(place: &Place) {
     place.fine(&["demo", "--agents", "3", "--ticks", "20", "--dir", "run"]);

@@ -231,7 +231,7 @@ fn an_outcome_that_was_forged_is_found() {
         ),
     );
     place.fine(&["run", "fleet.toml", "--dir", "run"]);
-    let forge = |tick, record: &mut supervisor::journal::record::TickRecord| {
+    let forge = |tick, record: &mut supervisor::record::TickRecord| {
         if tick == 13 {
             record.outcomes[1].fuel_used += 1;
         }
@@ -258,7 +258,7 @@ fn an_outcome_that_was_forged_is_found() {
 fn a_result_that_was_forged_is_found() {
     let place = Place::new();
     place.fine(&["demo", "--agents", "3", "--ticks", "20", "--dir", "run"]);
-    let forge = |tick, record: &mut supervisor::journal::record::TickRecord| {
+    let forge = |tick, record: &mut supervisor::record::TickRecord| {
         if tick == 9 {
             forge_result(&mut record.results[1], 2, 0x40);
         }
@@ -298,7 +298,7 @@ fn a_message_that_was_forged_is_found() {
         "--dir",
         "run",
     ]);
-    let forge = |tick, record: &mut supervisor::journal::record::TickRecord| {
+    let forge = |tick, record: &mut supervisor::record::TickRecord| {
         for effect in record.outcomes[0].effects.iter_mut().filter(|_| tick == 5) {
             if let Effect::Send { payload, .. } = effect {
                 payload[0] ^= 1;

@@ -11,8 +11,8 @@ use shm_protocol::id::{AgentId, Tick};
 use std::fs;
 use std::path::Path;
 use supervisor::fleet::Durability;
-use supervisor::journal::record::{SealReason, TickRecord};
 use supervisor::journal::{JournalReader, JournalWriter, verify};
+use supervisor::record::{SealReason, TickRecord};
 use supervisor::rundir::RunDir;
 
 /// Bytes of a record's header, where its payload's length stands in it, and bytes of its digest.
@@ -217,7 +217,7 @@ fn a_missing_or_foreign_file_is_named() {
     // The same run with ticks so large that its journal has two files.
     let from = RunDir::read(&place.path("run")).expect("a run");
     let (header, _) = JournalReader::open(&from).expect("a journal");
-    let to = RunDir::create(&place.path("large")).expect("a new run");
+    let to = create_run_dir(&place.path("large")).expect("a new run");
     for agent in &header.agents {
         to.put_object(&from.object(&agent.component).expect("a component"))
             .expect("a copy of it");

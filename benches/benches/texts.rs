@@ -19,8 +19,10 @@ use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use supervisor::host::{Program, StopSignals};
-use supervisor::shell::{Engines, Lone, LoneRequest, read_folder};
+use supervisor::host::Program;
+use supervisor::host::stop_signals::StopSignals;
+use supervisor::launch::{Engines, Lone, LoneRequest};
+use supervisor::models::read_folder;
 
 // As in the program itself.
 #[global_allocator]

@@ -1,9 +1,8 @@
 //! A model in this process, called as the `ort` crate is called by everybody.
 
-use crate::Trouble;
 use crate::captured::Captured;
 use crate::clock::timed;
-use crate::fleets;
+use crate::{Trouble, fleets};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::Session;

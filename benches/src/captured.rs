@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use supervisor::fleet::Durability;
 use supervisor::journal::JournalReader;
-use supervisor::journal::record::{RunHeader, TickRecord};
+use supervisor::record::{RunHeader, TickRecord};
 use supervisor::rundir::RunDir;
 use supervisor::tick::{Lives, Plan, PlannedAgent, PlannedModel};
 

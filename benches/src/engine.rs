@@ -1,8 +1,7 @@
 //! A real inference host, spoken to as the supervisor of a run does, with nothing else around it.
 
-use crate::Trouble;
 use crate::bare_model::WIDTH;
-use crate::fleets;
+use crate::{Trouble, fleets};
 use shm_protocol::boot::Extent;
 use shm_protocol::codec;
 use shm_protocol::id::{BatchId, HostId, ModelId, Tick, VersionId};

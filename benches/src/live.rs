@@ -8,7 +8,9 @@ use std::sync::Arc;
 use supervisor::faults::Plan;
 use supervisor::fleet::{Durability, Fleet, RestartLimits};
 use supervisor::host::{Program, StopSignals};
-use supervisor::shell::{Engines, Observer, RunRequest, Summary, run};
+use supervisor::launch::Engines;
+use supervisor::observer::Observer;
+use supervisor::session::{RunRequest, Summary, run};
 
 /// Runs fleets in this process.
 pub struct Live {

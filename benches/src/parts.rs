@@ -15,8 +15,7 @@ use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::hint::black_box;
 use std::path::Path;
 use supervisor::fleet::Durability;
-use supervisor::journal::JournalWriter;
-use supervisor::rundir::RunDir;
+use supervisor::journal::{JournalWriter, create_run_dir};
 use supervisor::tick::{Action, Input, Machine};
 
 /// Bytes of each ring, as in a run: larger than the nearer caches.
@@ -126,7 +125,7 @@ pub fn journal(
     durability: Durability,
 ) -> Result<f64, Trouble> {
     let dir = scratch.join("journal-alone");
-    let run = RunDir::create(&dir)?;
+    let run = create_run_dir(&dir)?;
     let mut writer = JournalWriter::create(&run, &captured.header, durability)?;
     let mut sum = 0.0;
     for (position, record) in captured.records.iter().enumerate() {

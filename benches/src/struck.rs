@@ -14,9 +14,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use supervisor::faults::Plan;
 use supervisor::fleet::Fleet;
-use supervisor::journal::record::TickRecord;
+use supervisor::observer::Observer;
+use supervisor::record::TickRecord;
 use supervisor::rundir::Event;
-use supervisor::shell::Observer;
 
 /// Ticks that a run has left, so that it is not over when the kill comes. Until then it goes on as fast as it can.
 const LEFT: u64 = 3000;

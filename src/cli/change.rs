@@ -6,7 +6,8 @@ use super::output::line;
 use super::progress::Progress;
 use serde_json::json;
 use std::path::absolute;
-use supervisor::shell::{Action, Observer, Wish, ask};
+use supervisor::control::{Action, Wish, ask};
+use supervisor::observer::Observer;
 
 /// Changes a model of a run that goes on, and waits until that is journaled.
 pub(super) fn change(command: &Change) -> Result<Done, Trouble> {

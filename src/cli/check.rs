@@ -7,11 +7,11 @@ use super::progress::Progress;
 use super::{builtin, engines};
 use serde_json::json;
 use shm_protocol::tensor::Port;
+use supervisor::analysis::ChangeText;
 use supervisor::fleet::Fleet;
-use supervisor::host::StopSignals;
-use supervisor::journal::inspect::ChangeText;
-use supervisor::journal::record::RunHeader;
-use supervisor::shell;
+use supervisor::host::stop_signals::StopSignals;
+use supervisor::launch;
+use supervisor::record::RunHeader;
 
 /// Says what is wrong with a fleet: reads it, compiles its agents, loads
 /// everything and calls every `init`, as a run does before its first tick.
@@ -35,7 +35,7 @@ fn find_out(command: &Check) -> Result<RunHeader, Trouble> {
     let stop = StopSignals::install()
         .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
     let mut progress = Progress::new(None, None);
-    let checked = shell::check(&fleet, &builtin::find, &engines, stop, &mut progress);
+    let checked = launch::check(&fleet, &builtin::find, &engines, stop, &mut progress);
     progress.finish();
     Ok(checked?)
 }

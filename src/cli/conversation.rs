@@ -4,7 +4,7 @@ use super::output::counted;
 use super::progress::View;
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::id::AgentId;
-use supervisor::journal::record::TickRecord;
+use supervisor::record::TickRecord;
 
 /// What an agent emits of a turn that it writes, and of one that is done.
 const GROWS: &str = "text";

@@ -4,7 +4,7 @@ use super::arguments::Diff;
 use super::edge::{Done, Trouble};
 use super::output::line;
 use serde_json::json;
-use supervisor::journal::diff as journals;
+use supervisor::analysis::diff as journals;
 use supervisor::rundir::RunDir;
 
 /// Names the first difference between two runs.

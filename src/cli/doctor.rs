@@ -6,15 +6,15 @@ use super::engines::{self, LIBRARY_VARIABLE};
 use super::output::line;
 use serde_json::{Value, json};
 use shm_protocol::agent_to_supervisor::Ready;
-use supervisor::host::StopSignals;
-use supervisor::shell;
+use supervisor::host::stop_signals::StopSignals;
+use supervisor::launch;
 
 /// Says what this machine offers, by starting one host of each kind.
 pub(super) fn doctor(command: &Doctor) -> Result<Done, Trouble> {
     let engines = engines::engines()?;
     let stop = StopSignals::install()
         .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
-    let checkup = shell::checkup(&engines, stop)?;
+    let checkup = launch::checkup(&engines, stop)?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     line(format!(

@@ -4,10 +4,10 @@ use super::output::line;
 use serde_json::json;
 use std::fmt::Display;
 use std::process::ExitCode;
+use supervisor::error::{Kind, RunError};
 use supervisor::fleet::{FleetError, Problem};
 use supervisor::journal::JournalError;
 use supervisor::rundir::RunDirError;
-use supervisor::shell::{Kind, RunError};
 
 /// How a command ended.
 pub(super) enum Done {

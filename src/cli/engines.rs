@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use supervisor::host::Program;
 use supervisor::journal::hex;
-use supervisor::shell::Engines;
+use supervisor::launch::Engines;
 
 /// The variable that names another ONNX Runtime library.
 pub(super) const LIBRARY_VARIABLE: &str = "LOCKSTEP_ORT_LIB";

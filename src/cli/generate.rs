@@ -14,8 +14,10 @@ use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
-use supervisor::host::StopSignals;
-use supervisor::shell::{Kind, Lone, LoneRequest, RunError, read_folder};
+use supervisor::error::{Kind, RunError};
+use supervisor::host::stop_signals::StopSignals;
+use supervisor::launch::{Lone, LoneRequest};
+use supervisor::models::read_folder;
 
 /// Tokens of one order: few enough that text flows, and enough that the way there and back costs little.
 const STEPS: u32 = 4;

@@ -7,9 +7,9 @@ use super::edge::{Done, Trouble};
 use super::output::{counted, line};
 use serde_json::json;
 use shm_protocol::id::{AgentId, Tick};
-use supervisor::journal::inspect::{HeaderText, Summary, TickText, agent_named};
-use supervisor::journal::record::RunHeader;
+use supervisor::analysis::{HeaderText, Summary, TickText, agent_named};
 use supervisor::journal::{JournalReader, hex};
+use supervisor::record::RunHeader;
 use supervisor::rundir::{Event, EventLog, RunDir};
 
 /// How much of what happened around a run is shown with its summary.

@@ -4,7 +4,7 @@ use super::edge::Trouble;
 use serde_json::{Value, json};
 use std::io::Write;
 use supervisor::journal::hex;
-use supervisor::journal::record::{Digest, RunHeader};
+use supervisor::record::{Digest, RunHeader};
 
 /// Writes a line to standard output. A reader that has gone away is not our
 /// trouble; anything else is, because a script takes what is missing for silence.
@@ -35,7 +35,7 @@ pub(super) struct Figures<'a> {
     /// Ticks that this command has run; the others were there before it.
     pub(super) ticks_here: u64,
     pub(super) restarts: u64,
-    pub(super) verdicts: &'a [(shm_protocol::id::Tick, supervisor::journal::record::Verdict)],
+    pub(super) verdicts: &'a [(shm_protocol::id::Tick, supervisor::record::Verdict)],
     pub(super) run_dir: &'a std::path::Path,
 }
 

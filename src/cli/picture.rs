@@ -3,7 +3,7 @@
 use super::progress::View;
 use serde::Deserialize;
 use shm_protocol::agent_to_supervisor::Effect;
-use supervisor::journal::record::TickRecord;
+use supervisor::record::TickRecord;
 
 /// What the referee emits its reports about.
 const TOPIC: &str = "poles";

@@ -7,9 +7,9 @@ use shm_protocol::agent_to_supervisor::{LogLine, Outcome, Ready, Status};
 use shm_protocol::id::{AgentId, Tick};
 use std::io::Write;
 use std::time::{Duration, Instant};
-use supervisor::journal::record::{RunHeader, TickRecord};
+use supervisor::observer::Observer;
+use supervisor::record::{RunHeader, TickRecord};
 use supervisor::rundir::Event;
-use supervisor::shell::Observer;
 
 /// How often the picture is drawn anew: people see ten in a second, and the tick does not notice.
 const DRAW_EVERY: Duration = Duration::from_millis(100);

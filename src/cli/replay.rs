@@ -7,8 +7,10 @@ use super::output::{Figures, line};
 use super::progress::Progress;
 use serde_json::{Value, json};
 use shm_protocol::provider::Provider;
-use supervisor::host::StopSignals;
-use supervisor::shell::{self, Apart, NOT_COMPARABLE, Replay as Replayed, ReplayRequest};
+use supervisor::analysis::{Apart, NOT_COMPARABLE};
+use supervisor::host::stop_signals::StopSignals;
+use supervisor::session;
+use supervisor::session::{Replay as Replayed, ReplayRequest};
 
 /// Re-executes a run and compares it tick by tick.
 pub(super) fn replay(command: &Replay) -> Result<Done, Trouble> {
@@ -23,7 +25,7 @@ pub(super) fn replay(command: &Replay) -> Result<Done, Trouble> {
         providers: known(&command.providers)?,
         stop,
     };
-    let replayed = shell::replay(request, &mut progress);
+    let replayed = session::replay(request, &mut progress);
     progress.finish();
     let replay = match replayed.map_err(Trouble::from) {
         Err(trouble) => return Err(trouble.told(command.json)?),
@@ -119,7 +121,7 @@ fn apart_text(replay: &Replayed, apart: &Apart) -> String {
 }
 
 fn apart_json(replay: &Replayed, apart: &Apart) -> Value {
-    let place = |place: &shell::Place| {
+    let place = |place: &supervisor::analysis::Place| {
         json!({
             "tick": place.tick.0,
             "agent": replay.header.agents[place.agent.index()].name,

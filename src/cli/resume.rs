@@ -5,8 +5,9 @@ use super::edge::{Done, Trouble};
 use super::engines;
 use super::progress::Progress;
 use super::run::tell;
-use supervisor::host::StopSignals;
-use supervisor::shell::{self, ResumeRequest};
+use supervisor::host::stop_signals::StopSignals;
+use supervisor::session;
+use supervisor::session::ResumeRequest;
 
 /// Goes on with a run whose supervisor was killed or stopped.
 pub(super) fn resume(command: &Resume) -> Result<Done, Trouble> {
@@ -23,7 +24,7 @@ pub(super) fn resume(command: &Resume) -> Result<Done, Trouble> {
         bounds: command.bounds.chosen(),
         stop,
     };
-    let ran = shell::resume(request, &mut progress);
+    let ran = session::resume(request, &mut progress);
     progress.finish();
     match ran.map_err(Trouble::from) {
         Err(trouble) => Err(trouble.told(command.json)?),

@@ -9,8 +9,9 @@ use super::{builtin, engines};
 use serde_json::Value;
 use supervisor::faults::Plan;
 use supervisor::fleet::Fleet;
-use supervisor::host::StopSignals;
-use supervisor::shell::{self, RunRequest, Summary};
+use supervisor::host::stop_signals::StopSignals;
+use supervisor::session;
+use supervisor::session::{RunRequest, Summary};
 use supervisor::tick::End;
 
 /// Runs a fleet.
@@ -66,7 +67,7 @@ pub(super) fn launch(
         strict_providers: launching.strict_providers,
         stop,
     };
-    let ran = shell::run(request, &mut progress);
+    let ran = session::run(request, &mut progress);
     let view = progress.finish();
     match ran.map_err(Trouble::from) {
         Err(trouble) => Err(trouble.told(launching.json)?),

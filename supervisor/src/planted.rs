@@ -3,11 +3,12 @@
 /// The test in which everything goes wrong with hosts, disk and supervisor.
 #[cfg(test)]
 const CAMPAIGN: &str =
-    "shell::simulation::campaign::whatever_happens_the_journal_is_that_of_the_fault_free_run";
+    "simulation::campaign::whatever_happens_the_journal_is_that_of_the_fault_free_run";
 
 /// The test in which somebody changes models while a run goes on.
 #[cfg(test)]
-const CHANGES: &str = "shell::simulation::decided::what_somebody_changes_is_changed_for_who_goes_on_and_for_who_replays";
+const CHANGES: &str =
+    "simulation::decided::what_somebody_changes_is_changed_for_who_goes_on_and_for_who_replays";
 
 shm_protocol::planted_bugs! {
     /// Outputs of a tick leave before its record is written.
@@ -31,7 +32,7 @@ shm_protocol::planted_bugs! {
     /// A run that goes on writes again what has left it before.
     RepeatOutbox: "repeat-outbox", CAMPAIGN;
     /// An outbox is continued behind a gap.
-    ContinueBehindGap: "continue-behind-gap", "shell::simulation::outbox::an_outbox_damaged_anywhere_is_whole_again";
+    ContinueBehindGap: "continue-behind-gap", "simulation::outbox::an_outbox_damaged_anywhere_is_whole_again";
     /// A checkpoint is published before the journal is durable up to its tick.
     PublishBeforeDurable: "publish-before-durable", "checkpoint::tests::one_is_published_only_when_everything_is_there";
     /// A checkpoint's file is read without its digest being compared.
@@ -63,7 +64,7 @@ shm_protocol::planted_bugs! {
     /// One tick too many is executed again.
     RedoOneMore: "redo-one-more", CAMPAIGN;
     /// What a step comes to when it is executed again is not compared with the journal.
-    BelieveRedone: "believe-redone", "shell::simulation::poison::who_does_something_else_the_second_time_is_noticed";
+    BelieveRedone: "believe-redone", "simulation::poison::who_does_something_else_the_second_time_is_noticed";
     /// What was meant for a dead incarnation is sent to the next one.
     SendWhatWasForTheDead: "send-what-was-for-the-dead", CAMPAIGN;
     /// Half an answer of a dead engine is taken for the beginning of its successor's.
@@ -85,15 +86,15 @@ shm_protocol::planted_bugs! {
     /// An outcome is taken a second time.
     OutcomeTwice: "outcome-twice", CAMPAIGN;
     /// A verdict is not taken when a journal is followed.
-    ForgetVerdict: "forget-verdict", "shell::simulation::poison::who_is_given_up_stays_so_in_every_life";
+    ForgetVerdict: "forget-verdict", "simulation::poison::who_is_given_up_stays_so_in_every_life";
     /// A host that misses its deadlines is found guilty, as one that crashes.
-    SlownessIsGuilt: "slowness-is-guilt", "shell::simulation::slow::slowness_stops_a_run_and_never_changes_it";
+    SlownessIsGuilt: "slowness-is-guilt", "simulation::slow::slowness_stops_a_run_and_never_changes_it";
     /// Of a batch that crashes the engine, every request is abandoned.
-    AbandonWholeBatch: "abandon-whole-batch", "shell::simulation::guilty::only_the_request_that_crashes_the_engine_is_abandoned";
+    AbandonWholeBatch: "abandon-whole-batch", "simulation::guilty::only_the_request_that_crashes_the_engine_is_abandoned";
     /// An agent of which too many requests were abandoned goes on once the run is resumed.
-    ForgetQuarantine: "forget-quarantine", "shell::simulation::guilty::who_goes_on_abandons_the_same_requests";
+    ForgetQuarantine: "forget-quarantine", "simulation::guilty::who_goes_on_abandons_the_same_requests";
     /// A request that was abandoned goes to the engine again when models are run once more.
-    ForgetAbandoned: "forget-abandoned", "shell::simulation::guilty::only_the_request_that_crashes_the_engine_is_abandoned";
+    ForgetAbandoned: "forget-abandoned", "simulation::guilty::only_the_request_that_crashes_the_engine_is_abandoned";
     /// A fault that was injected on purpose counts against its host.
     CountInjected: "count-injected", "recovery::policy::tests::what_does_not_count_is_never_held_against_a_host";
 }

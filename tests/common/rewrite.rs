@@ -3,8 +3,8 @@
 
 use std::path::Path;
 use supervisor::fleet::Durability;
-use supervisor::journal::record::{ResultRecord, RunHeader, SealReason, TickRecord};
 use supervisor::journal::{JournalReader, JournalWriter};
+use supervisor::record::{ResultRecord, RunHeader, SealReason, TickRecord};
 use supervisor::rundir::{Outbox, RunDir};
 
 /// Writes the run in `from` to `to`, with changes to its header and its ticks.
@@ -15,7 +15,7 @@ pub(crate) fn rewrite(
     mut change_tick: impl FnMut(u64, &mut TickRecord),
 ) {
     let from = RunDir::read(from).expect("a run");
-    let to = RunDir::create(to).expect("a new run");
+    let to = create_run_dir(to).expect("a new run");
     let (mut header, mut reader) = JournalReader::open(&from).expect("a journal");
     let objects = header
         .agents

@@ -13,15 +13,17 @@ use lockstep_benches::samples::Samples;
 use shm_protocol::id::Tick;
 use std::ops::ControlFlow;
 use std::time::Instant;
-use supervisor::faults::{Faults, Plan};
+use supervisor::error::RunError;
+use supervisor::event_loop::{Drive, Ledger, Patience, Real};
+use supervisor::faults::Plan;
+use supervisor::faults::injector::Faults;
 use supervisor::fleet::{Durability, Fleet};
-use supervisor::host::StopSignals;
-use supervisor::journal::record::TickRecord;
+use supervisor::host::stop_signals::StopSignals;
 use supervisor::journal::{JournalReader, Mark};
+use supervisor::launch::{Demands, Manifest, default_hosts, startup};
+use supervisor::observer::Silent;
+use supervisor::record::TickRecord;
 use supervisor::rundir::{Launch, RunDir};
-use supervisor::shell::{
-    Demands, Drive, Ledger, Manifest, Patience, Real, RunError, Silent, assemble, default_hosts,
-};
 use supervisor::tick::Machine;
 
 /// Agents of each fleet.
@@ -128,14 +130,14 @@ impl Subject {
         let manifest = Manifest::from_fleet(fleet, &|_| None)?;
         let isolated: Vec<bool> = fleet.agents.iter().map(|agent| agent.isolate).collect();
         let layout =
-            supervisor::shell::Layout::new(&isolated, fleet.hosts.unwrap_or_else(default_hosts));
+            supervisor::launch::Layout::new(&isolated, fleet.hosts.unwrap_or_else(default_hosts));
         let demands = Demands {
             inference: true,
             agents: true,
             strict_providers: false,
             faults: Faults::none(),
             spare: fleet.spare,
-            load_patience: supervisor::host::LOAD_PATIENCE,
+            load_patience: supervisor::host::host_set::LOAD_PATIENCE,
             needed: None,
             providers: Vec::new(),
         };

@@ -13,9 +13,9 @@ use shm_protocol::fault::{Kind, Phase};
 use shm_protocol::id::{HostId, Tick};
 use std::time::{Duration, Instant};
 use supervisor::faults::{Plan, Rule, Target};
-use supervisor::journal::record::TickRecord;
+use supervisor::observer::Observer;
+use supervisor::record::TickRecord;
 use supervisor::rundir::Event;
-use supervisor::shell::Observer;
 
 const DEADLINE: Duration = Duration::from_millis(250);
 

@@ -10,9 +10,9 @@ use shm_protocol::fault::{Kind, Phase};
 use shm_protocol::id::{HostId, Tick};
 use std::time::Duration;
 use supervisor::faults::{Plan, Rule, Target};
-use supervisor::journal::record::TickRecord;
+use supervisor::observer::Observer;
+use supervisor::record::TickRecord;
 use supervisor::rundir::Event;
-use supervisor::shell::Observer;
 
 /// Ticks between two kills: enough for a checkpoint in between.
 const APART: u64 = 100;

@@ -1,10 +1,9 @@
 //! What a process must not leave behind: hosts, named memory, temporary files.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 /// How long hosts may live after their supervisor.
 const AFTERMATH: Duration = Duration::from_millis(100);

@@ -6,9 +6,10 @@ use crate::cli::edge::Trouble;
 use shm_protocol::fault::Kind;
 use std::fs;
 use std::path::{Path, PathBuf};
+use supervisor::analysis::diff;
 use supervisor::faults::{Plan, Rule, RuleId};
-use supervisor::host::StopSignals;
-use supervisor::journal::{self, diff};
+use supervisor::host::stop_signals::StopSignals;
+use supervisor::journal;
 use supervisor::rundir::{Event, EventLog, RunDir};
 
 /// How many deadlines a new host has to say something: it has a library to load, or models.

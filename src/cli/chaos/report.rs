@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use supervisor::analysis::Summary;
 use supervisor::faults::Plan;
-use supervisor::journal::inspect::Summary;
-use supervisor::journal::record::RunHeader;
 use supervisor::journal::{self, JournalReader, hex};
+use supervisor::record::RunHeader;
 use supervisor::rundir::{Event, RunDir};
 
 /// Most findings that are told one by one; they are often the same.

@@ -3,9 +3,9 @@
 use super::{Done, Inspect, Trouble, line};
 use serde_json::{Value, json};
 use shm_protocol::id::{AgentId, Tick};
-use supervisor::journal::record::RunHeader;
+use supervisor::analysis::{Provenance, Provenances};
 use supervisor::journal::{JournalReader, hex};
-use supervisor::shell::{Provenance, Provenances};
+use supervisor::record::RunHeader;
 
 /// Digits of a digest that people see.
 const SHOWN_DIGITS: usize = 16;

@@ -4,8 +4,8 @@
 //! it says is taken in, also for a checkpoint that comes to nothing. When an
 //! agent begins again, what is known of it is what it began with.
 
+use super::agent_image::{Known, Part};
 use super::error::CheckpointError;
-use super::known::{Known, Part};
 use super::manifest::{AgentImage, Checkpoint};
 use super::store::Store;
 use crate::faults::Faults;

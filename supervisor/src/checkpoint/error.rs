@@ -1,8 +1,8 @@
 //! What can be wrong with a checkpoint. None of it ends a run: an older one
 //! serves, or the beginning.
 
-use crate::journal::record::Digest;
 use crate::journal::{RunId, hex};
+use crate::record::Digest;
 use shm_protocol::id::{AgentId, Tick};
 use std::io;
 use std::path::PathBuf;

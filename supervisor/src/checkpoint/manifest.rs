@@ -10,9 +10,9 @@
 //! | 10 + n | 32 | BLAKE3 of the bytes before |
 
 use super::error::CheckpointError;
-use crate::journal::record::Digest;
 use crate::journal::{Mark, RunId};
 use crate::planted::{Bug, planted};
+use crate::record::Digest;
 use crate::rundir::OutboxMark;
 use bincode::{Decode, Encode};
 use shm_protocol::agent_state::SavedLife;

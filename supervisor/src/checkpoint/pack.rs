@@ -3,8 +3,8 @@
 
 use super::error::CheckpointError;
 use super::manifest::PageAt;
-use crate::journal::record::Digest;
 use crate::planted::{Bug, planted};
+use crate::record::Digest;
 use crate::sys::disk::{Disk, File, read_fully};
 use shm_protocol::agent_state::PAGE_BYTES;
 use std::collections::BTreeMap;

@@ -2,9 +2,8 @@
 
 use super::bounds;
 use super::problem::{Place, Problem, render};
-use std::fmt;
-use std::io;
 use std::path::PathBuf;
+use std::{fmt, io};
 use thiserror::Error;
 
 /// Why a fleet file did not become a fleet.

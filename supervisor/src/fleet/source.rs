@@ -3,10 +3,9 @@
 use super::nearest::nearest;
 use super::spec::Source;
 use super::value::Unfit;
-use std::fmt;
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 use thiserror::Error;
 
 /// Entries of a folder that are compared with a name that is not there.

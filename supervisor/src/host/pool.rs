@@ -7,7 +7,7 @@
 
 use super::lifecycle::{Lifecycle, Moment};
 use super::process::Process;
-use super::stop::StopSignals;
+use super::stop_signals::StopSignals;
 use crate::sys::clock::now;
 use rustix::event::epoll;
 use shm_protocol::id::HostId;

@@ -1,10 +1,10 @@
 //! One incarnation of a host: its process, its memory, its command channel and
 //! its last words.
 
-use super::folder::SocketFolder;
-use super::last_words::LastWords;
 use super::lifecycle::{IllegalTransition, Lifecycle, Moment};
 use super::program::Program;
+use super::socket_dir::SocketFolder;
+use super::stderr_tail::LastWords;
 use crate::faults::{Faults, HostSight};
 use command_fds::{CommandFdExt, FdMapping};
 use ipc_channel::ipc::IpcSender;

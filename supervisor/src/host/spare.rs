@@ -1,8 +1,8 @@
 //! An agent host that stands ready to take the place of one that is lost: it
 //! has started, confined itself and been told what all agents have in common.
 
-use super::crew::Crew;
 use super::error::{CrewError, Kind};
+use super::host_set::Crew;
 use super::pool::News;
 use super::process::{Memory, SpawnError};
 use shm_protocol::fault::{Pin, Slot};

@@ -2,7 +2,7 @@
 //! may use its numbers as positions in the tables of the header.
 
 use super::error::Fault;
-use super::record::{RunHeader, TickRecord, Verdict};
+use crate::record::{RunHeader, TickRecord, Verdict};
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::id::{AgentId, ModelId};
 use shm_protocol::limit;
@@ -20,7 +20,7 @@ pub(super) fn header(header: &RunHeader) -> Result<(), Fault> {
 }
 
 /// Checks a tick of a run with so many agents and models.
-pub(super) fn record(record: &TickRecord, agents: usize, models: usize) -> Result<(), Fault> {
+pub(crate) fn record(record: &TickRecord, agents: usize, models: usize) -> Result<(), Fault> {
     let tables = Tables { agents, models };
     for result in &record.results {
         tables.agent(result.agent)?;

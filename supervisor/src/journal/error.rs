@@ -3,7 +3,7 @@
 use super::frame::HeaderFault;
 use super::mark::MarkFault;
 use super::reader::Torn;
-use super::record::Digest;
+use crate::record::Digest;
 use crate::rundir::RunDirError;
 use shm_protocol::codec::DecodeError;
 use shm_protocol::id::Tick;

@@ -18,7 +18,7 @@
 //! The checksum makes the header worth believing before the payload is read;
 //! the digest covers both.
 
-use super::record::Digest;
+use crate::record::Digest;
 use shm_protocol::id::Tick;
 use shm_protocol::{codec, limit};
 use std::fmt;

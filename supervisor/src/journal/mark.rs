@@ -1,7 +1,7 @@
 //! A place between two records of a journal, to go on from without reading what is before it.
 
 use super::error::JournalError;
-use super::record::Digest;
+use crate::record::Digest;
 use bincode::{Decode, Encode};
 use shm_protocol::id::Tick;
 use std::path::Path;

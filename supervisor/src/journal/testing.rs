@@ -1,11 +1,12 @@
 //! A small run, for the tests of this folder.
 
-use super::record::{
-    AgentPin, Digest, Dropped, EnginePin, ModelPin, ResultRecord, RunHeader, SealReason, TickRecord,
-};
 use super::segment::SEGMENT_BYTES;
 use super::writer::JournalWriter;
 use crate::fleet::Durability;
+use crate::journal::create_run_dir_on;
+use crate::record::{
+    AgentPin, Digest, Dropped, EnginePin, ModelPin, ResultRecord, RunHeader, SealReason, TickRecord,
+};
 use crate::rundir::{Outbox, RunDir};
 use crate::sys::memory_disk::MemoryDisk;
 use shm_protocol::agent_to_supervisor::{Effect, LogLevel, LogLine, Outcome, Status};
@@ -194,7 +195,7 @@ impl Small {
         kept: &mut Kept,
     ) -> Result<(), Box<dyn std::error::Error>> {
         let header = header(self.seed);
-        let run = RunDir::create_on(Arc::new(disk.clone()), path)?;
+        let run = create_run_dir_on(Arc::new(disk.clone()), path)?;
         run.put_object(COMPONENT)?;
         run.put_object(MODEL)?;
         let mut writer =

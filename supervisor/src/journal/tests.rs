@@ -6,12 +6,13 @@ mod damage;
 mod promises;
 mod resume;
 
-use super::diff::diff;
 use super::frame::{DIGEST_BYTES, FRAME_BYTES, FrameHeader, HEADER_BYTES};
-use super::record::{RunHeader, SealReason, TickRecord};
 use super::testing::{Kept, Small, header, record};
 use super::{Entry, Fault, JournalError, JournalReader, JournalWriter, TornKind, verify};
+use crate::analysis::diff::diff;
 use crate::fleet::Durability;
+use crate::journal::{create_run_dir, create_run_dir_on};
+use crate::record::{RunHeader, SealReason, TickRecord};
 use crate::rundir::{RunDir, RunDirError};
 use crate::sys::disk::{Disk, RealDisk};
 use crate::sys::memory_disk::{self, MemoryDisk};
@@ -178,7 +179,7 @@ fn objects_and_outbox_are_part_of_what_verifies() {
 #[test]
 #[should_panic(expected = "one after the other")]
 fn a_tick_that_is_left_out_is_our_bug() {
-    let run = RunDir::create_on(Arc::new(MemoryDisk::new()), Path::new("/run")).unwrap();
+    let run = create_run_dir_on(Arc::new(MemoryDisk::new()), Path::new("/run")).unwrap();
     let mut writer = JournalWriter::create(&run, &header(1), Durability::Process).unwrap();
     let _ = writer.append(Tick(2), &record(2));
 }
@@ -187,7 +188,7 @@ fn a_tick_that_is_left_out_is_our_bug() {
 #[cfg(debug_assertions)]
 #[should_panic(expected = "a reader would refuse")]
 fn a_tick_of_an_agent_that_is_not_there_is_our_bug() {
-    let run = RunDir::create_on(Arc::new(MemoryDisk::new()), Path::new("/run")).unwrap();
+    let run = create_run_dir_on(Arc::new(MemoryDisk::new()), Path::new("/run")).unwrap();
     let mut writer = JournalWriter::create(&run, &header(1), Durability::Process).unwrap();
     let mut record = record(1);
     record.outcomes[0].agent.0 = 9;
@@ -198,7 +199,7 @@ fn a_tick_of_an_agent_that_is_not_there_is_our_bug() {
 fn batches_become_durable_on_a_real_disk_while_appending_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
-    let run = RunDir::create_on(Arc::new(RealDisk), &path).unwrap();
+    let run = create_run_dir_on(Arc::new(RealDisk), &path).unwrap();
     let mut writer = JournalWriter::create(&run, &header(1), Durability::Batch).unwrap();
     for tick in 1..=5000 {
         writer.append(Tick(tick), &record(tick)).unwrap();
@@ -217,7 +218,7 @@ fn batches_become_durable_on_a_real_disk_while_appending_goes_on() {
 fn many_segments_on_a_real_disk_are_sealed_and_read_at_every_level() {
     for durability in [Durability::Process, Durability::Batch, Durability::Sync] {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunDir::create(&folder.path().join("run")).unwrap();
+        let run = create_run_dir(&folder.path().join("run")).unwrap();
         let mut writer = JournalWriter::create_with(&run, &header(1), durability, 600).unwrap();
         for tick in 1..=20 {
             writer.append(Tick(tick), &record(tick)).unwrap();
@@ -232,7 +233,7 @@ fn many_segments_on_a_real_disk_are_sealed_and_read_at_every_level() {
 #[test]
 fn a_run_that_goes_on_can_be_read() {
     let disk = MemoryDisk::new();
-    let run = RunDir::create_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
+    let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
     let mut writer = JournalWriter::create(&run, &header(1), Durability::Process).unwrap();
     let reading = RunDir::read_on(Arc::new(disk), Path::new("/run")).unwrap();
     for tick in 1..=3 {

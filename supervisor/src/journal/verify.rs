@@ -3,7 +3,7 @@
 use super::error::JournalError;
 use super::frame::{RunId, hex};
 use super::reader::{JournalReader, Torn, TornKind};
-use super::record::{Digest, SealReason, Verdict};
+use crate::record::{Digest, SealReason, Verdict};
 use crate::rundir::RunDir;
 use crate::rundir::outbox::OutboxCheck;
 use shm_protocol::id::Tick;

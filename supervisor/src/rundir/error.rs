@@ -1,11 +1,10 @@
 //! What can be wrong with a run directory.
 
 use crate::journal::hex;
-use crate::journal::record::Digest;
+use crate::record::Digest;
 use shm_protocol::id::Tick;
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 use thiserror::Error;
 
 /// Why a run directory cannot be used, or is not whole.

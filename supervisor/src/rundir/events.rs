@@ -12,10 +12,9 @@ use crate::sys::disk::File;
 use serde::{Deserialize, Serialize};
 use shm_protocol::id::{HostId, Incarnation, Tick};
 use shm_protocol::inference_to_supervisor::RefusedProvider;
-use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::{fmt, io};
 
 /// The role of a host that runs agents.
 pub const AGENTS: &str = "agents";

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 impl RunDir {
     /// Paths of what is in a folder; none when there is no folder.
-    pub(super) fn files_in(&self, folder: &Path) -> Result<Vec<PathBuf>, RunDirError> {
+    pub(crate) fn files_in(&self, folder: &Path) -> Result<Vec<PathBuf>, RunDirError> {
         match self.disk.list(folder) {
             Ok(names) => Ok(names.into_iter().map(|name| folder.join(name)).collect()),
             Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

@@ -3,7 +3,7 @@
 
 use super::{RunDir, RunDirError};
 use crate::journal::hex;
-use crate::journal::record::Digest;
+use crate::record::Digest;
 use std::io;
 use std::path::PathBuf;
 

@@ -5,8 +5,8 @@
 //! file still begins with exactly those bytes: a file may have been cut, rotated
 //! or edited, and a power cut may have taken what was not synced.
 
-use crate::journal::record::Digest;
 use crate::planted::{Bug, planted};
+use crate::record::Digest;
 use crate::sys::disk::{File, read_fully};
 use bincode::{Decode, Encode};
 use std::io;

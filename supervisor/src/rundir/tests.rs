@@ -5,7 +5,9 @@ mod outbox;
 use super::*;
 use crate::fleet::Durability;
 use crate::journal::testing::{Small, header, record};
-use crate::journal::{JournalError, JournalWriter, RunId, verify};
+use crate::journal::{
+    JournalError, JournalWriter, RunId, create_run_dir, create_run_dir_on, discard_run_dir, verify,
+};
 use crate::sys::memory_disk::{Fault, MemoryDisk};
 use shm_protocol::id::Tick;
 
@@ -19,7 +21,7 @@ fn names() -> Vec<String> {
 
 fn memory() -> (MemoryDisk, RunDir) {
     let disk = MemoryDisk::new();
-    let run = RunDir::create_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
+    let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
     (disk, run)
 }
 
@@ -27,8 +29,8 @@ fn memory() -> (MemoryDisk, RunDir) {
 fn a_second_writer_is_refused_and_told_who_the_first_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/run");
-    let run = RunDir::create(&path).unwrap();
-    for refused in [RunDir::create(&path), RunDir::open(&path)] {
+    let run = create_run_dir(&path).unwrap();
+    for refused in [create_run_dir(&path), RunDir::open(&path)] {
         let error = refused.unwrap_err();
         assert!(matches!(error, RunDirError::InUse { .. }));
         assert!(
@@ -48,7 +50,7 @@ fn a_writer_of_the_journal_holds_the_lock() {
     let (disk, run) = memory();
     let writer = JournalWriter::create(&run, &header(1), Durability::Process).unwrap();
     drop(run);
-    let again = || RunDir::create_on(Arc::new(disk.clone()), Path::new("/run"));
+    let again = || create_run_dir_on(Arc::new(disk.clone()), Path::new("/run"));
     assert!(matches!(again(), Err(RunDirError::InUse { .. })));
     drop(writer);
     let error = again().unwrap_err();
@@ -65,7 +67,7 @@ fn who_begins_where_a_run_is_hears_what_going_on_would_do() {
             ..launch()
         };
         run.locked().unwrap().put_launch(&launch).unwrap();
-        RunDir::create_on(Arc::new(disk), Path::new("/run"))
+        create_run_dir_on(Arc::new(disk), Path::new("/run"))
             .unwrap_err()
             .to_string()
     };
@@ -91,7 +93,7 @@ fn who_begins_where_a_run_is_hears_what_going_on_would_do() {
 fn what_belongs_to_others_is_named_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("thesis.tex"), "").unwrap();
-    let error = RunDir::create(folder.path()).unwrap_err();
+    let error = create_run_dir(folder.path()).unwrap_err();
     assert!(
         matches!(&error, RunDirError::NotEmpty { entry, .. } if entry == "thesis.tex"),
         "{error}"
@@ -111,15 +113,15 @@ fn what_belongs_to_others_is_named_and_left_alone() {
 fn a_start_that_failed_leaves_nothing_and_is_no_obstacle() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
-    let run = RunDir::create(&path).unwrap();
+    let run = create_run_dir(&path).unwrap();
     run.put_object(b"component").unwrap();
-    run.discard().unwrap();
+    discard_run_dir(run).unwrap();
     assert!(!path.exists());
     // As after a kill: nothing is tidied up.
-    let run = RunDir::create(&path).unwrap();
+    let run = create_run_dir(&path).unwrap();
     run.put_object(b"component").unwrap();
     drop(run);
-    let run = RunDir::create(&path).unwrap();
+    let run = create_run_dir(&path).unwrap();
     assert_eq!(run.files_in(&run.objects()).unwrap(), Vec::<PathBuf>::new());
 }
 
@@ -127,14 +129,14 @@ fn a_start_that_failed_leaves_nothing_and_is_no_obstacle() {
 fn a_start_that_failed_takes_away_the_folders_that_it_made_on_the_way() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runs/of-today/run");
-    RunDir::create(&path).unwrap().discard().unwrap();
+    discard_run_dir(create_run_dir(&path).unwrap()).unwrap();
     assert!(!folder.path().join("runs").exists());
     // Another run in the same folder keeps it.
-    let run = RunDir::create(&path).unwrap();
-    let other = RunDir::create(&path.with_file_name("other")).unwrap();
-    run.discard().unwrap();
+    let run = create_run_dir(&path).unwrap();
+    let other = create_run_dir(&path.with_file_name("other")).unwrap();
+    discard_run_dir(run).unwrap();
     assert!(!path.exists() && other.path().exists());
-    other.discard().unwrap();
+    discard_run_dir(other).unwrap();
     assert!(folder.path().join("runs/of-today").exists());
 }
 
@@ -149,7 +151,7 @@ fn a_header_that_could_not_be_written_is_no_run() {
         !disk.read(&journal).unwrap().is_empty(),
         "nothing of the header was written"
     );
-    run.discard().unwrap();
+    discard_run_dir(run).unwrap();
     assert_eq!(disk.list(Path::new("/")).unwrap(), Vec::<String>::new());
 }
 
@@ -157,7 +159,7 @@ fn a_header_that_could_not_be_written_is_no_run() {
 fn a_run_without_ticks_can_be_discarded() {
     let (disk, run) = memory();
     drop(JournalWriter::create(&run, &header(1), Durability::Process).unwrap());
-    run.discard().unwrap();
+    discard_run_dir(run).unwrap();
     assert_eq!(disk.list(Path::new("/")).unwrap(), Vec::<String>::new());
 }
 
@@ -169,7 +171,7 @@ fn a_run_with_ticks_is_not_discarded() {
         ..Small::default()
     }
     .write();
-    let _ = run.locked().unwrap().discard();
+    let _ = discard_run_dir(run.locked().unwrap());
 }
 
 #[test]
@@ -354,7 +356,7 @@ fn an_object_for_which_there_is_no_room_leaves_nothing() {
     let mut refused = 0;
     for call in 0..8 {
         let disk = MemoryDisk::for_one_thread();
-        let run = RunDir::create_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
+        let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
         disk.fail_call(disk.calls() + call, Fault::NoSpace);
         let kept = run.put_object(b"some bytes");
         let names = disk.list(&run.objects()).unwrap();

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 /// This moment, to wait with patience and to tell people how long something took.
-#[allow(clippy::disallowed_methods, reason = "this is the clock of the shell")]
+#[allow(clippy::disallowed_methods, reason = "this is the only clock")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

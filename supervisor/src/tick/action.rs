@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::machine::End;
-use crate::journal::record::{AwaitedRecord, ResultRecord, TickRecord, Verdict};
+use crate::record::{AwaitedRecord, ResultRecord, TickRecord, Verdict};
 use shm_protocol::agent_to_supervisor::{Outcome, Wait};
 use shm_protocol::id::{BatchId, HostId, Tick};
 use shm_protocol::supervisor_to_agent::{Awaited, Step};

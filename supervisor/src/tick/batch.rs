@@ -6,7 +6,7 @@
 //! rows or at [`limit::BATCH_BYTES`], whichever comes first.
 
 use super::plan::PlannedModel;
-use crate::journal::record::TickRecord;
+use crate::record::TickRecord;
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::id::{BatchId, ModelId, Tick, VersionId};
 use shm_protocol::limit;

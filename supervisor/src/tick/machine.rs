@@ -1,22 +1,22 @@
 //! The state of a run between inputs.
 
-mod closing;
-mod parking;
-mod reading;
+mod awaits;
+mod commit;
+mod host_input;
+mod queries;
 mod searching;
-mod view;
 
 use super::action::{Action, Input};
-use super::foretold::Foretold;
 use super::inbox::Inbox;
 use super::order::is_due;
 use super::plan::Plan;
+use super::recorded_answers::Foretold;
 use super::requests::Requests;
 use super::rounds::{Round, Waits};
 use super::saved::{SavedAgent, SavedMachine};
 use super::violation::Violation;
-use crate::journal::record::{ResultRecord, Verdict};
 use crate::planted::{Bug, planted};
+use crate::record::{ResultRecord, Verdict};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{AgentId, HostId, RequestId, Tick};
 use shm_protocol::supervisor_to_agent::{Event, Step};

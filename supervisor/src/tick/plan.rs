@@ -1,8 +1,8 @@
 //! What is known of a run before it begins: who steps where and when, what the
 //! models take and give, and which of their versions answer when.
 
-use super::lives::{Life, Lives};
 use super::order::schedule_order;
+use super::version_timeline::{Life, Lives};
 use shm_protocol::generation::Generator;
 use shm_protocol::id::{AgentId, HostId, ModelId, Tick, VersionId};
 use shm_protocol::supervisor_to_agent::OnFailure;

@@ -15,12 +15,12 @@ pub(super) use search::Next;
 
 use super::batch::{Batch, Former, Request};
 use super::finite;
-use super::foretold::Foretold;
+use super::generations::Texts;
 use super::plan::{Plan, PlannedModel};
-use super::texts::Texts;
+use super::recorded_answers::Foretold;
 use super::violation::Violation;
-use crate::journal::record::{ABANDONED, TickRecord};
 use crate::planted::{Bug, planted};
+use crate::record::{ABANDONED, TickRecord};
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::supervisor_to_agent::Answer;

@@ -1,8 +1,8 @@
 //! What of a machine is kept with a checkpoint: everything that the journal's
 //! later ticks cannot tell again.
 
-use super::texts::SavedTexts;
-use crate::journal::record::Verdict;
+use super::generations::SavedTexts;
+use crate::record::Verdict;
 use bincode::{Decode, Encode};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{RequestId, Tick};

@@ -5,10 +5,9 @@
 //! them, is run by the machine with every arrival shuffled by a seed. The
 //! committed ticks must be the same for every seed and every layout.
 
-use super::{
-    Action, Batch, End, Input, Lives, Machine, Plan, PlannedAgent, PlannedModel, Violation,
-};
-use crate::journal::record::{Dropped, TickRecord};
+use super::version_timeline::Lives;
+use super::{Action, Batch, End, Input, Machine, Plan, PlannedAgent, PlannedModel, Violation};
+use crate::record::{Dropped, TickRecord};
 use proptest::prelude::*;
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use shm_protocol::id::{AgentId, HostId, ModelId, RequestId, Tick, VersionId};

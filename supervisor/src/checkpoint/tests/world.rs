@@ -2,7 +2,7 @@
 
 use super::super::{Build, Checkpoint, CheckpointError, Collector, Shelf, Store};
 use crate::faults::Faults;
-use crate::journal::{Mark, RunId};
+use crate::journal::{Mark, RunId, create_run_dir_on};
 use crate::rundir::{OutboxMark, RunDir};
 use crate::sys::disk::Disk;
 use crate::sys::memory_disk::MemoryDisk;
@@ -84,7 +84,7 @@ impl World {
         agents: u32,
         is_synced: bool,
     ) -> Result<World, Box<dyn std::error::Error>> {
-        let run = RunDir::create_on(Arc::new(disk.clone()), Path::new("/run"))?;
+        let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run"))?;
         let store = Store::open(Shelf::new(&run, RUN, build()), 3, is_synced)?;
         let blank = Agent {
             memory: Some(vec![vec![0; PAGE_BYTES]; 4]),

@@ -1,6 +1,7 @@
 //! Disks that fail: what was promised is kept, and the rest is told.
 
 use super::*;
+use crate::journal::create_run_dir_on;
 
 /// Every disk call of a small run fails once, in every way. The writer reports it and stops; what it had promised is there.
 #[test]
@@ -55,7 +56,7 @@ fn check_promise(disk: &MemoryDisk, promised: u64, place: &str) {
 fn a_writer_that_failed_takes_nothing_more() {
     for fault in memory_disk::Fault::ALL {
         let disk = MemoryDisk::new();
-        let run = RunDir::create_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
+        let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
         let mut writer = JournalWriter::create(&run, &header(1), Durability::Sync).unwrap();
         writer.append(Tick(1), &record(1)).unwrap();
         disk.fail_call(disk.calls(), fault);
@@ -84,7 +85,7 @@ fn a_writer_that_failed_takes_nothing_more() {
 #[test]
 fn a_failed_sync_is_told_and_never_repeated() {
     let disk = MemoryDisk::new();
-    let run = RunDir::create_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
+    let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
     let mut writer = JournalWriter::create(&run, &header(1), Durability::Batch).unwrap();
     disk.fail_call(disk.calls() + 1, memory_disk::Fault::Before);
     writer.append(Tick(1), &record(1)).unwrap();
@@ -108,7 +109,7 @@ fn a_failed_sync_is_told_and_never_repeated() {
 #[test]
 fn a_full_disk_is_told_with_file_tick_and_what_to_do() {
     let disk = MemoryDisk::new();
-    let run = RunDir::create_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
+    let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
     let mut writer = JournalWriter::create(&run, &header(1), Durability::Process).unwrap();
     disk.fail_call(disk.calls(), memory_disk::Fault::NoSpace);
     let message = writer.append(Tick(1), &record(1)).unwrap_err().to_string();

@@ -3,11 +3,12 @@
 //! with where something is wrong with it.
 
 use super::super::frame::HEADER_BYTES;
-use super::super::record::SealReason;
 use super::super::testing::{Small, header, record};
 use super::super::{JournalError, JournalReader, JournalWriter, Mark, MarkFault, hex, verify};
 use super::{boundaries, read_all, segment};
 use crate::fleet::Durability;
+use crate::journal::create_run_dir_on;
+use crate::record::SealReason;
 use crate::rundir::RunDir;
 use crate::sys::disk::Disk;
 use crate::sys::memory_disk::MemoryDisk;
@@ -201,7 +202,7 @@ fn corruption_is_never_gone_on_with() {
 fn from_every_mark_the_rest_is_read_as_from_the_beginning() {
     for segment_bytes in SEGMENT_SIZES {
         let disk = MemoryDisk::new();
-        let run = RunDir::create_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
+        let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
         let mut writer =
             JournalWriter::create_with(&run, &header(1), Durability::Process, segment_bytes)
                 .unwrap();

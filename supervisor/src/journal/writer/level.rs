@@ -5,7 +5,7 @@ use crate::fleet::Durability;
 use crate::journal::error::JournalError;
 use crate::journal::frame::RunId;
 use crate::journal::mark::Mark;
-use crate::journal::synced::SyncedFile;
+use crate::journal::sync_marker::SyncedFile;
 use crate::rundir::RunDir;
 use shm_protocol::id::Tick;
 use std::path::Path;

@@ -10,16 +10,15 @@ use crate::fleet::Durability;
 use crate::journal::error::JournalError;
 use crate::journal::mark::Mark;
 use crate::journal::reader::{JournalReader, TornKind};
-use crate::journal::record::SealReason;
 use crate::journal::segment::{self, SEGMENT_BYTES};
-use crate::journal::synced::Synced;
+use crate::journal::sync_marker::Synced;
 use crate::planted::{Bug, planted};
+use crate::record::SealReason;
 use crate::rundir::RunDir;
 use crate::sys::disk::{File, read_fully};
 use shm_protocol::id::Tick;
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 /// Bytes that are written over themselves at a time.
 const CHUNK_BYTES: u64 = 1 << 20;

@@ -7,7 +7,7 @@
 
 use crate::journal::error::JournalError;
 use crate::journal::mark::Mark;
-use crate::journal::synced::SyncedFile;
+use crate::journal::sync_marker::SyncedFile;
 use crate::planted::{Bug, planted};
 use crate::sys::disk::File;
 use shm_protocol::id::Tick;
@@ -246,7 +246,7 @@ impl Shared {
         let (dirty, written) = (std::mem::take(&mut state.dirty), state.written);
         let mark = state.mark.take();
         drop(state);
-        // Only what is noted to be on the disk counts as durable; see `crate::journal::synced`.
+        // Only what is noted to be on the disk counts as durable; see `crate::journal::sync_marker`.
         let synced = sync_all(dirty).and_then(|()| mark.map_or(Ok(()), |mark| self.note(&mark)));
         state = self.lock();
         match synced {

@@ -1,11 +1,12 @@
 use super::*;
+use crate::journal::{create_run_dir_on, discard_run_dir};
 use crate::sys::disk::Disk;
 use crate::sys::memory_disk::{Fault, MemoryDisk};
 use std::path::Path;
 
 fn run() -> (MemoryDisk, RunDir) {
     let disk = MemoryDisk::new();
-    let run = RunDir::create_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
+    let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
     (disk, run)
 }
 
@@ -125,6 +126,6 @@ fn a_failed_start_takes_its_log_away() {
     EventLog::open(&run).unwrap().append(&every()[0]).unwrap();
     disk.create_dir(&run.checkpoints()).unwrap();
     disk.create_new(&run.checkpoints().join("left")).unwrap();
-    run.discard().unwrap();
+    discard_run_dir(run).unwrap();
     assert_eq!(disk.list(Path::new("/")).unwrap(), Vec::<String>::new());
 }

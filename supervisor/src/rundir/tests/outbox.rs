@@ -3,7 +3,7 @@
 
 use super::{memory, names};
 use crate::journal::testing::{Small, record};
-use crate::journal::{RunId, verify};
+use crate::journal::{RunId, create_run_dir, verify};
 use crate::rundir::{Outbox, OutboxMark, RunDir, RunDirError};
 use crate::sys::disk::Disk;
 use crate::sys::memory_disk::{Fault, MemoryDisk};
@@ -283,7 +283,7 @@ impl Meddling {
 fn a_run_whose_outbox_is_cut_or_replaced_under_it_stops_and_says_so() {
     for meddling in Meddling::ALL {
         let folder = tempfile::tempdir().unwrap();
-        let real = RunDir::create(&folder.path().join("run")).unwrap();
+        let real = create_run_dir(&folder.path().join("run")).unwrap();
         for run in [memory().1, real] {
             let text = meddling.said(&run).to_string();
             assert!(

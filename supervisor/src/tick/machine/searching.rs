@@ -2,7 +2,7 @@
 //! in the ticks in which their agents are told.
 
 use super::Machine;
-use crate::journal::record::{QuarantineReason, RequestName, Verdict};
+use crate::record::{QuarantineReason, RequestName, Verdict};
 use crate::tick::action::Action;
 use crate::tick::requests::is_for_nobody;
 use shm_protocol::id::{AgentId, BatchId};

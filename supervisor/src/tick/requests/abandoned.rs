@@ -2,8 +2,8 @@
 //! again.
 
 use super::Requests;
-use crate::journal::record::RequestName;
-use crate::tick::foretold::Foretold;
+use crate::record::RequestName;
+use crate::tick::recorded_answers::Foretold;
 use shm_protocol::id::{AgentId, Tick};
 use shm_protocol::supervisor_to_agent::Answer;
 use std::sync::Arc;

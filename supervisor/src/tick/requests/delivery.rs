@@ -1,7 +1,7 @@
 //! Results on their way to the agents that asked for them.
 
 use super::{Requests, within};
-use crate::journal::record::{RequestName, ResultRecord, Verdict};
+use crate::record::{RequestName, ResultRecord, Verdict};
 use crate::tick::violation::Violation;
 use shm_protocol::id::{AgentId, BatchId, Tick};
 

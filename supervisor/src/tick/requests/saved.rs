@@ -1,10 +1,10 @@
 //! What of requests is kept with a checkpoint.
 
 use super::{Requests, Running, Source};
-use crate::journal::record::TickRecord;
+use crate::record::TickRecord;
+use crate::tick::generations::Texts;
 use crate::tick::plan::Plan;
 use crate::tick::saved::{SavedRequests, SavedSource};
-use crate::tick::texts::Texts;
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use shm_protocol::id::Tick;
 use std::sync::Arc;

@@ -5,8 +5,8 @@
 //! the batch. Halves count the crashes of the whole as their own.
 
 use super::{Requests, Running, Slot};
-use crate::journal::record::ABANDONED;
 use crate::planted::{Bug, planted};
+use crate::record::ABANDONED;
 use crate::tick::batch::{Batch, Member};
 use shm_protocol::id::{AgentId, BatchId};
 use std::sync::Arc;

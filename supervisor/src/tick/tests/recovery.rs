@@ -2,7 +2,7 @@
 //! verdict commits what the one that went on commits.
 
 use super::*;
-use crate::journal::record::{QuarantineReason, Verdict};
+use crate::record::{QuarantineReason, Verdict};
 use crate::tick::NotThisPlan;
 
 /// A world and its machine between two ticks.

@@ -2,7 +2,7 @@
 //! and neither who waits first nor who is answered first is observable.
 
 use super::*;
-use crate::journal::record::{ABANDONED, QuarantineReason, RequestName, Verdict};
+use crate::record::{ABANDONED, QuarantineReason, RequestName, Verdict};
 use shm_protocol::agent_to_supervisor::Wait;
 use shm_protocol::limit;
 use shm_protocol::supervisor_to_agent::Awaited;

@@ -3,8 +3,9 @@
 //! ends after the token 5.
 
 use super::{agent, begun_with, committed, outcome};
-use crate::journal::record::{ResultRecord, TickRecord};
-use crate::tick::{Action, Batch, Input, Lives, Machine, Plan, PlannedGenerator, PlannedModel};
+use crate::record::{ResultRecord, TickRecord};
+use crate::tick::version_timeline::Lives;
+use crate::tick::{Action, Batch, Input, Machine, Plan, PlannedGenerator, PlannedModel};
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::generation::{self, Finish, Generator, Order, Piece, Pieces};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick, VersionId};

@@ -1,0 +1,7 @@
+//! Requests from other processes to a run: a socket by which the models of a live run are changed.
+
+mod client;
+mod server;
+
+pub use client::{Action, Made, Wish, ask};
+pub(crate) use server::{Desk, Known};

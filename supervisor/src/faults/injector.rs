@@ -1,0 +1,356 @@
+//! Which rules are due now, and which have fired.
+//!
+//! The loop of a run says where it is ([`Faults::pass`], [`Faults::tick_opened`]),
+//! which hosts are born ([`Faults::born`]) and what they have come to
+//! ([`Faults::fired`]). A run without a plan holds [`Faults::none`], which answers
+//! at once.
+
+use super::fired::{Fired, Injection, Record, injection, slot};
+use crate::faults::faulty_disk::DiskSwitch;
+use crate::faults::plan::Plan;
+use crate::faults::rule::{Rule, RuleId, Target};
+use shm_protocol::fault::{Answer, ArmedFaults, Kind, Phase, Pin, Slot};
+use shm_protocol::id::{AgentId, HostId, Tick};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A host, as rules are matched with it.
+#[derive(Clone, Copy, Debug)]
+pub struct HostSight<'a> {
+    /// Its number.
+    pub host: HostId,
+    /// Whether it runs models.
+    pub is_inference: bool,
+    /// The agents that it has, or will have.
+    pub agents: &'a [AgentId],
+}
+
+/// The faults of a run. Clones are the same faults, so that every thread can pass points.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    shared: Option<Arc<Mutex<Due>>>,
+    switch: DiskSwitch,
+}
+
+struct Due {
+    plan: Plan,
+    /// How often each rule has fired.
+    fired: Vec<u32>,
+    tick: Tick,
+    record: Record,
+    /// Births of each host.
+    lives: BTreeMap<HostId, u32>,
+    /// The rule that ends the present life of a host.
+    ended_by: BTreeMap<HostId, RuleId>,
+    /// What the loop has to do for points that other threads passed.
+    waiting: Vec<Injection>,
+}
+
+impl Faults {
+    /// Nothing goes wrong.
+    #[must_use]
+    pub fn none() -> Faults {
+        Faults::default()
+    }
+
+    /// The faults of a plan. `fired` are the rules that fired before this process began, each as often as it did;
+    /// `record` is told of every rule before it happens.
+    #[must_use]
+    pub fn new(plan: Plan, fired: impl IntoIterator<Item = RuleId>, record: Record) -> Faults {
+        let mut counts = vec![0; plan.rules.len()];
+        for rule in fired {
+            if let Some(count) = (rule.0 as usize)
+                .checked_sub(1)
+                .and_then(|at| counts.get_mut(at))
+            {
+                *count += 1;
+            }
+        }
+        let due = Due {
+            plan,
+            fired: counts,
+            tick: Tick::ZERO,
+            record,
+            lives: BTreeMap::new(),
+            ended_by: BTreeMap::new(),
+            waiting: Vec::new(),
+        };
+        Faults {
+            shared: Some(Arc::new(Mutex::new(due))),
+            switch: DiskSwitch::new(),
+        }
+    }
+
+    /// Whether anything may go wrong: links are made so that faults can be armed.
+    #[must_use]
+    pub fn may_fault(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// By which the disk of the run fails: see [`crate::faults::FaultyDisk`].
+    #[must_use]
+    pub fn switch(&self) -> &DiskSwitch {
+        &self.switch
+    }
+
+    /// A tick is open. Faults of hosts are pinned to it from now on.
+    pub fn tick_opened(&self, tick: Tick) {
+        if let Some(mut due) = self.due() {
+            due.tick = tick;
+        }
+    }
+
+    /// A new incarnation of a host is about to be started. Its faults are to be armed next.
+    pub fn born(&self, host: HostId) {
+        if let Some(mut due) = self.due() {
+            *due.lives.entry(host).or_default() += 1;
+            due.ended_by.remove(&host);
+        }
+    }
+
+    /// What is to wait in a host now.
+    #[must_use]
+    pub fn due_for_host(&self, sight: &HostSight<'_>) -> Vec<Slot> {
+        self.due().map_or_else(Vec::new, |due| due.slots(sight))
+    }
+
+    /// Arms what is due in a host, and takes back what is over. To be called before it is started and whenever a tick
+    /// opens. What finds no slot is armed at a later call.
+    pub fn arm(&self, sight: &HostSight<'_>, armed: &mut ArmedFaults) {
+        let Some(due) = self.due() else { return };
+        for (rule, _) in due.plan.numbered().filter(|(rule, _)| due.is_over(*rule)) {
+            armed.disarm(rule.0);
+        }
+        for slot in due.slots(sight) {
+            if !armed.is_armed(slot.rule) {
+                armed.arm(&slot);
+            }
+        }
+    }
+
+    /// Passes a point of the supervisor. What is given is written down, and not done yet.
+    #[must_use]
+    pub fn at(&self, phase: Phase, tick: Tick) -> Vec<Injection> {
+        let Some(mut due) = self.due() else {
+            return Vec::new();
+        };
+        let rules: Vec<RuleId> = due
+            .plan
+            .numbered()
+            .filter(|(id, rule)| rule.phase == phase && due.is_left(*id) && rule.holds_at(tick))
+            .map(|(id, _)| id)
+            .collect();
+        let mut injections = Vec::new();
+        for id in rules {
+            injections.extend(
+                due.fire(id, tick, None)
+                    .and_then(|rule| injection(id, &rule)),
+            );
+        }
+        drop(due);
+        for injection in &injections {
+            if let Injection::Disk(class, kind) = injection {
+                self.switch.set(*class, *kind);
+            }
+        }
+        injections
+    }
+
+    /// Passes a point of the supervisor and does there what this thread can: sleep, die, tell the disk. What is to
+    /// happen to hosts waits for [`Faults::take_waiting`].
+    #[inline]
+    pub fn pass(&self, phase: Phase, tick: Tick) {
+        if self.shared.is_some() {
+            self.pass_armed(phase, tick);
+        }
+    }
+
+    /// As [`Faults::pass`], in the open tick.
+    #[inline]
+    pub fn pass_now(&self, phase: Phase) {
+        if let Some(tick) = self.due().map(|due| due.tick) {
+            self.pass_armed(phase, tick);
+        }
+    }
+
+    #[cold]
+    fn pass_armed(&self, phase: Phase, tick: Tick) {
+        for injection in self.at(phase, tick) {
+            match injection {
+                Injection::Slow(time) => nap(time),
+                Injection::KillSelf => kill_self(),
+                Injection::Disk(..) => {}
+                Injection::Kill(..) | Injection::Stop(..) => {
+                    if let Some(mut due) = self.due() {
+                        due.waiting.push(injection);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is to happen to hosts because of points that were passed.
+    #[must_use]
+    pub fn take_waiting(&self) -> Vec<Injection> {
+        self.due()
+            .map_or_else(Vec::new, |mut due| std::mem::take(&mut due.waiting))
+    }
+
+    /// A host says that it has come to a rule's fault. What is given is written down, and not done yet; nothing, if
+    /// the host does it alone.
+    #[must_use]
+    pub fn fired(&self, rule: u32, host: HostId) -> Option<Injection> {
+        let mut due = self.due()?;
+        let (id, tick) = (RuleId(rule), due.tick);
+        let rule = due.fire(id, tick, Some(host))?;
+        // A host that is slow goes on.
+        if rule.kind != Kind::Slow {
+            due.ended_by.insert(host, id);
+        }
+        match rule.kind.answer() {
+            Answer::Kill => Some(Injection::Kill(id, Target::Host(host))),
+            Answer::Stop => Some(Injection::Stop(id, Target::Host(host))),
+            Answer::KillSelf => Some(Injection::KillSelf),
+            Answer::Nothing => None,
+        }
+    }
+
+    /// The loop is about to do to this host what a rule says.
+    pub fn ends(&self, rule: RuleId, host: HostId) {
+        if let Some(mut due) = self.due() {
+            due.ended_by.insert(host, rule);
+        }
+    }
+
+    /// Whether a loss of this host now is ours and does not count against the restart limits.
+    #[must_use]
+    pub fn is_injected(&self, host: HostId) -> bool {
+        let Some(due) = self.due() else { return false };
+        let rule = due
+            .ended_by
+            .get(&host)
+            .and_then(|rule| due.plan.rule(*rule));
+        rule.is_some_and(|rule| !rule.counts)
+    }
+
+    /// The rules, and how often each has fired.
+    #[must_use]
+    pub fn tally(&self) -> Vec<(RuleId, Rule, u32)> {
+        let Some(due) = self.due() else {
+            return Vec::new();
+        };
+        let numbered = due.plan.numbered().zip(&due.fired);
+        numbered
+            .map(|((id, rule), fired)| (id, rule.clone(), *fired))
+            .collect()
+    }
+
+    fn due(&self) -> Option<MutexGuard<'_, Due>> {
+        let shared = self.shared.as_ref()?;
+        Some(shared.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Due {
+    fn is_left(&self, id: RuleId) -> bool {
+        let fired = self.fired.get(id.0 as usize - 1);
+        let rule = self.plan.rule(id);
+        fired
+            .zip(rule)
+            .is_some_and(|(fired, rule)| *fired < rule.times)
+    }
+
+    /// Whether a rule of hosts can never fire again.
+    fn is_over(&self, id: RuleId) -> bool {
+        let is_past = self.plan.rule(id).is_some_and(|rule| {
+            rule.phase.pin() == Pin::Exact && rule.tick.is_some_and(|tick| tick < self.tick)
+        });
+        is_past || !self.is_left(id)
+    }
+
+    fn slots(&self, sight: &HostSight<'_>) -> Vec<Slot> {
+        let life = self.lives.get(&sight.host).copied().unwrap_or_default();
+        let is_due = |rule: &Rule| {
+            let in_time = match (rule.phase.pin(), rule.tick) {
+                (_, None) => true,
+                (Pin::Exact, Some(tick)) => tick == self.tick,
+                (Pin::From | Pin::Start, Some(tick)) => tick <= self.tick,
+            };
+            in_time && rule.life.is_none_or(|wanted| wanted == life)
+        };
+        self.plan
+            .numbered()
+            .filter(|(id, rule)| {
+                !rule.phase.is_of_supervisor()
+                    && is_due(rule)
+                    && self.is_left(*id)
+                    && rule.is_for(sight.host, sight.is_inference, sight.agents)
+            })
+            .map(|(id, rule)| slot(id, rule))
+            .collect()
+    }
+
+    /// Counts that a rule fires, and writes it down. What cannot be written down does not happen.
+    fn fire(&mut self, id: RuleId, tick: Tick, host: Option<HostId>) -> Option<Rule> {
+        let rule = self.plan.rule(id)?.clone();
+        self.fired[id.0 as usize - 1] += 1;
+        let fired = Fired {
+            rule: id,
+            tick,
+            phase: rule.phase,
+            kind: rule.kind,
+            host,
+        };
+        match (self.record)(&fired) {
+            Ok(()) => Some(rule),
+            Err(error) => {
+                tracing::warn!("a fault that cannot be recorded is left out: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Rule {
+    /// Whether the rule holds when a point of the supervisor is passed in this tick.
+    fn holds_at(&self, tick: Tick) -> bool {
+        // Where a journal was not looked at there is no tick yet.
+        let is_timeless = self.phase == Phase::ResumeBegun;
+        match (self.phase.pin(), self.tick) {
+            (_, None) => true,
+            _ if is_timeless => true,
+            (Pin::Exact, Some(own)) => own == tick,
+            (Pin::From | Pin::Start, Some(own)) => own <= tick,
+        }
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a fault that was asked for: time is what it is about"
+)]
+fn nap(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// Ends this process as the kernel would.
+pub(crate) fn kill_self() -> ! {
+    use rustix::process::{Signal, getpid, kill_process};
+    // A process may always signal itself.
+    let _ = kill_process(getpid(), Signal::KILL);
+    std::process::abort()
+}
+
+impl fmt::Debug for Due {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Due")
+            .field("tick", &self.tick)
+            .field("fired", &self.fired)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! The records in which a batch goes down to the inference host.
+
+use shm_protocol::codec;
+use shm_protocol::id::{BatchId, ModelId, Tick, VersionId};
+use shm_protocol::ring::Header;
+use shm_protocol::supervisor_to_inference::{INPUT, RUN, Run};
+use shm_protocol::tensor::{DType, Shape};
+
+/// The head of a batch.
+pub(crate) fn head(
+    batch: BatchId,
+    tick: Tick,
+    (version, model): (VersionId, ModelId),
+    inputs: u32,
+) -> (Header, Vec<u8>) {
+    let header = Header {
+        correlation: batch.0,
+        ..Header::new(RUN, tick)
+    };
+    let run = Run {
+        batch,
+        version,
+        model,
+        inputs,
+    };
+    (header, codec::encode(&run))
+}
+
+/// The header of an input of a batch.
+pub(crate) fn input(
+    batch: BatchId,
+    tick: Tick,
+    position: usize,
+    dtype: DType,
+    shape: Shape,
+) -> Header {
+    Header {
+        correlation: batch.0,
+        subject: u32::try_from(position).expect("at most limit::TENSORS"),
+        tensor: Some((dtype, shape)),
+        ..Header::new(INPUT, tick)
+    }
+}

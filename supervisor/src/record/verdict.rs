@@ -1,0 +1,180 @@
+//! Verdicts: decisions that change a run. What a reason says follows from the run.
+
+use super::run_header::{Become, Digest, RunHeader};
+use bincode::{Decode, Encode};
+use shm_protocol::id::{AgentId, ModelId, RequestId, Tick, VersionId};
+use shm_protocol::inference_to_supervisor::{Batching, RefusalReason};
+use std::fmt;
+
+/// A decision that changes the run and is no function of the fleet. A replay takes the same turn.
+///
+/// A reason is a code with values that follow from the run. What a machine says about it (signals, milliseconds,
+/// standard error, names of hosts) goes to `events.jsonl` and never in here.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Verdict {
+    /// The agent takes no further steps, from this tick on.
+    Quarantined {
+        /// The agent.
+        agent: AgentId,
+        /// The reason.
+        reason: QuarantineReason,
+    },
+    /// A request crashes the inference host, and nothing else of its batch does. It is answered with
+    /// [`ABANDONED`] in the tick of this verdict, in which its result was due.
+    RequestAbandoned {
+        /// The agent that made it.
+        agent: AgentId,
+        /// The model that was asked.
+        model: ModelId,
+        /// The tick in which the engine was asked: of a generation, the tick of the decode request.
+        asked: Tick,
+        /// The request.
+        request: RequestName,
+    },
+    /// Who ran a version is gone, and from the next tick on its batches are those that go with who runs it now. What was
+    /// not answered is answered by that too.
+    ProviderLost {
+        /// The version.
+        version: VersionId,
+        /// What it is called.
+        called: String,
+        /// The model that it is one of.
+        model: ModelId,
+        /// Who runs it now.
+        provider: String,
+        /// Providers that are asked for and refused now, each with its reason.
+        refused: Vec<(String, RefusalReason)>,
+        /// Whether requests are joined to batches now.
+        batching: Batching,
+    },
+    /// Somebody has changed a model, and what is asked of it from the next tick on is answered so.
+    Changed {
+        /// The model.
+        model: ModelId,
+        /// Who answers then; nobody if it is unloaded. A version that comes in has the next number.
+        version: Option<VersionId>,
+        /// What that is called.
+        called: Option<String>,
+        /// What becomes of it.
+        to: Become,
+    },
+}
+
+/// The answer to a request that crashes the inference host.
+pub const ABANDONED: &str =
+    "the inference host crashes whenever it runs this request, which is therefore abandoned";
+
+/// The name of a request within its agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub enum RequestName {
+    /// One whose result is delivered in a later tick, by the agent's number for it.
+    Submitted(RequestId),
+    /// One for which a step of this tick waits, by its position among those of the step.
+    Awaited(u32),
+}
+
+impl fmt::Display for RequestName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestName::Submitted(request) => write!(f, "request {request}"),
+            RequestName::Awaited(number) => write!(f, "await {number}"),
+        }
+    }
+}
+
+/// The reason for which an agent is quarantined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum QuarantineReason {
+    /// Its step crashes its host.
+    StepCrashesHost,
+    /// So many requests of it were abandoned.
+    RequestsAbandoned(u32),
+}
+
+impl fmt::Display for QuarantineReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            QuarantineReason::StepCrashesHost => f.write_str("its step crashes its host"),
+            QuarantineReason::RequestsAbandoned(requests) => {
+                write!(f, "{requests} of its requests crashed the inference host")
+            }
+        }
+    }
+}
+
+impl Verdict {
+    /// The position of a verdict in its tick, so that the order does not depend on which host was lost first. Verdicts
+    /// that come from outside keep the order in which they came, behind the others.
+    #[must_use]
+    pub fn order(&self) -> (u8, AgentId, Option<RequestName>) {
+        match self {
+            Verdict::RequestAbandoned { agent, request, .. } => (0, *agent, Some(*request)),
+            Verdict::Quarantined { agent, .. } => (1, *agent, None),
+            Verdict::ProviderLost { .. } | Verdict::Changed { .. } => (2, AgentId(0), None),
+        }
+    }
+
+    /// BLAKE3 of the model's file that has come with it.
+    #[must_use]
+    pub fn file(&self) -> Option<Digest> {
+        match self {
+            Verdict::Changed {
+                to: Become::Version(pin),
+                ..
+            } => Some(pin.file),
+            _ => None,
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn text(&self, header: &RunHeader) -> String {
+        match self {
+            Verdict::Quarantined { agent, reason } => {
+                format!(
+                    "agent {} is quarantined: {reason}",
+                    header.agent_name(*agent)
+                )
+            }
+            Verdict::RequestAbandoned {
+                agent,
+                model,
+                asked,
+                request,
+            } => format!(
+                "{request} of agent {} to model {}, asked in tick {asked}, is abandoned: it crashes the inference host",
+                header.agent_name(*agent),
+                header.model_name(*model)
+            ),
+            Verdict::ProviderLost {
+                called,
+                model,
+                provider,
+                refused,
+                ..
+            } => {
+                let name = header.model_name(*model);
+                let reasons = refused
+                    .iter()
+                    .map(|(provider, reason)| format!("{provider}: {reason}"));
+                let reasons: Vec<String> = reasons.collect();
+                format!(
+                    "model {name}, version {called}, has lost its provider and goes on with {provider} ({})",
+                    reasons.join("; ")
+                )
+            }
+            Verdict::Changed {
+                model, called, to, ..
+            } => {
+                let name = header.model_name(*model);
+                let called = called.as_deref().unwrap_or("?");
+                let becomes = match to {
+                    Become::Version(_) => format!("becomes version {called}"),
+                    Become::Loaded => format!("is loaded again, as version {called},"),
+                    Become::Unloaded => "is unloaded".to_owned(),
+                };
+                format!("model {name} {becomes} from the next tick on")
+            }
+        }
+    }
+}

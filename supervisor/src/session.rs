@@ -1,0 +1,20 @@
+//! The three ways to execute a run: [`run`] a fleet, [`resume`] a run directory, [`replay`] a journal.
+//!
+//! Each starts hosts ([`crate::launch`]), gives a ledger to the [`crate::event_loop`], and closes what it opened. The
+//! ledger is the difference: a run and a resume write the journal, a replay compares with it.
+
+pub(crate) mod catch_up;
+mod checkpoint_schedule;
+pub(crate) mod live_run;
+mod outbox_repair;
+pub(crate) mod recording_ledger;
+pub(crate) mod replay;
+mod resume;
+pub(crate) mod run;
+pub(crate) mod run_store;
+pub(crate) mod stats;
+
+pub use live_run::Summary;
+pub use replay::{Replay, ReplayRequest, replay};
+pub use resume::{ResumeRequest, resume};
+pub use run::{RunRequest, run};

@@ -1,0 +1,121 @@
+//! The outbox of a run that goes on: whole up to where the run goes on, or
+//! refused.
+//!
+//! Whoever goes on from a checkpoint makes only the lines behind it. What is
+//! before it must be in the file already. When the file says otherwise, the
+//! lines are made again from the journal, from its first tick on. All of the
+//! journal is read before anything is written: what it cannot give back is not cut.
+
+use super::run_store as keeper;
+use crate::error::RunError;
+use crate::journal::{JournalError, JournalReader, Mark, RunId};
+use crate::rundir::{Event, Outbox, OutboxMark, RunDir, RunDirError};
+use shm_protocol::id::Tick;
+use std::io;
+
+/// Bytes of lines that are written at a time.
+const RELEASE_BYTES: usize = 1 << 20;
+
+/// Where a run goes on: its journal and its outbox after the tick of a checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Marks {
+    pub(crate) journal: Mark,
+    pub(crate) outbox: OutboxMark,
+}
+
+/// Opens the outbox of a run, to go on behind these marks or from its beginning. Says what had to be repaired.
+///
+/// With `is_synced`, what is before the marks is on the disk when this returns.
+pub(crate) fn open(
+    run_dir: &RunDir,
+    run: RunId,
+    agents: &[String],
+    marks: Option<&Marks>,
+    is_synced: bool,
+) -> Result<(Outbox, Option<Event>), RunError> {
+    let Some(marks) = marks else {
+        return Ok((Outbox::open(run_dir, run, agents.to_vec())?, None));
+    };
+    let found_bytes = file_bytes(run_dir)?;
+    let (mut outbox, event) = match Outbox::open_at(run_dir, run, agents.to_vec(), &marks.outbox)? {
+        Some(outbox) => (outbox, None),
+        None => {
+            let tick = marks.journal.tick;
+            let outbox = write_again(run_dir, run, agents, tick)?;
+            let kept_bytes = outbox.kept_bytes();
+            let event = Event::OutboxRepaired {
+                tick,
+                found_bytes,
+                kept_bytes,
+                written_bytes: outbox.mark().bytes - kept_bytes,
+            };
+            (outbox, Some(event))
+        }
+    };
+    if is_synced {
+        outbox.settle()?;
+    }
+    Ok((outbox, event))
+}
+
+/// Makes all lines up to a tick again, from the journal.
+fn write_again(
+    run_dir: &RunDir,
+    run: RunId,
+    agents: &[String],
+    until: Tick,
+) -> Result<Outbox, RunError> {
+    // Before the journal is read: the file may be that of another run, and is refused.
+    let mut outbox = Outbox::open(run_dir, run, agents.to_vec())?;
+    read_all(run_dir, until)?;
+    let mut journal = keeper::read(run_dir, None)?;
+    while journal.ticks() < until
+        && let Some(entry) = journal.next_tick()?
+    {
+        outbox.push(entry.tick, &entry.record.outcomes);
+        if outbox.waiting_bytes() >= RELEASE_BYTES {
+            // A checkpoint of a later tick is only there when this one is durable.
+            outbox.release(entry.tick)?;
+        }
+    }
+    outbox.release(until)?;
+    Ok(outbox)
+}
+
+/// Reads the journal to its end, which is not before a tick: whoever goes on would refuse it anywhere.
+fn read_all(run_dir: &RunDir, until: Tick) -> Result<(), RunError> {
+    let mut journal = keeper::read(run_dir, None)?;
+    while journal.next_tick()?.is_some() {}
+    match journal.ticks() < until {
+        true => Err(ends_early(run_dir, &journal, until)),
+        false => Ok(()),
+    }
+}
+
+/// A record before a mark is damaged, and nothing behind it can be read.
+fn ends_early(run_dir: &RunDir, journal: &JournalReader, until: Tick) -> RunError {
+    if let Some(torn) = journal.torn() {
+        let torn = torn.clone();
+        return JournalError::DamagedTail { torn }.into();
+    }
+    let reason = format!(
+        "the lines up to tick {until} cannot be made again: the journal ends with tick {}; take both from a backup",
+        journal.ticks()
+    );
+    let (path, offset, line) = (run_dir.outbox(), 0, 1);
+    RunError::RunDir(RunDirError::Outbox {
+        path,
+        offset,
+        line,
+        reason,
+    })
+}
+
+fn file_bytes(run_dir: &RunDir) -> Result<u64, RunDirError> {
+    let path = run_dir.outbox();
+    let opened = run_dir.disk().open_read(&path);
+    match opened.and_then(|file| file.bytes()) {
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(0),
+        bytes => bytes.map_err(RunDirError::io("read", &path)),
+    }
+}

@@ -1,0 +1,58 @@
+//! Somebody who changes the models of a simulated run while it goes on.
+
+use super::fleet::{Fleet, MODEL};
+use crate::event_loop::{Arriving, Asked, Operator, ToBecome};
+use crate::record::{Become, Verdict};
+use shm_protocol::boot::Extent;
+use shm_protocol::id::Tick;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::mpsc;
+
+/// Asks for one thing after the other, each as soon as its tick has come.
+pub(super) struct Wishing<'fleet> {
+    fleet: &'fleet Fleet,
+    asked: usize,
+}
+
+impl<'fleet> Wishing<'fleet> {
+    /// Somebody who goes on after these verdicts.
+    pub(super) fn after(fleet: &'fleet Fleet, verdicts: &[(Tick, Verdict)]) -> Wishing<'fleet> {
+        let is_granted =
+            |(_, verdict): &&(Tick, Verdict)| matches!(verdict, Verdict::Changed { .. });
+        Wishing {
+            fleet,
+            asked: verdicts.iter().filter(is_granted).count(),
+        }
+    }
+}
+
+impl Operator for Wishing<'_> {
+    fn next(&mut self, open: Tick) -> Option<Asked> {
+        let wish = self.fleet.wishes.get(self.asked)?;
+        if wish.from > open {
+            return None;
+        }
+        self.asked += 1;
+        let nothing = Extent {
+            offset: 0,
+            bytes: 0,
+        };
+        let to = match &wish.to {
+            Become::Unloaded => ToBecome::Unloaded,
+            Become::Loaded => ToBecome::Loaded,
+            Become::Version(pin) => ToBecome::Version(Box::new(Arriving {
+                refused: Vec::new(),
+                pin: pin.clone(),
+                memory: File::open("/dev/null").expect("every system has it").into(),
+                files: BTreeMap::from([(*blake3::hash(MODEL).as_bytes(), nothing)]),
+            })),
+        };
+        let (answer, _) = mpsc::channel();
+        Some(Asked {
+            model: wish.model,
+            to,
+            answer,
+        })
+    }
+}

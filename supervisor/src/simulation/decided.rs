@@ -1,0 +1,234 @@
+//! Runs in which something was decided: their journal is not that of the run
+//! without faults, and whoever replays it takes the same turns.
+
+use super::case::Reference;
+use super::fleet::{Deadly, FAST, Fleet, MODEL, SLOW};
+use super::host_faults::Mischiefs;
+use super::hosts::SimHosts;
+use super::observer::Witness;
+use super::random::Random;
+use super::reply::Ends;
+use super::{check, supervisor_run as life};
+use crate::event_loop::{Drive, Patience};
+use crate::fleet::Durability;
+use crate::journal::{JournalError, JournalReader};
+use crate::launch::plan;
+use crate::record::{Become, ModelChange, TickRecord, Verdict, VersionPin};
+use crate::rundir::RunDir;
+use crate::session::replay::{Comparing, read_through};
+use crate::sys::memory_disk::MemoryDisk;
+use crate::tick::Machine;
+use shm_protocol::id::{AgentId, ModelId, Tick, VersionId};
+use shm_protocol::inference_to_supervisor::Batching;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Most faults of a replay: too few for it to decide anything itself.
+const MOST_FAULTS: u64 = 2;
+
+/// Replays the journal of a run, with hosts that are lost on the way, and says what does not hold.
+pub(super) fn replayed(fleet: &Fleet, disk: &MemoryDisk, seed: u64) -> Result<(), String> {
+    let run_dir = check::open(disk)?;
+    let through = read_through(&run_dir).map_err(|error| error.to_string())?;
+    let mut random = Random::new(seed, 6);
+    let reinfer = random.chance(1, 2);
+    let faults = random.below(MOST_FAULTS + 1);
+    let mischiefs = Mischiefs::drawn(Random::new(seed, 7), faults, 10 * through.until.0);
+    let all = through
+        .verdicts
+        .iter()
+        .flat_map(|(tick, verdicts)| verdicts.iter().map(|verdict| (*tick, verdict.clone())));
+    let orders = fleet.orders_after(&all.collect::<Vec<_>>());
+    let mut hosts = SimHosts::assembled(fleet, true, reinfer, random, mischiefs);
+    hosts.may_lose = false;
+    let mut machine = Machine::new(
+        plan(&fleet.header, &fleet.orders.layout),
+        Some(through.until),
+    );
+    for (tick, verdicts) in through.verdicts {
+        machine.foretell(tick, verdicts);
+    }
+    if reinfer {
+        machine.foretell_answers(through.foretold);
+    }
+    let (_, journal) = JournalReader::open(&run_dir).map_err(|error| error.to_string())?;
+    let mut witness = Witness::default();
+    let mut ledger = Comparing::new(&run_dir, &fleet.header, journal, !reinfer, &mut witness);
+    let drive = Drive::new(
+        &mut hosts,
+        machine,
+        &fleet.header,
+        &orders,
+        &mut ledger,
+        Patience::of(&fleet.launch),
+    );
+    let ended = catch_unwind(AssertUnwindSafe(|| drive.run()));
+    let (divergence, ticks) = (ledger.divergence, ledger.tally.ticks);
+    let ended = ended.map_err(|_| "its replay panicked".to_owned())?;
+    ended.map_err(|error| format!("its replay ended: {error}\n{:#?}", witness.story))?;
+    match divergence {
+        Some(difference) => Err(format!(
+            "its replay differs: {difference}\n{:#?}",
+            witness.story
+        )),
+        None if ticks != through.until.0 => {
+            Err(format!("its replay has {ticks} of {} ticks", through.until))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Two runs in which the same agents were given up in the same ticks, and nothing else was decided, are the same but
+/// for the reasons that were given. Says whether they are such runs.
+pub(super) fn decided_alike(reference: &MemoryDisk, run: &MemoryDisk) -> Result<bool, String> {
+    let (expected, found) = (without_reasons(reference)?, without_reasons(run)?);
+    let (Some((ours, expected)), Some((theirs, found))) = (expected, found) else {
+        return Ok(false);
+    };
+    if ours != theirs {
+        return Ok(false);
+    }
+    let differs = expected
+        .iter()
+        .zip(&found)
+        .position(|(left, right)| left != right);
+    match differs {
+        Some(at) => Err(format!(
+            "with the same decisions, {:?} came to {:?}",
+            expected[at], found[at]
+        )),
+        None if expected.len() != found.len() => Err("one of them has more ticks".to_owned()),
+        None => Ok(true),
+    }
+}
+
+/// Who was given up in which tick.
+type GivenUp = Vec<(Tick, AgentId)>;
+
+/// Who was given up, and what happened in the ticks. None when something else was decided, of which agents get to know
+/// the reason.
+fn without_reasons(disk: &MemoryDisk) -> Result<Option<(GivenUp, Vec<TickRecord>)>, String> {
+    let failed = |error: JournalError| error.to_string();
+    let run_dir: RunDir = check::open(disk)?;
+    let (_, mut reader) = JournalReader::open(&run_dir).map_err(failed)?;
+    let (mut given_up, mut records) = (Vec::new(), Vec::new());
+    for entry in reader.entries() {
+        let entry = entry.map_err(failed)?;
+        let mut record = entry.record;
+        for verdict in record.verdicts.drain(..) {
+            let Verdict::Quarantined { agent, .. } = verdict else {
+                return Ok(None);
+            };
+            given_up.push((entry.tick, agent));
+        }
+        records.push(record);
+    }
+    Ok(Some((given_up, records)))
+}
+
+/// A fleet in which hosts end over something, and its run without other faults.
+fn decided(change: impl Fn(&mut Fleet)) -> (Reference, Vec<Verdict>) {
+    let mut fleet = Fleet::steady(40, 8, Durability::Process);
+    change(&mut fleet);
+    let reference = Reference::of_fleet(fleet);
+    let run_dir = check::open(&reference.disk).unwrap();
+    let verdicts = read_through(&run_dir).unwrap().verdicts;
+    (reference, verdicts.into_values().flatten().collect())
+}
+
+#[test]
+fn an_agent_that_ends_its_host_is_given_up_and_a_replay_gives_it_up_unasked() {
+    let poisoned = AgentId(1);
+    let (reference, verdicts) = decided(|fleet| {
+        let tick = Tick(12 * fleet.header.agents[poisoned.index()].every);
+        fleet.characters[poisoned.index()].poison = Some((tick, Ends::Crashed));
+    });
+    assert!(
+        matches!(&verdicts[..], [Verdict::Quarantined { agent, .. }] if *agent == poisoned),
+        "{verdicts:?}"
+    );
+    for seed in 0..40 {
+        replayed(&reference.fleet, &reference.disk, seed).unwrap();
+    }
+}
+
+#[test]
+fn who_ran_a_model_is_gone_and_the_run_goes_on_with_the_next() {
+    let mut losses = 0;
+    for deadly in 1..=30 {
+        let (reference, verdicts) = decided(|fleet| {
+            (fleet.deadly, fleet.loses_provider) = (Some(Deadly::at(deadly, 1)), Some(0));
+        });
+        let lost = |verdict: &&Verdict| matches!(verdict, Verdict::ProviderLost { provider, refused, .. } if provider == SLOW && refused.len() == 1);
+        let found = verdicts.iter().filter(lost).count();
+        // What is gone is not lost a second time, however often the host is started again.
+        assert!(found <= 1, "{verdicts:?}");
+        losses += found;
+        for seed in 0..8 {
+            replayed(&reference.fleet, &reference.disk, seed).unwrap();
+        }
+    }
+    assert!(losses > 5, "{losses}");
+}
+
+/// Three versions of a model and a pause, which somebody asks for in these ticks.
+fn wishes(ticks: [u64; 4]) -> Vec<ModelChange> {
+    let version = |name: &str, batching| {
+        Become::Version(VersionPin {
+            version: name.to_owned(),
+            file: *blake3::hash(MODEL).as_bytes(),
+            provider: FAST.to_owned(),
+            refused: Vec::new(),
+            batching,
+        })
+    };
+    let to = [
+        version("second", Batching::Unwanted),
+        Become::Unloaded,
+        Become::Loaded,
+        version("third", Batching::Joined),
+    ];
+    let wish = |(tick, to)| ModelChange {
+        from: Tick(tick),
+        model: ModelId(0),
+        to,
+    };
+    ticks.into_iter().zip(to).map(wish).collect()
+}
+
+#[test]
+fn what_somebody_changes_is_changed_for_who_goes_on_and_for_who_replays() {
+    for first in 1..=12 {
+        let asked = [first, first + 7, first + 8, first + 20];
+        let (reference, verdicts) = decided(|fleet| fleet.wishes = wishes(asked));
+        let numbers: Vec<Option<VersionId>> = verdicts
+            .iter()
+            .map(|verdict| match verdict {
+                Verdict::Changed { version, .. } => *version,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let [second, third] = [1, 2].map(|number| Some(VersionId(number)));
+        assert_eq!(numbers, [second, None, second, third]);
+        let fleet = &reference.fleet;
+        for seed in 0..8 {
+            replayed(fleet, &reference.disk, seed).unwrap();
+        }
+        for deeds in (0..reference.deeds).step_by(17) {
+            let disk = MemoryDisk::for_one_thread();
+            let mut witness = Witness::default();
+            let hosts = |begins| {
+                let nothing = Mischiefs::none();
+                SimHosts::assembled(fleet, begins, true, Random::new(3, 3), nothing)
+            };
+            let mut one = hosts(true);
+            one.stop_after(deeds);
+            life::begin(fleet, Arc::new(disk.clone()), &mut one, &mut witness).unwrap();
+            let disk = disk.after_process_death();
+            let kept = Arc::new(disk.clone());
+            life::resume(fleet, kept, &mut hosts(false), &mut witness).unwrap();
+            check::left(&disk).unwrap();
+            replayed(fleet, &disk, deeds).unwrap();
+        }
+    }
+}

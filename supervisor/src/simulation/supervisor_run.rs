@@ -1,0 +1,174 @@
+//! One life of the supervisor over a simulated world: the same steps that a run
+//! and a resume take, with simulated hosts in place of processes.
+
+use super::change_requester::Wishing;
+use super::fleet::{COMPONENT, Fleet, MODEL};
+use super::hosts::SimHosts;
+use crate::error::RunError;
+use crate::event_loop::{Drive, Patience};
+use crate::faults::Faults;
+use crate::journal::{JournalReader, JournalWriter, create_run_dir_on};
+use crate::launch::{Orders, plan};
+use crate::models::{judge, versions};
+use crate::observer::Observer;
+use crate::rundir::{Outbox, RunDir};
+use crate::session::catch_up::Gone;
+use crate::session::live_run::{Finishing, Summary};
+use crate::session::recording_ledger::{GoingOn, Writing};
+use crate::session::run_store::Keeper;
+use crate::session::stats::Tally;
+use crate::sys::clock::now;
+use crate::sys::disk::Disk;
+use crate::tick::{Action, Machine};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where the run is on the simulated disk.
+pub(super) const DIRECTORY: &str = "/runs/one";
+
+/// A run that begins.
+pub(super) fn begin(
+    fleet: &Fleet,
+    disk: Arc<dyn Disk>,
+    hosts: &mut SimHosts<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Summary, RunError> {
+    let run_dir = create_run_dir_on(disk, Path::new(DIRECTORY))?;
+    for object in [COMPONENT, MODEL] {
+        run_dir.put_object(object)?;
+    }
+    run_dir.put_launch(&fleet.launch)?;
+    let machine = Machine::new(
+        plan(&fleet.header, &fleet.orders.layout),
+        Some(fleet.ticks()),
+    );
+    let writer = JournalWriter::create(&run_dir, &fleet.header, fleet.launch.durability)?;
+    let outbox = Outbox::open(&run_dir, writer.run_id(), fleet.agent_names())?;
+    let keeper = Keeper::new(
+        &run_dir,
+        writer,
+        outbox,
+        &fleet.header,
+        &fleet.launch,
+        Faults::none(),
+    )?;
+    let launched = Launched {
+        fleet,
+        orders: fleet.orders.clone(),
+        run_dir,
+        keeper,
+        machine,
+        going_on: None,
+    };
+    launched.follow(hosts, observer)
+}
+
+/// A run that goes on with what is on the disk.
+pub(super) fn resume(
+    fleet: &Fleet,
+    disk: Arc<dyn Disk>,
+    hosts: &mut SimHosts<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Summary, RunError> {
+    let run_dir = RunDir::open_on(disk, Path::new(DIRECTORY))?;
+    let (header, _) = JournalReader::open(&run_dir)?;
+    assert_eq!(header, fleet.header, "the run is what it was");
+    let launch = run_dir.launch()?;
+    assert_eq!(launch, fleet.launch, "how a run was launched is kept");
+    let layout = &fleet.orders.layout;
+    let gone = Gone::on(
+        &run_dir,
+        &fleet.header,
+        &launch,
+        layout,
+        false,
+        &Faults::none(),
+        observer,
+    )?;
+    run_dir.put_launch(&launch)?;
+    if let Some(end) = gone.machine.end().cloned() {
+        let finishing = Finishing {
+            crew: None,
+            header: fleet.header.clone(),
+            keeper: gone.keeper,
+            changed: Vec::new(),
+        };
+        return finishing.finish(Ok(end), Tally::begin(), now(), run_dir.path());
+    }
+    let mut orders = fleet.orders_after(gone.machine.changed());
+    let mut expected = versions(&header);
+    judge(
+        &mut expected,
+        gone.machine.changed().iter().map(|(_, verdict)| verdict),
+    );
+    let needed = gone.machine.needed();
+    for (load, version) in orders.versions.iter_mut().zip(expected) {
+        load.keep = needed.contains(&load.version);
+        load.providers = version.pin.providers;
+    }
+    hosts.has_loaded(&orders.versions);
+    let launched = Launched {
+        fleet,
+        orders,
+        run_dir,
+        keeper: gone.keeper,
+        machine: gone.machine,
+        going_on: Some(gone.asked),
+    };
+    launched.follow(hosts, observer)
+}
+
+struct Launched<'fleet> {
+    fleet: &'fleet Fleet,
+    orders: Orders,
+    run_dir: RunDir,
+    keeper: Keeper,
+    machine: Machine,
+    going_on: Option<Vec<Action>>,
+}
+
+impl Launched<'_> {
+    fn follow(
+        mut self,
+        hosts: &mut SimHosts<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<Summary, RunError> {
+        let going_on = self.going_on.as_ref().map(|_| GoingOn {
+            asked: now(),
+            hosts: self.fleet.orders.layout.hosts,
+            after: self.keeper.committed(),
+            checkpoint: None,
+            redone: 0,
+        });
+        let mut ledger = Writing::new(&mut self.keeper, observer, &self.fleet.header, going_on);
+        let opaque = |character: &super::fleet::Character| {
+            character.opaque.then(|| "it is opaque".to_owned())
+        };
+        let opaque: Vec<Option<String>> = self.fleet.characters.iter().map(opaque).collect();
+        let mut operator = Wishing::after(self.fleet, self.machine.changed());
+        let drive = Drive::new(
+            hosts,
+            self.machine,
+            &self.fleet.header,
+            &self.orders,
+            &mut ledger,
+            Patience::of(&self.fleet.launch),
+        )
+        .knowing_opaque(&opaque)
+        .losing(self.fleet.launch.on_provider_lost)
+        .operated_by(&mut operator);
+        let result = match self.going_on {
+            Some(asked) => drive.go_on(asked),
+            None => drive.run(),
+        };
+        let result = result.map(|end| end.expect("a journal to write never breaks a run off"));
+        let tally = ledger.tally;
+        let finishing = Finishing {
+            crew: None,
+            header: self.fleet.header.clone(),
+            keeper: self.keeper,
+            changed: Vec::new(),
+        };
+        finishing.finish(result, tally, now(), self.run_dir.path())
+    }
+}

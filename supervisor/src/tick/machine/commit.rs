@@ -1,0 +1,144 @@
+//! The end of a tick: its outcomes in schedule order, what follows from them, and
+//! whether it was the last.
+
+use crate::record::{Become, Dropped, TickRecord, Verdict};
+use crate::tick::action::Action;
+use crate::tick::machine::{End, Machine, Standing};
+use shm_protocol::agent_to_supervisor::{Effect, Status};
+use shm_protocol::id::{AgentId, Tick};
+use shm_protocol::inference_to_supervisor::Batching;
+use shm_protocol::limit;
+use shm_protocol::supervisor_to_agent::OnFailure;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl Machine {
+    /// Makes the open tick real: orders its outcomes, routes what they say, and decides whether it was the last.
+    pub(super) fn close(&mut self, actions: &mut Vec<Action>) -> Action {
+        let mut record = TickRecord {
+            verdicts: std::mem::take(&mut self.verdicts),
+            ..TickRecord::default()
+        };
+        for agent in self.plan.order() {
+            let held = &mut self.agents[agent.index()];
+            record.results.append(&mut held.results);
+            record.outcomes.extend(held.outcome.take());
+            record.awaited.extend(held.waits.take(*agent));
+            held.standing = Standing::Idle;
+        }
+        record.verdicts.sort_by_key(Verdict::order);
+        self.settle_failures(&record);
+        record.dropped = self.route_messages(&record);
+        self.count_requests(&record);
+        let record = Arc::new(record);
+        actions.extend(
+            self.requests
+                .submit(&self.plan, self.tick, &record)
+                .into_iter()
+                .map(Action::Infer),
+        );
+        // Batches of this tick are formed: what changes, changes from the next one on.
+        for verdict in &record.verdicts {
+            self.change_plan(self.tick, verdict);
+        }
+        self.decide_end();
+        Action::Commit {
+            tick: self.tick,
+            record,
+        }
+    }
+
+    /// Lets a verdict of a tick that closes change what holds after it.
+    pub(super) fn change_plan(&mut self, tick: Tick, verdict: &Verdict) {
+        match verdict {
+            Verdict::ProviderLost {
+                version,
+                model,
+                batching,
+                ..
+            } => {
+                let joined = *batching == Batching::Joined;
+                self.plan.moved(*model, *version, tick.next(), joined);
+            }
+            Verdict::Changed {
+                model, version, to, ..
+            } => {
+                let joined = match to {
+                    Become::Version(pin) => Some(pin.batching == Batching::Joined),
+                    Become::Unloaded | Become::Loaded => None,
+                };
+                self.plan.changed(*model, *version, tick.next(), joined);
+            }
+            Verdict::Quarantined { .. } | Verdict::RequestAbandoned { .. } => return,
+        }
+        self.changed.push((tick, verdict.clone()));
+    }
+
+    fn settle_failures(&mut self, record: &TickRecord) {
+        for outcome in &record.outcomes {
+            let agent = outcome.agent;
+            if let Status::Mismatch(text) = &outcome.status
+                && self.end.is_none()
+            {
+                self.end = Some(End::Mismatch {
+                    agent,
+                    tick: self.tick,
+                    text: text.clone(),
+                });
+            }
+            let halts = match outcome.status {
+                Status::Completed => false,
+                // The host has tried to restart it in vain and would say this for ever.
+                Status::Halted(_) => true,
+                _ => self.plan.agent(agent).on_failure == OnFailure::Halt,
+            };
+            if halts {
+                self.halt(agent);
+            }
+        }
+    }
+
+    fn route_messages(&mut self, record: &TickRecord) -> Vec<Dropped> {
+        let mut dropped: BTreeMap<AgentId, u64> = BTreeMap::new();
+        let most_bytes = self.plan.step_bytes().min(limit::INBOX_BYTES);
+        for outcome in &record.outcomes {
+            for effect in &outcome.effects {
+                let Effect::Send { to, payload } = effect else {
+                    continue;
+                };
+                let receiver = &mut self.agents[to.index()];
+                if receiver.halted || !receiver.inbox.accept(outcome.agent, payload, most_bytes) {
+                    *dropped.entry(*to).or_default() += 1;
+                }
+            }
+        }
+        dropped
+            .into_iter()
+            .map(|(receiver, messages)| Dropped { receiver, messages })
+            .collect()
+    }
+
+    fn count_requests(&mut self, record: &TickRecord) {
+        for outcome in &record.outcomes {
+            let made = outcome
+                .effects
+                .iter()
+                .filter(|effect| matches!(effect, Effect::Submit { .. }))
+                .count();
+            self.agents[outcome.agent.index()].next_request.0 += made as u64;
+        }
+    }
+
+    pub(super) fn decide_end(&mut self) {
+        if self.end.is_some() {
+            return;
+        }
+        if self.until.is_some_and(|until| self.tick >= until) {
+            self.end = Some(End::Finished);
+        } else if self.agents.iter().all(|agent| agent.halted) {
+            self.end = Some(End::AllHalted);
+        } else if self.stop_asked {
+            self.end = Some(End::Stopped);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What can be seen of a machine from outside.
+
+use crate::record::Verdict;
+use crate::tick::batch::Batch;
+use crate::tick::machine::{End, Machine, Standing};
+use crate::tick::rounds::Round;
+use crate::tick::version_timeline::Lives;
+use shm_protocol::agent_to_supervisor::Outcome;
+use shm_protocol::id::{AgentId, BatchId, HostId, ModelId, Tick, VersionId};
+use std::collections::BTreeSet;
+
+impl Machine {
+    /// What was decided about the open tick.
+    #[must_use]
+    pub fn verdicts(&self) -> &[Verdict] {
+        &self.verdicts
+    }
+
+    /// What an agent's step in the open tick came to, if that is known.
+    #[must_use]
+    pub fn outcome(&self, agent: AgentId) -> Option<&Outcome> {
+        self.agents.get(agent.index())?.outcome.as_ref()
+    }
+
+    /// The host that steps an agent.
+    ///
+    /// # Panics
+    /// When the plan has no such agent.
+    #[must_use]
+    pub fn host_of(&self, agent: AgentId) -> HostId {
+        self.plan.agent(agent).host
+    }
+
+    /// Whether an agent takes no further steps.
+    #[must_use]
+    pub fn is_halted(&self, agent: AgentId) -> bool {
+        self.agents[agent.index()].halted
+    }
+
+    /// Whether the run is over, and why.
+    #[must_use]
+    pub fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// The batches that the engine has not answered, in the order of their numbers.
+    pub fn running(&self) -> impl Iterator<Item = &Batch> {
+        let round = self.round.iter().flat_map(Round::running);
+        let mut running: Vec<&Batch> = self.requests.running().chain(round).collect();
+        running.sort_unstable_by_key(|batch| batch.id);
+        running.into_iter()
+    }
+
+    /// Whether the inference host has crashed over a batch that is not answered: batches are to be submitted one at a
+    /// time, so that the next crash tells which one it is.
+    #[must_use]
+    pub fn is_searching(&self) -> bool {
+        self.requests.is_searching() || self.round.as_ref().is_some_and(Round::is_searching)
+    }
+
+    /// Requests, awaits or generations of a batch that is not answered.
+    #[must_use]
+    pub fn requests_in(&self, batch: BatchId) -> usize {
+        let round = self.round.as_ref().and_then(|round| round.batch(batch));
+        round.map_or_else(|| self.requests.members(batch), |batch| batch.members.len())
+    }
+
+    /// Crashes of the inference host over a batch that is not answered.
+    #[must_use]
+    pub fn crashes(&self, batch: BatchId) -> u32 {
+        let round = || self.round.as_ref()?.crashes(batch);
+        self.requests.crashes(batch).or_else(round).unwrap_or(0)
+    }
+
+    /// The versions of models that are needed now: those that answer what the open tick asks, or the next, and those that
+    /// have something to answer still.
+    #[must_use]
+    pub fn needed(&self) -> BTreeSet<VersionId> {
+        let (now, next) = (self.tick, self.tick.next());
+        let asked = self
+            .plan
+            .versions_at(now)
+            .chain(self.plan.versions_at(next));
+        let running = self.running().map(|batch| batch.version);
+        asked
+            .chain(running)
+            .chain(self.requests.writers())
+            .collect()
+    }
+
+    /// What a model is, tick by tick, as far as that is known.
+    #[must_use]
+    pub fn lives(&self, model: ModelId) -> Option<&Lives> {
+        Some(&self.plan.model(model)?.lives)
+    }
+
+    /// Whether models ever change while the run goes on.
+    #[must_use]
+    pub fn changes_models(&self) -> bool {
+        self.plan.changes_models()
+    }
+
+    /// Verdicts that have changed what holds of models, with their ticks.
+    #[must_use]
+    pub fn changed(&self) -> &[(Tick, Verdict)] {
+        &self.changed
+    }
+
+    /// The open tick.
+    #[must_use]
+    pub fn tick(&self) -> Tick {
+        self.tick
+    }
+
+    /// Agents of a host that were asked and have not answered.
+    pub fn unanswered(&self, host: HostId) -> impl Iterator<Item = AgentId> + '_ {
+        let open = move |agent: &AgentId| {
+            let held = &self.agents[agent.index()];
+            self.plan.agent(*agent).host == host
+                && held.standing == Standing::Asked
+                && held.outcome.is_none()
+        };
+        self.plan.order().iter().copied().filter(open)
+    }
+}
