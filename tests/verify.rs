@@ -11,7 +11,7 @@ use shm_protocol::id::{AgentId, Tick};
 use std::fs;
 use std::path::Path;
 use supervisor::fleet::Durability;
-use supervisor::journal::{JournalReader, JournalWriter, verify};
+use supervisor::journal::{JournalReader, JournalWriter, create_run_dir, verify};
 use supervisor::record::{SealReason, TickRecord};
 use supervisor::rundir::RunDir;
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use supervisor::fleet::Durability;
-use supervisor::journal::{JournalReader, JournalWriter};
+use supervisor::journal::{JournalReader, JournalWriter, create_run_dir};
 use supervisor::record::{ResultRecord, RunHeader, SealReason, TickRecord};
 use supervisor::rundir::{Outbox, RunDir};
 
