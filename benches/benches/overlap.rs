@@ -8,12 +8,11 @@
 //!
 //! `cargo bench -p lockstep-benches --bench overlap`
 
-use lockstep_benches::Trouble;
 use lockstep_benches::binary::{self, in_repository};
 use lockstep_benches::fleets::{command, finish, number};
 use lockstep_benches::report::Report;
 use lockstep_benches::samples::Samples;
-use lockstep_benches::state_agent;
+use lockstep_benches::{Trouble, state_agent};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -19,8 +19,7 @@ use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use supervisor::host::Program;
-use supervisor::host::stop_signals::StopSignals;
+use supervisor::host::{Program, StopSignals};
 use supervisor::launch::{Engines, Lone, LoneRequest};
 use supervisor::models::read_folder;
 

@@ -28,7 +28,7 @@ use super::{builtin, demo};
 use campaign::Campaign;
 use std::path::Path;
 use supervisor::fleet::Fleet;
-use supervisor::host::stop_signals::StopSignals;
+use supervisor::host::StopSignals;
 
 /// Runs a fleet with faults and compares it with the fault-free run.
 pub(super) fn chaos(command: &Chaos) -> Result<Done, Trouble> {

@@ -7,9 +7,9 @@ use super::progress::Progress;
 use super::{builtin, engines};
 use serde_json::json;
 use shm_protocol::tensor::Port;
-use supervisor::analysis::ChangeText;
+use supervisor::analysis::inspect::ChangeText;
 use supervisor::fleet::Fleet;
-use supervisor::host::stop_signals::StopSignals;
+use supervisor::host::StopSignals;
 use supervisor::launch;
 use supervisor::record::RunHeader;
 

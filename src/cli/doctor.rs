@@ -6,7 +6,7 @@ use super::engines::{self, LIBRARY_VARIABLE};
 use super::output::line;
 use serde_json::{Value, json};
 use shm_protocol::agent_to_supervisor::Ready;
-use supervisor::host::stop_signals::StopSignals;
+use supervisor::host::StopSignals;
 use supervisor::launch;
 
 /// Says what this machine offers, by starting one host of each kind.

@@ -15,7 +15,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 use supervisor::error::{Kind, RunError};
-use supervisor::host::stop_signals::StopSignals;
+use supervisor::host::StopSignals;
 use supervisor::launch::{Lone, LoneRequest};
 use supervisor::models::read_folder;
 

@@ -16,8 +16,8 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use supervisor::analysis::Numbers;
-use supervisor::host::stop_signals::StopSignals;
+use supervisor::analysis::inspect::Numbers;
+use supervisor::host::StopSignals;
 use supervisor::launch::{Lone, LoneRequest};
 use supervisor::models::read_model;
 

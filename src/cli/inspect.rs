@@ -7,7 +7,7 @@ use super::edge::{Done, Trouble};
 use super::output::{counted, line};
 use serde_json::json;
 use shm_protocol::id::{AgentId, Tick};
-use supervisor::analysis::{HeaderText, Summary, TickText, agent_named};
+use supervisor::analysis::inspect::{HeaderText, Summary, TickText, agent_named};
 use supervisor::journal::{JournalReader, hex};
 use supervisor::record::RunHeader;
 use supervisor::rundir::{Event, EventLog, RunDir};

@@ -8,7 +8,7 @@ use super::progress::Progress;
 use serde_json::{Value, json};
 use shm_protocol::provider::Provider;
 use supervisor::analysis::{Apart, NOT_COMPARABLE};
-use supervisor::host::stop_signals::StopSignals;
+use supervisor::host::StopSignals;
 use supervisor::session;
 use supervisor::session::{Replay as Replayed, ReplayRequest};
 

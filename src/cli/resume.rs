@@ -5,7 +5,7 @@ use super::edge::{Done, Trouble};
 use super::engines;
 use super::progress::Progress;
 use super::run::tell;
-use supervisor::host::stop_signals::StopSignals;
+use supervisor::host::StopSignals;
 use supervisor::session;
 use supervisor::session::ResumeRequest;
 

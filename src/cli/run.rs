@@ -9,7 +9,7 @@ use super::{builtin, engines};
 use serde_json::Value;
 use supervisor::faults::Plan;
 use supervisor::fleet::Fleet;
-use supervisor::host::stop_signals::StopSignals;
+use supervisor::host::StopSignals;
 use supervisor::session;
 use supervisor::session::{RunRequest, Summary};
 use supervisor::tick::End;

@@ -15,12 +15,11 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 use supervisor::error::RunError;
 use supervisor::event_loop::{Drive, Ledger, Patience, Real};
-use supervisor::faults::Plan;
-use supervisor::faults::injector::Faults;
+use supervisor::faults::{Faults, Plan};
 use supervisor::fleet::{Durability, Fleet};
-use supervisor::host::stop_signals::StopSignals;
+use supervisor::host::StopSignals;
 use supervisor::journal::{JournalReader, Mark};
-use supervisor::launch::{Demands, Manifest, default_hosts, startup};
+use supervisor::launch::{Demands, Manifest, assemble, default_hosts};
 use supervisor::observer::Silent;
 use supervisor::record::TickRecord;
 use supervisor::rundir::{Launch, RunDir};
@@ -137,7 +136,7 @@ impl Subject {
             strict_providers: false,
             faults: Faults::none(),
             spare: fleet.spare,
-            load_patience: supervisor::host::host_set::LOAD_PATIENCE,
+            load_patience: supervisor::host::LOAD_PATIENCE,
             needed: None,
             providers: Vec::new(),
         };

@@ -8,8 +8,7 @@ use shm_protocol::link::{HostDescriptors, HostLink, LinkSizes, SupervisorLink};
 use shm_protocol::ring::{Header, SharedProducer};
 use shm_protocol::sys::inherited;
 use std::hint::spin_loop;
-use std::io;
-use std::slice;
+use std::{io, slice};
 
 const INCARNATION: Incarnation = Incarnation(1);
 

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use supervisor::faults::{Known, Plan, Weights};
 use supervisor::fleet::Fleet;
-use supervisor::host::stop_signals::StopSignals;
+use supervisor::host::StopSignals;
 use supervisor::journal::JournalReader;
 use supervisor::rundir::RunDir;
 use tempfile::TempDir;

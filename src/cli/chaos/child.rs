@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
-use supervisor::host::stop_signals::StopSignals;
+use supervisor::host::StopSignals;
 
 /// Between two looks whether it has ended.
 const PAUSE: Duration = Duration::from_millis(1);

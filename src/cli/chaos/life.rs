@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use supervisor::analysis::diff;
 use supervisor::faults::{Plan, Rule, RuleId};
-use supervisor::host::stop_signals::StopSignals;
+use supervisor::host::StopSignals;
 use supervisor::journal;
 use supervisor::rundir::{Event, EventLog, RunDir};
 

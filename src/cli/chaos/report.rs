@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use supervisor::analysis::Summary;
+use supervisor::analysis::inspect::Summary;
 use supervisor::faults::Plan;
 use supervisor::journal::{self, JournalReader, hex};
 use supervisor::record::RunHeader;
