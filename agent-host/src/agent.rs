@@ -18,9 +18,11 @@ use crate::state::State;
 use instance::{Exports, Instance, fuel_left, guest, make, refuel};
 use mirror::Mirror;
 use restore::Restoring;
-use shm_protocol::agent_to_supervisor::{Effect, Loaded, LogLine, Outcome, Status, Wait};
+use shm_protocol::agent_to_supervisor::{
+    AgentLoaded, AwaitRequest, Effect, LogLine, Outcome, Status,
+};
 use shm_protocol::id::{AgentId, RequestId, Tick};
-use shm_protocol::supervisor_to_agent::{Answer, Awaited, Load, OnFailure};
+use shm_protocol::supervisor_to_agent::{AwaitResult, LoadAgent, OnFailure, RequestResult};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use waiting::{Progress, Waiting};
@@ -34,21 +36,21 @@ const INIT_FUEL: u64 = 1_000_000_000;
 pub(crate) struct Agent {
     fleet: Arc<Fleet>,
     program: Arc<Program>,
-    load: Load,
+    load: LoadAgent,
     life: Life,
     /// The number of its next request. It outlives instances, and a failed step does not move it.
     next_request: RequestId,
     /// What the supervisor has of its memory.
     mirror: Mirror,
     /// Answers for its next step, which are there before it asks.
-    known: VecDeque<Arc<Answer>>,
+    known: VecDeque<Arc<RequestResult>>,
 }
 
 /// How far a step has come.
 pub(crate) enum Stepped {
     Done(Outcome),
     /// It waits for the answer to this.
-    Waits(Wait),
+    Waits(AwaitRequest),
 }
 
 enum Life {
@@ -77,8 +79,8 @@ impl Agent {
     pub(crate) fn load(
         fleet: &Arc<Fleet>,
         program: Arc<Program>,
-        load: Load,
-    ) -> Result<(Agent, Loaded), HostError> {
+        load: LoadAgent,
+    ) -> Result<(Agent, AgentLoaded), HostError> {
         let opaque = program.opaque().map(str::to_owned);
         let mut agent = Agent {
             fleet: Arc::clone(fleet),
@@ -103,7 +105,7 @@ impl Agent {
                 }
             },
         };
-        let loaded = Loaded {
+        let loaded = AgentLoaded {
             agent: agent.load.agent,
             logs,
             result,
@@ -148,8 +150,8 @@ impl Agent {
     ///
     /// # Errors
     /// When it neither waits for that nor can ask for it next, or the machine is at its end.
-    pub(crate) fn answer(&mut self, answered: Awaited) -> Result<Option<Stepped>, HostError> {
-        let Awaited {
+    pub(crate) fn answer(&mut self, answered: AwaitResult) -> Result<Option<Stepped>, HostError> {
+        let AwaitResult {
             number, outcome, ..
         } = answered;
         match std::mem::replace(&mut self.life, Life::Halted) {

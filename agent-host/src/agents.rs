@@ -10,10 +10,10 @@ use crate::imports;
 use crate::program::Program;
 use crate::state::State;
 use shm_protocol::agent_state::StateRecord;
-use shm_protocol::agent_to_supervisor::{Effect, Loaded, Outcome};
+use shm_protocol::agent_to_supervisor::{AgentLoaded, Effect, Outcome};
 use shm_protocol::boot::Extent;
 use shm_protocol::id::{AgentId, Tick};
-use shm_protocol::supervisor_to_agent::{Awaited, Load, ModelPorts, Setup, Step};
+use shm_protocol::supervisor_to_agent::{AgentSetup, AwaitResult, LoadAgent, ModelPorts, Step};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmtime::Engine;
@@ -37,7 +37,7 @@ impl Agents {
     ///
     /// # Errors
     /// When this machine cannot run the engine as [`determinism`] wants it.
-    pub(crate) fn new(setup: Setup) -> Result<Agents, HostError> {
+    pub(crate) fn new(setup: AgentSetup) -> Result<Agents, HostError> {
         let refused = |error: wasmtime::Error| engine_error("this machine", &error);
         let config = determinism::config(setup.canonical_nan).map_err(refused)?;
         let engine = Engine::new(&config).map_err(refused)?;
@@ -58,7 +58,11 @@ impl Agents {
     ///
     /// # Errors
     /// When the component is not one of ours or cannot be restored, or the machine is at its end.
-    pub(crate) fn load(&mut self, load: Load, artifacts: &[u8]) -> Result<Loaded, HostError> {
+    pub(crate) fn load(
+        &mut self,
+        load: LoadAgent,
+        artifacts: &[u8],
+    ) -> Result<AgentLoaded, HostError> {
         let program = self.program(load.agent, load.artifact, artifacts)?;
         let position = load.agent.index();
         let (agent, loaded) = Agent::load(&self.fleet, program, load)?;
@@ -91,7 +95,7 @@ impl Agents {
     pub(crate) fn answer(
         &mut self,
         tick: Tick,
-        answered: Awaited,
+        answered: AwaitResult,
     ) -> Result<Option<Stepped>, HostError> {
         find(&mut self.agents, answered.agent, tick)?.answer(answered)
     }

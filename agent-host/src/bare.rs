@@ -4,9 +4,11 @@
 use crate::agent::Stepped;
 use crate::agents::Agents;
 use crate::error::HostError;
-use shm_protocol::agent_to_supervisor::{Outcome, Wait};
+use shm_protocol::agent_to_supervisor::{AwaitRequest, Outcome};
 use shm_protocol::id::Tick;
-use shm_protocol::supervisor_to_agent::{Answer, Awaited, Load, ModelPorts, Setup, Step};
+use shm_protocol::supervisor_to_agent::{
+    AgentSetup, AwaitResult, LoadAgent, ModelPorts, RequestResult, Step,
+};
 use std::sync::Arc;
 
 /// Agents in this process.
@@ -18,8 +20,8 @@ impl BareAgents {
     /// # Errors
     /// When this machine cannot run them, or an `init` refuses.
     pub fn new(
-        setup: Setup,
-        loads: Vec<Load>,
+        setup: AgentSetup,
+        loads: Vec<LoadAgent>,
         artifacts: &[u8],
         models: Vec<ModelPorts>,
     ) -> Result<BareAgents, String> {
@@ -51,7 +53,7 @@ impl BareAgents {
         &mut self,
         tick: Tick,
         step: Step,
-        mut answer: impl FnMut(&Wait) -> Answer,
+        mut answer: impl FnMut(&AwaitRequest) -> RequestResult,
     ) -> Result<Outcome, String> {
         let said = |error: HostError| error.to_string();
         let mut stepped = self.0.step(tick, step).map_err(said)?;
@@ -60,7 +62,7 @@ impl BareAgents {
                 Stepped::Done(outcome) => return Ok(outcome),
                 Stepped::Waits(wait) => wait,
             };
-            let answered = Awaited {
+            let answered = AwaitResult {
                 agent: wait.agent,
                 number: wait.number,
                 outcome: Arc::new(answer(&wait)),

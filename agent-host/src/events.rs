@@ -4,7 +4,7 @@ use crate::bindings::Event;
 use crate::bindings::lockstep::agent::types::{InferenceResult, Message, NamedTensor, Tensor};
 use crate::fleet::Fleet;
 use shm_protocol::id::ModelId;
-use shm_protocol::supervisor_to_agent::{Answer, Event as Sent};
+use shm_protocol::supervisor_to_agent::{AgentEvent as Sent, RequestResult};
 use shm_protocol::tensor;
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ fn one(fleet: &Fleet, event: Sent) -> Event {
 pub(crate) fn answer(
     fleet: &Fleet,
     model: ModelId,
-    answer: Arc<Answer>,
+    answer: Arc<RequestResult>,
 ) -> Result<Vec<NamedTensor>, String> {
     let ports = fleet
         .model(model)

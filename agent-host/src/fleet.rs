@@ -2,17 +2,17 @@
 
 use shm_protocol::id::ModelId;
 use shm_protocol::limit;
-use shm_protocol::supervisor_to_agent::{ModelPorts, Setup};
+use shm_protocol::supervisor_to_agent::{AgentSetup, ModelPorts};
 use std::sync::OnceLock;
 
 /// What all agents of the fleet have in common. The models become known last.
 pub(crate) struct Fleet {
-    pub(crate) setup: Setup,
+    pub(crate) setup: AgentSetup,
     models: OnceLock<Vec<ModelPorts>>,
 }
 
 impl Fleet {
-    pub(crate) fn new(setup: Setup) -> Self {
+    pub(crate) fn new(setup: AgentSetup) -> Self {
         Fleet {
             setup,
             models: OnceLock::new(),

@@ -12,7 +12,7 @@ use crate::bindings::lockstep::agent::host::{LogLevel, Refusal};
 use crate::effects::Call;
 use crate::state::State;
 use shm_protocol::agent_to_supervisor::{self, Effect};
-use shm_protocol::fault::{self, Phase};
+use shm_protocol::fault::{self, FaultPoint};
 use shm_protocol::id::{AgentId, ModelId, RequestId};
 use shm_protocol::limit;
 use shm_protocol::supervisor_to_agent::OnMismatch;
@@ -43,7 +43,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     let mut host = linker.instance(HOST)?;
     host.func_wrap("tick", |store: StoreContextMut<'_, State>, ()| {
-        fault::point(Phase::InStep);
+        fault::point(FaultPoint::InStep);
         Ok((store.data().tick.0,))
     })?;
     host.func_wrap("random", |store, ()| Ok((random(store),)))?;
@@ -64,7 +64,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
 }
 
 fn random(mut store: StoreContextMut<'_, State>) -> u64 {
-    fault::point(Phase::InStep);
+    fault::point(FaultPoint::InStep);
     let state = store.data_mut();
     state.random.next(state.tick)
 }
@@ -74,7 +74,7 @@ fn log(
     level: LogLevel,
     text: &WasmStr,
 ) -> wasmtime::Result<()> {
-    fault::point(Phase::InStep);
+    fault::point(FaultPoint::InStep);
     // Before the text is looked at: looking at a long one takes time.
     if !store.data_mut().effects.count(Call::Log) {
         return Ok(());
@@ -198,7 +198,7 @@ fn accept(state: &mut State, model: ModelId, inputs: Vec<Tensor>, bytes: usize) 
 
 /// What every call that has an effect begins with.
 fn begin(store: &mut StoreContextMut<'_, State>, call: Call) -> Result<(), Refusal> {
-    fault::point(Phase::InStep);
+    fault::point(FaultPoint::InStep);
     let state = store.data_mut();
     if state.in_init() {
         Err(Refusal::NotInInit)

@@ -7,14 +7,14 @@ use crate::error::HostError;
 use crate::list_record::ListRecord;
 use bincode::Decode;
 use shm_protocol::agent_state::{RESTORE, SNAPSHOT, STATE, Snapshot, StateRecord};
-use shm_protocol::agent_to_supervisor::{OUTCOMES, PARKED};
+use shm_protocol::agent_to_supervisor::{AWAIT_REQUESTS, OUTCOMES};
 use shm_protocol::codec;
-use shm_protocol::fault::{self, Phase};
+use shm_protocol::fault::{self, FaultPoint};
 use shm_protocol::id::Tick;
 use shm_protocol::link::{HostLink, WaitPolicy};
 use shm_protocol::progress;
-use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_agent::{ANSWERS, Answers, STEPS, Steps};
+use shm_protocol::ring::RecordHeader;
+use shm_protocol::supervisor_to_agent::{AWAIT_RESULTS, AwaitResults, STEPS, Steps};
 
 /// Answers steps until `is_draining` holds and the ring is empty.
 ///
@@ -48,18 +48,18 @@ fn answer(
     link: &mut HostLink,
     agents: &mut Agents,
     records: &mut Records,
-    header: &Header,
+    header: &RecordHeader,
     bytes: &[u8],
 ) -> Result<(), HostError> {
     let tick = header.tick;
     match header.kind {
         STEPS => step(link, agents, records, tick, decode(tick, bytes)?),
-        ANSWERS => go_on(link, agents, records, tick, decode(tick, bytes)?),
+        AWAIT_RESULTS => go_on(link, agents, records, tick, decode(tick, bytes)?),
         SNAPSHOT => save(link, agents, tick, decode(tick, bytes)?),
         RESTORE => {
-            fault::at(Phase::BeforeRestore, tick, header.subject);
+            fault::at(FaultPoint::BeforeRestore, tick, header.subject);
             agents.restore(tick, decode(tick, bytes)?)?;
-            fault::at(Phase::AfterRestore, tick, header.subject);
+            fault::at(FaultPoint::AfterRestore, tick, header.subject);
             Ok(())
         }
         other => Err(HostError::Kind(other)),
@@ -79,20 +79,20 @@ fn save(
 ) -> Result<(), HostError> {
     let mut bytes = Vec::new();
     let max_payload_bytes = link.up.max_payload_bytes();
-    fault::at(Phase::BeforeSnapshot, tick, fault::ANY);
+    fault::at(FaultPoint::BeforeSnapshot, tick, fault::ANY);
     agents.save(snapshot.full, max_payload_bytes, |record: &StateRecord| {
         bytes.clear();
         codec::encode_into(record, &mut bytes);
-        let header = Header {
+        let header = RecordHeader {
             subject: record.agent.0,
             correlation: u64::from(record.is_last),
-            ..Header::new(STATE, tick)
+            ..RecordHeader::new(STATE, tick)
         };
         send(link, &header, &bytes)?;
-        fault::at(Phase::MidSnapshot, tick, record.agent.0);
+        fault::at(FaultPoint::MidSnapshot, tick, record.agent.0);
         Ok(())
     })?;
-    fault::at(Phase::AfterSnapshot, tick, fault::ANY);
+    fault::at(FaultPoint::AfterSnapshot, tick, fault::ANY);
     Ok(())
 }
 
@@ -149,7 +149,7 @@ fn step(
 ) -> Result<(), HostError> {
     for step in steps.steps {
         let agent = step.agent.0;
-        fault::at(Phase::BeforeStep, tick, agent);
+        fault::at(FaultPoint::BeforeStep, tick, agent);
         let stepped = agents.step(tick, step)?;
         note(tick, &stepped);
         records.add(link, agents, tick, stepped)?;
@@ -163,11 +163,11 @@ fn go_on(
     agents: &mut Agents,
     records: &mut Records,
     tick: Tick,
-    answers: Answers,
+    answers: AwaitResults,
 ) -> Result<(), HostError> {
     let mut went_on = false;
     for answered in answers.answers {
-        fault::at(Phase::BeforeAnswer, tick, answered.agent.0);
+        fault::at(FaultPoint::BeforeAnswer, tick, answered.agent.0);
         if let Some(stepped) = agents.answer(tick, answered)? {
             note(tick, &stepped);
             records.add(link, agents, tick, stepped)?;
@@ -183,25 +183,25 @@ fn go_on(
 /// Reports progress: outcomes go up with those of the next agents, and the deadline counts from the last step.
 fn note(tick: Tick, stepped: &Stepped) {
     if let Stepped::Done(outcome) = stepped {
-        fault::at(Phase::AfterStep, tick, outcome.agent.0);
+        fault::at(FaultPoint::AfterStep, tick, outcome.agent.0);
     }
     progress::report();
 }
 
 fn send_outcomes(link: &mut HostLink, tick: Tick, payload: &[u8]) -> Result<(), HostError> {
-    fault::at(Phase::BeforeOutcomes, tick, fault::ANY);
-    send(link, &Header::new(OUTCOMES, tick), payload)?;
-    fault::at(Phase::AfterOutcomes, tick, fault::ANY);
+    fault::at(FaultPoint::BeforeOutcomes, tick, fault::ANY);
+    send(link, &RecordHeader::new(OUTCOMES, tick), payload)?;
+    fault::at(FaultPoint::AfterOutcomes, tick, fault::ANY);
     Ok(())
 }
 
 fn send_waits(link: &mut HostLink, tick: Tick, payload: &[u8]) -> Result<(), HostError> {
-    send(link, &Header::new(PARKED, tick), payload)?;
-    fault::at(Phase::AfterParked, tick, fault::ANY);
+    send(link, &RecordHeader::new(AWAIT_REQUESTS, tick), payload)?;
+    fault::at(FaultPoint::AfterParked, tick, fault::ANY);
     Ok(())
 }
 
-fn send(link: &mut HostLink, header: &Header, payload: &[u8]) -> Result<(), HostError> {
+fn send(link: &mut HostLink, header: &RecordHeader, payload: &[u8]) -> Result<(), HostError> {
     let tick = header.tick;
     link.push(header, payload)
         .map_err(|source| HostError::Push { tick, source })

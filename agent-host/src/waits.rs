@@ -5,10 +5,10 @@
 //! the answer has come. Its store goes with it, so the two sides meet in an
 //! [`Exchange`], which both hold.
 
-use shm_protocol::agent_to_supervisor::Wait;
+use shm_protocol::agent_to_supervisor::AwaitRequest;
 use shm_protocol::id::{AgentId, ModelId};
 use shm_protocol::limit;
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 use shm_protocol::tensor::Tensor;
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 pub(crate) struct Waits {
     made: u32,
     /// Answers that are there before they are asked for.
-    known: VecDeque<Arc<Answer>>,
+    known: VecDeque<Arc<RequestResult>>,
     exchange: Exchange,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Exchange(Arc<Mutex<Exchanged>>);
 #[derive(Default)]
 struct Exchanged {
     asked: Option<Asked>,
-    answer: Option<Arc<Answer>>,
+    answer: Option<Arc<RequestResult>>,
 }
 
 /// What a step waits for.
@@ -43,7 +43,7 @@ pub(crate) struct Asked {
 
 impl Waits {
     /// Begins a new step, of which these answers are known.
-    pub(crate) fn begin(&mut self, known: VecDeque<Arc<Answer>>) {
+    pub(crate) fn begin(&mut self, known: VecDeque<Arc<RequestResult>>) {
         *self = Waits {
             made: 0,
             known,
@@ -93,7 +93,7 @@ impl Exchange {
     }
 
     /// Gives the answer for which the step waits.
-    pub(crate) fn answer(&self, answer: Arc<Answer>) {
+    pub(crate) fn answer(&self, answer: Arc<RequestResult>) {
         self.lock().answer = Some(answer);
     }
 }
@@ -105,13 +105,13 @@ impl Asked {
     }
 
     /// As the supervisor gets it.
-    pub(crate) fn of(self, agent: AgentId) -> Wait {
+    pub(crate) fn of(self, agent: AgentId) -> AwaitRequest {
         let Asked {
             number,
             model,
             inputs,
         } = self;
-        Wait {
+        AwaitRequest {
             agent,
             number,
             model,
@@ -124,9 +124,9 @@ impl Asked {
 pub(crate) struct Answering(Exchange);
 
 impl Future for Answering {
-    type Output = Arc<Answer>;
+    type Output = Arc<RequestResult>;
 
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Arc<Answer>> {
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Arc<RequestResult>> {
         self.0
             .lock()
             .answer

@@ -14,11 +14,11 @@ mod child;
 
 use child::{Child, compile, expect, read_built};
 use shm_protocol::agent_state::{RESTORE, SNAPSHOT, Snapshot, StateRecord};
-use shm_protocol::agent_to_supervisor::{Loaded, Outcomes, Status};
+use shm_protocol::agent_to_supervisor::{AgentLoaded, Outcomes, Status};
 use shm_protocol::boot::Role;
-use shm_protocol::fault::{self, Kind, Phase, Slot};
+use shm_protocol::fault::{self, FaultKind, FaultPoint, FaultSlot};
 use shm_protocol::id::AgentId;
-use shm_protocol::supervisor_to_agent::{Command, OnFailure, Step};
+use shm_protocol::supervisor_to_agent::{AgentCommand, OnFailure, Step};
 use std::env;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
@@ -101,7 +101,7 @@ fn a_host_serves_under_load() {
     let agents: Vec<String> = (0..40_000)
         .map(|position| format!("an agent with the number {position}"))
         .collect();
-    child.send(Command::Setup(child::setup(agents)));
+    child.send(AgentCommand::Setup(child::setup(agents)));
     let ready = child.ready();
     for layer in &ready.confinement {
         match &layer.missing {
@@ -120,10 +120,10 @@ fn a_host_serves_under_load() {
     }
     let count = troubles.len() + 1;
     for _ in 0..count {
-        let loaded: Loaded = expect(&mut child);
+        let loaded: AgentLoaded = expect(&mut child);
         assert_eq!(loaded.result, Ok(()));
     }
-    child.send(Command::Start(child::no_models()));
+    child.send(AgentCommand::Start(child::no_models()));
     for tick in 1..=TICKS {
         let step = |position| Step {
             agent: AgentId::from_index(position),
@@ -153,20 +153,20 @@ fn a_host_serves_under_load() {
             "tick {tick}"
         );
     }
-    child.send(Command::Drain);
+    child.send(AgentCommand::Drain);
     assert_eq!(child.end(), (Some(0), String::new()));
 }
 
 fn a_host_takes_up_a_state() {
     let one = |restored| {
         let mut child = Child::start(&["counter"]);
-        child.send(Command::Setup(child::setup(vec!["agent".to_owned()])));
+        child.send(AgentCommand::Setup(child::setup(vec!["agent".to_owned()])));
         child.ready();
         let settings = [("emit_every", "1")];
         child.load_as(0, 0, &settings, OnFailure::Halt, restored);
-        let loaded: Loaded = expect(&mut child);
+        let loaded: AgentLoaded = expect(&mut child);
         assert_eq!((loaded.result, loaded.opaque), (Ok(()), None));
-        child.send(Command::Start(child::no_models()));
+        child.send(AgentCommand::Start(child::no_models()));
         child
     };
     let step = |child: &mut Child, tick| {
@@ -200,14 +200,14 @@ fn a_host_takes_up_a_state() {
     assert_eq!(step(&mut second, 6), outcomes);
     assert_eq!(outcomes[0].effects.len(), 1, "it counts aloud");
     for mut child in [first, second] {
-        child.send(Command::Drain);
+        child.send(AgentCommand::Drain);
         assert_eq!(child.end(), (Some(0), String::new()));
     }
 }
 
 fn a_host_ends_with_its_channel() {
     let mut child = Child::start(&["counter"]);
-    child.send(Command::Setup(child::setup(vec!["agent".to_owned()])));
+    child.send(AgentCommand::Setup(child::setup(vec!["agent".to_owned()])));
     child.ready();
     child.hang_up();
     assert_eq!(child.end().0, Some(70));
@@ -219,8 +219,8 @@ fn a_host_of_somebody_else_ends() {
     assert!(said.contains("is not the parent"), "{said}");
 }
 
-fn fault(phase: Phase, kind: Kind) -> Slot {
-    Slot {
+fn fault(phase: FaultPoint, kind: FaultKind) -> FaultSlot {
+    FaultSlot {
         rule: 1,
         phase,
         kind,
@@ -231,16 +231,16 @@ fn fault(phase: Phase, kind: Kind) -> Slot {
 }
 
 /// A host with one counter and these faults. Gives it with its first step in the ring.
-fn faulty(faults: &[Slot]) -> Child {
+fn faulty(faults: &[FaultSlot]) -> Child {
     let own = i32::try_from(std::process::id()).expect("small");
     let mut child = Child::start_with(&["counter"], own, faults);
-    child.send(Command::Setup(child::setup(vec!["agent".to_owned()])));
+    child.send(AgentCommand::Setup(child::setup(vec!["agent".to_owned()])));
     child.ready();
     // An agent that calls its host in each step.
     child.load(0, 0, &[("emit_every", "1")], OnFailure::Halt);
-    let loaded: Loaded = expect(&mut child);
+    let loaded: AgentLoaded = expect(&mut child);
     assert_eq!(loaded.result, Ok(()));
-    child.send(Command::Start(child::no_models()));
+    child.send(AgentCommand::Start(child::no_models()));
     let step = Step {
         agent: AgentId(0),
         events: Vec::new(),
@@ -253,46 +253,46 @@ fn faulty(faults: &[Slot]) -> Child {
 /// the way of an end that is asked for.
 fn a_confined_host_ends_as_a_fault_says() {
     let ends = [
-        (Kind::Segfault, Some(11), None),
-        (Kind::Abort, Some(6), None),
-        (Kind::Exit, None, Some(1)),
+        (FaultKind::Segfault, Some(11), None),
+        (FaultKind::Abort, Some(6), None),
+        (FaultKind::Exit, None, Some(1)),
     ];
     for (kind, signal, code) in ends {
-        for phase in [Phase::BeforeStep, Phase::InStep] {
+        for phase in [FaultPoint::BeforeStep, FaultPoint::InStep] {
             let mut child = faulty(&[fault(phase, kind)]);
             assert_eq!(child.fired(), 1);
             let status = child.status();
             assert_eq!((status.signal(), status.code()), (signal, code), "{kind:?}");
         }
     }
-    let mut child = faulty(&[fault(Phase::InStep, Kind::Kill)]);
+    let mut child = faulty(&[fault(FaultPoint::InStep, FaultKind::Kill)]);
     assert_eq!(child.fired(), 1);
     child.kill();
 }
 
 fn a_confined_host_passes_all_its_points() {
     let points = [
-        Phase::HostBorn,
-        Phase::BeforeReady,
-        Phase::AfterReady,
-        Phase::BeforeLoad,
-        Phase::AfterLoad,
-        Phase::BeforeStep,
-        Phase::InStep,
-        Phase::AfterStep,
-        Phase::BeforeOutcomes,
-        Phase::AfterOutcomes,
-        Phase::RingReserved,
-        Phase::RingHalfPayload,
-        Phase::RingBeforePublish,
-        Phase::RingAfterPublish,
+        FaultPoint::HostBorn,
+        FaultPoint::BeforeReady,
+        FaultPoint::AfterReady,
+        FaultPoint::BeforeLoad,
+        FaultPoint::AfterLoad,
+        FaultPoint::BeforeStep,
+        FaultPoint::InStep,
+        FaultPoint::AfterStep,
+        FaultPoint::BeforeOutcomes,
+        FaultPoint::AfterOutcomes,
+        FaultPoint::RingReserved,
+        FaultPoint::RingHalfPayload,
+        FaultPoint::RingBeforePublish,
+        FaultPoint::RingAfterPublish,
     ];
     for phase in points {
-        let mut child = faulty(&[fault(phase, Kind::Slow)]);
+        let mut child = faulty(&[fault(phase, FaultKind::Slow)]);
         let outcomes: Outcomes = expect(&mut child);
         assert_eq!(outcomes.outcomes[0].status, Status::Completed, "{phase:?}");
         assert_eq!(child.fired(), 1, "{phase:?}");
-        child.send(Command::Drain);
+        child.send(AgentCommand::Drain);
         assert_eq!(child.end(), (Some(0), String::new()), "{phase:?}");
     }
 }

@@ -5,7 +5,7 @@
 //! long and does little else. `cargo bench -p lockstep-benches --bench faults`.
 
 use lockstep_benches::clock::timed;
-use shm_protocol::fault::{self, Phase};
+use shm_protocol::fault::{self, FaultPoint};
 use shm_protocol::id::Tick;
 use std::hint::black_box;
 use std::io::{self, Write};
@@ -20,7 +20,9 @@ fn main() -> io::Result<()> {
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for _ in 0..REPEATS {
         without.push(measure(|_| {}));
-        with.push(measure(|turn| fault::at(Phase::BeforeStep, Tick(turn), 0)));
+        with.push(measure(|turn| {
+            fault::at(FaultPoint::BeforeStep, Tick(turn), 0)
+        }));
     }
     let (without, with) = (median(&mut without), median(&mut with));
     let mut out = io::stdout().lock();

@@ -13,14 +13,14 @@ use lockstep_benches::report::Report;
 use lockstep_benches::samples::Samples;
 use lockstep_benches::{Trouble, binary, fleets};
 use shm_protocol::codec;
-use shm_protocol::generation::{Generator, Order, Piece, Pieces, Sequence};
+use shm_protocol::generation::{DecodeRequest, Delta, Deltas, Generator, Sequence};
 use shm_protocol::id::{AgentId, RequestId};
 use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use supervisor::host::{Program, StopSignals};
-use supervisor::launch::{Engines, Lone, LoneRequest};
+use supervisor::host::{HostProgram, StopSignals};
+use supervisor::launch::{Engines, StandaloneModel, StandaloneModelRequest};
 use supervisor::models::read_folder;
 
 // As in the program itself.
@@ -90,7 +90,11 @@ fn main() -> Result<(), Trouble> {
 }
 
 /// Long prompts of several texts, to their first tokens: all different, and the same but for their ends.
-fn measure_prompts(host: &mut Lone, next: &mut u64, report: &mut Report) -> Result<(), Trouble> {
+fn measure_prompts(
+    host: &mut StandaloneModel,
+    next: &mut u64,
+    report: &mut Report,
+) -> Result<(), Trouble> {
     let (mut apart, mut alike, mut ratio) =
         (Samples::default(), Samples::default(), Samples::default());
     let mut tokens = 0;
@@ -126,7 +130,7 @@ fn measure_prompts(host: &mut Lone, next: &mut u64, report: &mut Report) -> Resu
 }
 
 /// Begins eight texts with long prompts, which nobody has had before. Gives the tokens of one.
-fn begin(host: &mut Lone, is_alike: bool, next: &mut u64) -> Result<usize, Trouble> {
+fn begin(host: &mut StandaloneModel, is_alike: bool, next: &mut u64) -> Result<usize, Trouble> {
     let long = "The keeper looks at the sea and the ship comes in. ".repeat(40);
     let sequence = |number: usize| {
         let first = if is_alike { 0 } else { number };
@@ -143,7 +147,7 @@ fn begin(host: &mut Lone, is_alike: bool, next: &mut u64) -> Result<usize, Troub
     *next += 1;
     let (pieces, _) = answer(
         host,
-        Order {
+        DecodeRequest {
             steps: 1,
             sequences,
         },
@@ -153,10 +157,10 @@ fn begin(host: &mut Lone, is_alike: bool, next: &mut u64) -> Result<usize, Troub
 }
 
 /// The pieces that come of an order, and the sequences of that.
-type Answered = (Vec<Result<Piece, String>>, Vec<Sequence>);
+type Answered = (Vec<Result<Delta, String>>, Vec<Sequence>);
 
 /// Has an order carried out.
-fn answer(host: &mut Lone, order: Order) -> Result<Answered, Trouble> {
+fn answer(host: &mut StandaloneModel, order: DecodeRequest) -> Result<Answered, Trouble> {
     let data = codec::encode(&order);
     let tensor = Tensor {
         dtype: DType::U8,
@@ -164,20 +168,20 @@ fn answer(host: &mut Lone, order: Order) -> Result<Answered, Trouble> {
         data,
     };
     let (outputs, _) = host.run(&[tensor])?;
-    let Pieces(pieces) = codec::decode_record(&outputs[0].data)?;
+    let Deltas(pieces) = codec::decode_record(&outputs[0].data)?;
     Ok((pieces, order.sequences))
 }
 
-fn host(binary: &Path, folder: &Path) -> Result<Lone, Trouble> {
+fn host(binary: &Path, folder: &Path) -> Result<StandaloneModel, Trouble> {
     let engines = Engines {
-        program: Arc::new(Program::open(binary.to_path_buf())?),
+        program: Arc::new(HostProgram::open(binary.to_path_buf())?),
         lockstep: String::new(),
         wasmtime: String::new(),
         wasmtime_settings: String::new(),
         cache: None,
         library: None,
     };
-    let request = LoneRequest {
+    let request = StandaloneModelRequest {
         may_batch: true,
         memory_bytes: 0,
         name: "talk",
@@ -194,7 +198,11 @@ fn host(binary: &Path, folder: &Path) -> Result<Lone, Trouble> {
         tensor_bytes: 4 << 20,
         patience: Duration::from_secs(60),
     };
-    Ok(Lone::load(&engines, &request, StopSignals::none()?)?)
+    Ok(StandaloneModel::load(
+        &engines,
+        &request,
+        StopSignals::none()?,
+    )?)
 }
 
 /// What came of the first text.
@@ -204,7 +212,7 @@ struct Written {
 }
 
 /// Writes so many texts at once, order by order.
-fn write(host: &mut Lone, count: usize, next: &mut u64) -> Result<Written, Trouble> {
+fn write(host: &mut StandaloneModel, count: usize, next: &mut u64) -> Result<Written, Trouble> {
     let asked =
         format!("{{\"prompt\": \"{PROMPT}\", \"temperature\": 0, \"max_tokens\": {TOKENS}}}");
     let sequence = |number: usize| Sequence {
@@ -218,7 +226,7 @@ fn write(host: &mut Lone, count: usize, next: &mut u64) -> Result<Written, Troub
     *next += 1;
     loop {
         let steps = STEPS;
-        let (pieces, asked) = answer(host, Order { steps, sequences })?;
+        let (pieces, asked) = answer(host, DecodeRequest { steps, sequences })?;
         sequences = asked;
         let (mut is_over, mut prompt_tokens) = (false, 0);
         for (sequence, piece) in sequences.iter_mut().zip(pieces) {

@@ -18,7 +18,7 @@ use lockstep_benches::{Trouble, binary};
 use shm_protocol::boot::Extent;
 use shm_protocol::id::{AgentId, Tick};
 use shm_protocol::supervisor_to_agent::{
-    Answer, Load, ModelPorts, OnFailure, OnMismatch, Setup, Step,
+    AgentSetup, LoadAgent, ModelPorts, OnFailure, OnMismatch, RequestResult, Step,
 };
 use shm_protocol::tensor::{DType, Port, Shape, Signature, Tensor};
 use std::fs;
@@ -78,7 +78,7 @@ fn bare(report: &mut Report, binary: &Path) -> Result<(), Trouble> {
 
 /// Mean seconds of a step.
 fn steps(agent: &mut BareAgents, repeat: u64) -> Result<f64, Trouble> {
-    let answer: Answer = Ok(vec![Tensor {
+    let answer: RequestResult = Ok(vec![Tensor {
         dtype: DType::F32,
         shape: Shape::new(&[1, 16])?,
         data: vec![0; 64],
@@ -109,7 +109,7 @@ fn agent(binary: &Path, turns: u32) -> Result<BareAgents, Trouble> {
         config_fingerprint: agent_host::config_fingerprint(),
     };
     let artifact = compiler.artifact(&fs::read(component())?)?;
-    let setup = Setup {
+    let setup = AgentSetup {
         step_bytes: shm_protocol::limit::STEP_BYTES as u64,
         random_key: [0; 32],
         canonical_nan: true,
@@ -118,7 +118,7 @@ fn agent(binary: &Path, turns: u32) -> Result<BareAgents, Trouble> {
     };
     let own = |(key, value): (&str, String)| (key.to_owned(), value);
     let settings = [("emit_every", "0".to_owned()), ("turns", turns.to_string())];
-    let load = Load {
+    let load = LoadAgent {
         agent: AgentId(0),
         artifact: Extent {
             offset: 0,

@@ -7,7 +7,7 @@ use crate::fleets::Work;
 use agent_host::bare::BareAgents;
 use shm_protocol::boot::Extent;
 use shm_protocol::id::{AgentId, Tick};
-use shm_protocol::supervisor_to_agent::{Load, Setup};
+use shm_protocol::supervisor_to_agent::{AgentSetup, LoadAgent};
 use std::hint::black_box;
 use std::path::Path;
 use supervisor::artifact::Compiler;
@@ -41,7 +41,7 @@ impl BareFleet {
             .agents
             .iter()
             .enumerate()
-            .map(|(position, pin)| Load {
+            .map(|(position, pin)| LoadAgent {
                 agent: AgentId::from_index(position),
                 artifact: extent,
                 settings: pin.settings.clone(),
@@ -50,7 +50,7 @@ impl BareFleet {
                 on_failure: pin.on_failure,
                 restored: false,
             });
-        let setup = Setup {
+        let setup = AgentSetup {
             // No agent of a measurement draws random numbers.
             random_key: [0; 32],
             canonical_nan: header.canonical_nan,

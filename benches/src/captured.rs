@@ -6,14 +6,14 @@ use crate::fleets::{self, Work};
 use shm_protocol::id::{HostId, VersionId};
 use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::limit;
-use shm_protocol::supervisor_to_agent::{Event, ModelPorts, Step};
+use shm_protocol::supervisor_to_agent::{AgentEvent, ModelPorts, Step};
 use std::fs;
 use std::path::Path;
 use supervisor::fleet::Durability;
 use supervisor::journal::JournalReader;
 use supervisor::record::{RunHeader, TickRecord};
 use supervisor::rundir::RunDir;
-use supervisor::tick::{Lives, Plan, PlannedAgent, PlannedModel};
+use supervisor::tick::{PlannedAgent, PlannedModel, RunPlan, VersionTimeline};
 
 /// A run as its journal has it.
 pub struct Captured {
@@ -63,7 +63,7 @@ impl Captured {
             while let Some(result) = results.next_if(|result| result.agent == outcome.agent) {
                 let (request, model, outcome) =
                     (result.request, result.model, result.outcome.clone());
-                events.push(Event::Inference {
+                events.push(AgentEvent::Inference {
                     request,
                     model,
                     outcome,
@@ -118,7 +118,7 @@ impl Captured {
 
     /// The plan of the run, with all agents on one host.
     #[must_use]
-    pub fn plan(&self) -> Plan {
+    pub fn plan(&self) -> RunPlan {
         let agents = self.header.agents.iter().map(|agent| PlannedAgent {
             host: HostId(0),
             priority: agent.priority,
@@ -130,12 +130,12 @@ impl Captured {
         let models = models.map(|(version, model)| PlannedModel {
             name: model.name.clone(),
             signature: model.signature.clone(),
-            lives: Lives::of(version, model.batching == Batching::Joined),
+            lives: VersionTimeline::of(version, model.batching == Batching::Joined),
             max_batch: model.max_batch,
             latency_ticks: model.latency_ticks,
             rejects_nonfinite: false,
             generator: None,
         });
-        Plan::new(agents.collect(), models.collect(), limit::STEP_BYTES)
+        RunPlan::new(agents.collect(), models.collect(), limit::STEP_BYTES)
     }
 }

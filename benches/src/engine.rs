@@ -9,14 +9,16 @@ use shm_protocol::inference_to_supervisor::{
     Batching, ENGINE_READY, EngineReady, MODEL_LOADED, ModelLoaded, OUTPUT,
 };
 use shm_protocol::link::LinkSizes;
-use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_inference::{Command, INPUT, Load, RUN, Run, Setup};
+use shm_protocol::ring::RecordHeader;
+use shm_protocol::supervisor_to_inference::{
+    BatchHead, EngineSetup, INPUT, InferenceCommand, LoadModel, RUN,
+};
 use shm_protocol::sys::sealed_memory;
 use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::path::Path;
 use std::sync::Arc;
 use supervisor::faults::Faults;
-use supervisor::host::{Crew, LOAD_PATIENCE, Muster, News, Program, StopSignals};
+use supervisor::host::{HostEvent, HostProgram, HostSet, LOAD_PATIENCE, SpawnConfig, StopSignals};
 
 /// Bytes of each ring, as in a run.
 const RING_BYTES: usize = 16 << 20;
@@ -27,7 +29,7 @@ const VERSION: VersionId = VersionId(0);
 
 /// An inference host with the network of the measurements.
 pub struct EngineHost {
-    crew: Crew,
+    crew: HostSet,
     host: HostId,
     next: BatchId,
 }
@@ -47,7 +49,7 @@ impl EngineHost {
             down_bytes: RING_BYTES,
             up_bytes: RING_BYTES,
         };
-        let muster = Muster {
+        let muster = SpawnConfig {
             agent_hosts: 0,
             agent_sizes: sizes,
             components: nothing,
@@ -55,15 +57,15 @@ impl EngineHost {
             agents: Vec::new(),
             faults: Faults::none(),
             spare: None,
-            program: Arc::new(Program::open(binary.to_path_buf())?),
+            program: Arc::new(HostProgram::open(binary.to_path_buf())?),
         };
-        let mut crew = Crew::start(muster, LOAD_PATIENCE, StopSignals::none()?)?;
-        crew.command_inference(Command::Setup(Setup {
+        let mut crew = HostSet::start(muster, LOAD_PATIENCE, StopSignals::none()?)?;
+        crew.command_inference(InferenceCommand::Setup(EngineSetup {
             library: None,
             intra_threads: 1,
             loads_drivers_later: false,
         }))?;
-        crew.command_inference(Command::Load(Load {
+        crew.command_inference(InferenceCommand::Load(LoadModel {
             version: VERSION,
             model: MODEL,
             keep: true,
@@ -90,7 +92,7 @@ impl EngineHost {
             )
             .into());
         }
-        crew.command_inference(Command::Start)?;
+        crew.command_inference(InferenceCommand::Start)?;
         crew.started(host)?;
         Ok(EngineHost {
             crew,
@@ -112,10 +114,10 @@ impl EngineHost {
             .host_mut(self.host)
             .ok_or("the host is gone")?;
         let down = &mut process.link.down;
-        let mut header = Header::new(RUN, tick);
+        let mut header = RecordHeader::new(RUN, tick);
         header.correlation = batch.0;
         let full = || Trouble::from("a ring with one batch in it is full");
-        let run = codec::encode(&Run {
+        let run = codec::encode(&BatchHead {
             batch,
             version: VERSION,
             model: MODEL,
@@ -137,9 +139,9 @@ impl EngineHost {
         reservation.publish();
         down.notify();
         match self.crew.pool.next(LOAD_PATIENCE)? {
-            News::Record {
+            HostEvent::Record {
                 header:
-                    Header {
+                    RecordHeader {
                         kind: OUTPUT,
                         correlation,
                         tensor: Some((dtype, shape)),

@@ -5,12 +5,12 @@ use crate::Trouble;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use supervisor::faults::Plan;
+use supervisor::faults::FaultPlan;
 use supervisor::fleet::{Durability, Fleet, RestartLimits};
-use supervisor::host::{Program, StopSignals};
+use supervisor::host::{HostProgram, StopSignals};
 use supervisor::launch::Engines;
 use supervisor::observer::Observer;
-use supervisor::session::{RunRequest, Summary, run};
+use supervisor::session::{RunRequest, RunSummary, run};
 
 /// Runs fleets in this process.
 pub struct Live {
@@ -27,7 +27,7 @@ impl Live {
     pub fn new(binary: &Path, folder: &Path) -> Result<Live, Trouble> {
         Ok(Live {
             engines: Engines {
-                program: Arc::new(Program::open(binary.to_path_buf())?),
+                program: Arc::new(HostProgram::open(binary.to_path_buf())?),
                 lockstep: "measured".to_owned(),
                 wasmtime: agent_host::WASMTIME_VERSION.to_owned(),
                 wasmtime_settings: agent_host::config_fingerprint(),
@@ -51,9 +51,9 @@ impl Live {
     pub fn run(
         &self,
         fleet: &Fleet,
-        faults: Plan,
+        faults: FaultPlan,
         observer: &mut dyn Observer,
-    ) -> Result<Summary, Trouble> {
+    ) -> Result<RunSummary, Trouble> {
         if self.dir.exists() {
             fs::remove_dir_all(&self.dir)?;
         }

@@ -8,7 +8,7 @@ use shm_protocol::codec;
 use shm_protocol::id::{BatchId, HostId, Incarnation, Tick};
 use shm_protocol::inference_to_supervisor::OUTPUT;
 use shm_protocol::link::{HostLink, LinkSizes, SupervisorLink};
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 use shm_protocol::supervisor_to_agent::{STEPS, Steps};
 use shm_protocol::supervisor_to_inference::INPUT;
 use shm_protocol::tensor::{DType, Shape, Tensor};
@@ -16,7 +16,7 @@ use std::hint::black_box;
 use std::path::Path;
 use supervisor::fleet::Durability;
 use supervisor::journal::{JournalWriter, create_run_dir};
-use supervisor::tick::{Action, Input, Machine};
+use supervisor::tick::{Action, Input, TickMachine};
 
 /// Bytes of each ring, as in a run: larger than the nearer caches.
 const RING_BYTES: usize = 16 << 20;
@@ -74,7 +74,7 @@ pub fn codec(captured: &Captured) -> Result<Codec, Trouble> {
 /// # Errors
 /// When it does not take what the run gave it.
 pub fn machine(captured: &Captured) -> Result<(f64, f64), Trouble> {
-    let mut machine = Machine::new(captured.plan(), None);
+    let mut machine = TickMachine::new(captured.plan(), None);
     let mut actions = Vec::new();
     machine.apply(Input::Begin, &mut actions)?;
     let (mut on_outcomes, mut on_answer) = (0.0, 0.0);
@@ -162,11 +162,11 @@ pub fn rings(captured: &Captured) -> Result<f64, Trouble> {
             let full = || Trouble::from("a ring with one tick in it is full");
             agents
                 .down
-                .try_push(&Header::new(STEPS, tick), &steps)?
+                .try_push(&RecordHeader::new(STEPS, tick), &steps)?
                 .then_some(())
                 .ok_or_else(full)?;
             agent_host.down.try_take(&mut down)?;
-            agent_host.push(&Header::new(OUTCOMES, tick), &outcomes)?;
+            agent_host.push(&RecordHeader::new(OUTCOMES, tick), &outcomes)?;
             agents.up.try_take(&mut up)?;
             if rows.is_empty() {
                 return Ok(());
@@ -174,7 +174,7 @@ pub fn rings(captured: &Captured) -> Result<f64, Trouble> {
             let bytes = rows.iter().map(|row| row.len()).sum();
             let mut reservation = engine
                 .down
-                .try_reserve(&Header::new(INPUT, tick), bytes)?
+                .try_reserve(&RecordHeader::new(INPUT, tick), bytes)?
                 .ok_or_else(full)?;
             let mut offset = 0;
             for row in &rows {
@@ -188,7 +188,7 @@ pub fn rings(captured: &Captured) -> Result<f64, Trouble> {
                 .try_peek(0)?
                 .ok_or("what was published is not there")?;
             engine_host.down.release(1);
-            engine_host.push(&Header::new(OUTPUT, tick), &output)?;
+            engine_host.push(&RecordHeader::new(OUTPUT, tick), &output)?;
             engine.up.try_take(&mut Vec::new())?;
             Ok(())
         });

@@ -12,11 +12,11 @@ use nix::unistd::Pid;
 use shm_protocol::id::Tick;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use supervisor::faults::Plan;
+use supervisor::faults::FaultPlan;
 use supervisor::fleet::Fleet;
 use supervisor::observer::Observer;
 use supervisor::record::TickRecord;
-use supervisor::rundir::Event;
+use supervisor::rundir::RunEvent;
 
 /// Ticks that a run has left, so that it is not over when the kill comes. Until then it goes on as fast as it can.
 const LEFT: u64 = 3000;
@@ -64,7 +64,7 @@ pub fn strike(live: &Live, fleet: &Fleet, blow: Blow) -> Result<Option<Recovery>
         redone: 0,
         ticking: None,
     };
-    live.run(&fleet, Plan::default(), &mut struck)?;
+    live.run(&fleet, FaultPlan::default(), &mut struck)?;
     let killer = struck
         .killer
         .ok_or("a run ended before its host was to be killed")?;
@@ -116,12 +116,12 @@ impl Observer for Struck {
         }
     }
 
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &RunEvent) {
         match event {
-            Event::HostLost { .. } => {
+            RunEvent::HostLost { .. } => {
                 self.lost.get_or_insert_with(now);
             }
-            Event::HostRestored { redone, .. } => {
+            RunEvent::HostRestored { redone, .. } => {
                 self.restored.get_or_insert_with(now);
                 self.redone = *redone;
             }

@@ -5,12 +5,12 @@ use crate::error::HostError;
 use shm_protocol::agent_to_supervisor::{READY, Ready};
 use shm_protocol::boot::HostArguments;
 use shm_protocol::codec;
-use shm_protocol::fault::{self, Phase};
-use shm_protocol::host_process::{Control, Inherited, Server, die_with};
+use shm_protocol::fault::{self, FaultPoint};
+use shm_protocol::host_process::{ControlChannel, ControlServer, InheritedDescriptors, die_with};
 use shm_protocol::id::Tick;
 use shm_protocol::link::HostLink;
-use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_inference::Command;
+use shm_protocol::ring::RecordHeader;
+use shm_protocol::supervisor_to_inference::InferenceCommand;
 use shm_protocol::sys::SealedMap;
 
 /// What this process is born with, attached and checked.
@@ -20,7 +20,7 @@ pub struct Host {
     /// The models, one after the other.
     pub artifacts: SealedMap,
     /// Where commands will come from.
-    pub server: Server<Command>,
+    pub server: ControlServer<InferenceCommand>,
 }
 
 impl Host {
@@ -30,16 +30,16 @@ impl Host {
     /// When this process was not started by the supervisor, or its memory is not what it should be.
     pub fn attach(arguments: &[String]) -> Result<Host, HostError> {
         let arguments = HostArguments::parse(arguments)?;
-        let inherited = Inherited::take()?;
+        let inherited = InheritedDescriptors::take()?;
         die_with(arguments.supervisor)?;
-        let server = Server::announce(inherited.hello)?;
+        let server = ControlServer::announce(inherited.hello)?;
         let link = HostLink::attach(
             inherited.down,
             inherited.up,
             inherited.bell,
             arguments.incarnation,
         )?;
-        fault::point(Phase::HostBorn);
+        fault::point(FaultPoint::HostBorn);
         let artifacts = SealedMap::open(inherited.artifacts).map_err(HostError::Artifacts)?;
         Ok(Host {
             link,
@@ -55,15 +55,18 @@ impl Host {
     /// When the supervisor cannot be told, or is gone.
     pub fn ready(
         link: &mut HostLink,
-        server: Server<Command>,
-    ) -> Result<Control<Command>, HostError> {
+        server: ControlServer<InferenceCommand>,
+    ) -> Result<ControlChannel<InferenceCommand>, HostError> {
         let ready = Ready {
             protocol: codec::VERSION,
             confinement: confine::early(),
         };
-        fault::point(Phase::BeforeReady);
-        link.push(&Header::new(READY, Tick::ZERO), &codec::encode(&ready))?;
-        fault::point(Phase::AfterReady);
+        fault::point(FaultPoint::BeforeReady);
+        link.push(
+            &RecordHeader::new(READY, Tick::ZERO),
+            &codec::encode(&ready),
+        )?;
+        fault::point(FaultPoint::AfterReady);
         Ok(server.accept()?)
     }
 }

@@ -5,10 +5,10 @@ use crate::sys::library::with_causes;
 use shm_protocol::agent_to_supervisor::{Blame, FAILURE, Failure};
 use shm_protocol::boot::BadHostArguments;
 use shm_protocol::codec::DecodeError;
-use shm_protocol::host_process::{BeginError, Ended};
+use shm_protocol::host_process::{BeginError, ChannelClosed};
 use shm_protocol::id::Tick;
 use shm_protocol::link::{HostLink, LinkError};
-use shm_protocol::ring::{Header, PushError, RingViolation};
+use shm_protocol::ring::{PushError, RecordHeader, RingViolation};
 use std::io::{self, Write};
 use thiserror::Error;
 
@@ -23,7 +23,7 @@ pub enum HostError {
     Begin(#[from] BeginError),
     /// The supervisor is gone.
     #[error("the inference host ends: {0}")]
-    Ended(#[from] Ended),
+    Ended(#[from] ChannelClosed),
     /// Its memory is not what the supervisor promises.
     #[error("the inference host cannot attach its memory: {0}")]
     Link(#[from] LinkError),
@@ -97,7 +97,7 @@ impl HostError {
             link.filter(|_| !matches!(self, HostError::Violation(_) | HostError::Push(_)))
         {
             let failure = shm_protocol::codec::encode(&Failure { blame, message });
-            let _ = link.push(&Header::new(FAILURE, Tick::ZERO), &failure);
+            let _ = link.push(&RecordHeader::new(FAILURE, Tick::ZERO), &failure);
         }
         exit_code(blame)
     }

@@ -39,7 +39,7 @@ use graph::layout::Layout;
 use settings::Settings;
 use shm_protocol::agent_to_supervisor::Blame;
 use shm_protocol::codec;
-use shm_protocol::generation::{self, Generator, MOST_SEQUENCES, MOST_TOKENS, Order, Pieces};
+use shm_protocol::generation::{self, DecodeRequest, Deltas, Generator, MAX_SEQUENCES, MAX_TOKENS};
 use shm_protocol::inference_to_supervisor::{Batching, LoadRefused};
 use shm_protocol::limit;
 use shm_protocol::tensor::{DType, Shape, Signature};
@@ -173,8 +173,8 @@ impl Parts<'_> {
         )?;
         let context = context
             .min(self.generator.context.unwrap_or(context))
-            .min(MOST_TOKENS) as usize;
-        let sequences = self.generator.sequences.clamp(1, MOST_SEQUENCES) as usize;
+            .min(MAX_TOKENS) as usize;
+        let sequences = self.generator.sequences.clamp(1, MAX_SEQUENCES) as usize;
         let mut decoder = Decoder::new(model, layout);
         let found = graph::probe::probe(&mut decoder, narrow, context, sequences, self.may.batch)
             .map_err(|error| format!("its graph does not run: {error}"))?;
@@ -253,13 +253,13 @@ impl Model for LanguageModel {
         if let Some(input) = inputs.first() {
             input.copy_to(&mut order);
         }
-        let order: Order =
+        let order: DecodeRequest =
             codec::decode::<_, { limit::TENSOR_BYTES }>(&order).map_err(|error| {
                 RunError(format!(
                     "the order to a language model cannot be read: {error}"
                 ))
             })?;
-        let pieces: Pieces = match &mut self.kind {
+        let pieces: Deltas = match &mut self.kind {
             Kind::Writer(writer) => writer.answer(&order),
             Kind::Encoder(encoder) => encoder.answer(&order),
         };

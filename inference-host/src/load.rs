@@ -8,18 +8,18 @@ use crate::models::{Models, Named};
 use crate::onnx::OnnxRuntime;
 use crate::probe;
 use shm_protocol::agent_to_supervisor::Blame;
+use shm_protocol::bundle::{self, ModelBundle};
 use shm_protocol::codec;
-use shm_protocol::fault::{self, Kind, Phase};
+use shm_protocol::fault::{self, FaultKind, FaultPoint};
 use shm_protocol::generation::{Generator, signature};
 use shm_protocol::id::Tick;
 use shm_protocol::inference_to_supervisor::{
-    Batching, LoadRefused, MODEL_LOADED, ModelFacts, ModelLoaded,
+    Batching, LoadRefused, MODEL_LOADED, ModelInfo, ModelLoaded,
 };
 use shm_protocol::limit;
 use shm_protocol::link::HostLink;
-use shm_protocol::pack::{self, Pack};
-use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_inference::Load;
+use shm_protocol::ring::RecordHeader;
+use shm_protocol::supervisor_to_inference::LoadModel;
 
 /// Most bytes that the rows of a probe may take in sum. A model whose batches take more gains nothing from them.
 const PROBE_BYTES: u64 = 2 << 30;
@@ -40,7 +40,7 @@ impl Loader<'_> {
     pub fn bring(
         &self,
         link: &mut HostLink,
-        load: &Load,
+        load: &LoadModel,
         models: &mut Models,
     ) -> Result<(), HostError> {
         // What it takes the place of is gone before, so that both need not fit at once.
@@ -72,7 +72,7 @@ impl Loader<'_> {
                 reason,
             });
         }
-        fault::at(Phase::AfterModel, Tick::ZERO, load.model.0);
+        fault::at(FaultPoint::AfterModel, Tick::ZERO, load.model.0);
         let result = loaded.map(|(model, facts)| {
             if load.keep {
                 let named = Named {
@@ -90,7 +90,7 @@ impl Loader<'_> {
             result,
         };
         link.push(
-            &Header::new(MODEL_LOADED, Tick::ZERO),
+            &RecordHeader::new(MODEL_LOADED, Tick::ZERO),
             &codec::encode(&loaded),
         )?;
         Ok(())
@@ -107,15 +107,15 @@ impl Loader<'_> {
 fn load_model(
     engine: &dyn InferenceBackend,
     artifacts: &[u8],
-    load: &Load,
-) -> Result<(Box<dyn Model>, ModelFacts), LoadRefused> {
-    if fault::fails(Phase::BeforeModel, Tick::ZERO, load.model.0) {
+    load: &LoadModel,
+) -> Result<(Box<dyn Model>, ModelInfo), LoadRefused> {
+    if fault::fails(FaultPoint::BeforeModel, Tick::ZERO, load.model.0) {
         return Err(LoadRefused {
             blame: Blame::Input,
             message: format!(
                 "model `{}` is gone, because a fault plan says so ({})",
                 load.name,
-                Kind::ModelGone.name()
+                FaultKind::ModelGone.name()
             ),
         });
     }
@@ -157,13 +157,13 @@ fn load_generator(
     wanted: &Wanted<'_>,
     generator: &Generator,
     may: May,
-) -> Result<(Box<dyn Model>, ModelFacts), LoadRefused> {
+) -> Result<(Box<dyn Model>, ModelInfo), LoadRefused> {
     let Loaded {
         prepared,
         batching,
         is_encoder,
     } = generator::load(engine, file, wanted, generator, may)?;
-    let facts = ModelFacts {
+    let facts = ModelInfo {
         // What agents see; what the ring carries is the host's and the supervisor's own affair.
         signature: signature(),
         provider: prepared.provider,
@@ -180,9 +180,9 @@ fn load_plain(
     file: &[u8],
     wanted: &Wanted<'_>,
     may_batch: bool,
-) -> Result<(Box<dyn Model>, ModelFacts), LoadRefused> {
-    let mut prepared = if pack::is_pack(file) {
-        let pack = Pack::open(file).map_err(|error| LoadRefused {
+) -> Result<(Box<dyn Model>, ModelInfo), LoadRefused> {
+    let mut prepared = if bundle::is_bundle(file) {
+        let pack = ModelBundle::open(file).map_err(|error| LoadRefused {
             blame: Blame::Input,
             message: format!("model `{}`: {error}", wanted.name),
         })?;
@@ -199,7 +199,7 @@ fn load_plain(
         engine.load(file, wanted)?
     };
     let batching = probed(prepared.model.as_mut(), may_batch);
-    let facts = ModelFacts {
+    let facts = ModelInfo {
         signature: prepared.model.signature().clone(),
         provider: prepared.provider,
         refused: prepared.refused,

@@ -12,14 +12,14 @@ use crate::onnx::OnnxRuntime;
 use crate::serve::serve;
 use shm_protocol::agent_to_supervisor::Layer;
 use shm_protocol::codec;
-use shm_protocol::fault::{self, Phase};
-use shm_protocol::host_process::{Commands, Control};
+use shm_protocol::fault::{self, FaultPoint};
+use shm_protocol::host_process::{CommandReceiver, ControlChannel};
 use shm_protocol::id::Tick;
-use shm_protocol::inference_to_supervisor::{ENGINE_READY, PROVIDER_PROVED, ProviderProved};
+use shm_protocol::inference_to_supervisor::{ENGINE_READY, PROVIDER_PROVED, ProviderTest};
 use shm_protocol::link::HostLink;
 use shm_protocol::provider::Provider;
-use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_inference::{Command, Setup};
+use shm_protocol::ring::RecordHeader;
+use shm_protocol::supervisor_to_inference::{EngineSetup, InferenceCommand};
 use shm_protocol::sys::SealedMap;
 use std::path::Path;
 
@@ -30,27 +30,27 @@ use std::path::Path;
 pub fn obey(
     link: &mut HostLink,
     artifacts: &SealedMap,
-    mut control: Control<Command>,
+    mut control: ControlChannel<InferenceCommand>,
 ) -> Result<(), HostError> {
     let setup = match control.receive()? {
-        Command::Setup(setup) => setup,
-        Command::Drain => return Ok(()),
+        InferenceCommand::Setup(setup) => setup,
+        InferenceCommand::Drain => return Ok(()),
         other => return Err(out_of_place("a setup", &other)),
     };
     allowance::prepare();
-    fault::point(Phase::BeforeEngine);
+    fault::point(FaultPoint::BeforeEngine);
     let engine = start_engine(&setup)?;
-    fault::point(Phase::AfterEngine);
+    fault::point(FaultPoint::AfterEngine);
     // The embedded engine has no drivers that would open files, so the models are read behind the wall already.
     let is_embedded = setup.library.is_none();
     if is_embedded {
         confine();
     }
     link.push(
-        &Header::new(ENGINE_READY, Tick::ZERO),
+        &RecordHeader::new(ENGINE_READY, Tick::ZERO),
         &codec::encode(engine.engine()),
     )?;
-    let commands = control.listen(|command| *command == Command::Drain)?;
+    let commands = control.listen(|command| *command == InferenceCommand::Drain)?;
     let loader = Loader {
         engine: &engine,
         artifacts: artifacts.bytes(),
@@ -67,7 +67,7 @@ pub fn obey(
     }
     generator::prepare().map_err(HostError::Requests)?;
     serve(link, &mut models, Some(&loader), &mut || {
-        matches!(commands.try_next(), Some(Command::Drain))
+        matches!(commands.try_next(), Some(InferenceCommand::Drain))
     })
 }
 
@@ -75,37 +75,37 @@ pub fn obey(
 fn load_models(
     link: &mut HostLink,
     loader: &Loader<'_>,
-    commands: &Commands<Command>,
+    commands: &CommandReceiver<InferenceCommand>,
 ) -> Result<Option<Models>, HostError> {
     let mut models = Models::default();
     loop {
         match commands.next() {
-            Some(Command::Load(load)) => {
+            Some(InferenceCommand::Load(load)) => {
                 loader.bring(link, &load, &mut models)?;
             }
-            Some(Command::Prove(name)) => {
+            Some(InferenceCommand::Prove(name)) => {
                 let result = Provider::named(&name)
                     .ok_or_else(|| "it is unknown".to_owned())
                     .and_then(|provider| loader.engine.proved(provider));
-                let proved = ProviderProved {
+                let proved = ProviderTest {
                     provider: name,
                     result,
                 };
                 link.push(
-                    &Header::new(PROVIDER_PROVED, Tick::ZERO),
+                    &RecordHeader::new(PROVIDER_PROVED, Tick::ZERO),
                     &codec::encode(&proved),
                 )?;
             }
-            Some(Command::Start) => return Ok(Some(models)),
-            Some(Command::Drain) | None => return Ok(None),
-            Some(other @ Command::Setup(_)) => {
+            Some(InferenceCommand::Start) => return Ok(Some(models)),
+            Some(InferenceCommand::Drain) | None => return Ok(None),
+            Some(other @ InferenceCommand::Setup(_)) => {
                 return Err(out_of_place("a load or a start", &other));
             }
         }
     }
 }
 
-fn start_engine(setup: &Setup) -> Result<OnnxRuntime, HostError> {
+fn start_engine(setup: &EngineSetup) -> Result<OnnxRuntime, HostError> {
     if setup.intra_threads == 0 {
         return Err(HostError::NoThreads);
     }
@@ -122,13 +122,13 @@ fn confine() {
     }
 }
 
-fn out_of_place(expected: &'static str, got: &Command) -> HostError {
+fn out_of_place(expected: &'static str, got: &InferenceCommand) -> HostError {
     let got = match got {
-        Command::Setup(_) => "a setup",
-        Command::Load(_) => "a load",
-        Command::Prove(_) => "a provider to prove",
-        Command::Start => "a start",
-        Command::Drain => "a drain",
+        InferenceCommand::Setup(_) => "a setup",
+        InferenceCommand::Load(_) => "a load",
+        InferenceCommand::Prove(_) => "a provider to prove",
+        InferenceCommand::Start => "a start",
+        InferenceCommand::Drain => "a drain",
     };
     HostError::Protocol {
         expected,

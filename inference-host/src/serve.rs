@@ -17,12 +17,12 @@ use crate::sys::tensor::TensorView;
 use batch::{Answer, Batch, Rest};
 use bincode::Decode;
 use shm_protocol::codec;
-use shm_protocol::fault::{self, Phase};
+use shm_protocol::fault::{self, FaultPoint};
 use shm_protocol::id::VersionId;
 use shm_protocol::limit;
-use shm_protocol::link::{HostLink, Wait, WaitPolicy};
-use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_inference::{LOAD, Load, RUN, Run, UNLOAD};
+use shm_protocol::link::{HostLink, WaitPolicy, WaitResult};
+use shm_protocol::ring::RecordHeader;
+use shm_protocol::supervisor_to_inference::{BatchHead, LOAD, LoadModel, RUN, UNLOAD};
 
 /// How often to look for the rest of a batch before its inputs are taken out of the ring: the supervisor writes them
 /// in one go, so if they do not come, the ring may be too small to hold all of them.
@@ -44,9 +44,9 @@ pub fn serve(
     let mut scratch = Vec::new();
     loop {
         match link.wait(&WaitPolicy::HOST) {
-            Wait::Ready => next_record(link, models, loader, &mut scratch)?,
-            Wait::TimedOut if drained() => return Ok(()),
-            Wait::TimedOut => {}
+            WaitResult::Ready => next_record(link, models, loader, &mut scratch)?,
+            WaitResult::TimedOut if drained() => return Ok(()),
+            WaitResult::TimedOut => {}
         }
     }
 }
@@ -66,7 +66,7 @@ fn next_record(
     head.copy_to(scratch)?;
     match (header.kind, loader) {
         (LOAD, Some(loader)) => {
-            let load: Load = decoded(&header, scratch)?;
+            let load: LoadModel = decoded(&header, scratch)?;
             link.down.release(1);
             loader.bring(link, &load, models)
         }
@@ -87,10 +87,10 @@ fn answer_batch(
     link: &mut HostLink,
     models: &mut Models,
     loader: Option<&Loader<'_>>,
-    header: &Header,
-    run: Run,
+    header: &RecordHeader,
+    run: BatchHead,
 ) -> Result<(), HostError> {
-    fault::at(Phase::BeforeBatch, header.tick, run.model.0);
+    fault::at(FaultPoint::BeforeBatch, header.tick, run.model.0);
     let mut batch = Batch {
         run,
         tick: header.tick,
@@ -108,27 +108,27 @@ fn answer_batch(
     };
     for (header, payload) in &rest {
         link.push(header, payload)?;
-        fault::point(Phase::MidAnswer);
+        fault::point(FaultPoint::MidAnswer);
     }
-    fault::point(Phase::AfterAnswer);
+    fault::point(FaultPoint::AfterAnswer);
     Ok(())
 }
 
-fn decoded<T: Decode<()>>(header: &Header, payload: &[u8]) -> Result<T, HostError> {
+fn decoded<T: Decode<()>>(header: &RecordHeader, payload: &[u8]) -> Result<T, HostError> {
     codec::decode::<_, { limit::CONTROL_BYTES }>(payload).map_err(|source| HostError::Decode {
         kind: header.kind,
         source,
     })
 }
 
-fn read_head(header: &Header, payload: &[u8]) -> Result<Run, HostError> {
+fn read_head(header: &RecordHeader, payload: &[u8]) -> Result<BatchHead, HostError> {
     if header.kind != RUN {
         return Err(HostError::Protocol {
             expected: "the head of a batch",
             got: format!("a record of kind {}", header.kind),
         });
     }
-    let run: Run = decoded(header, payload)?;
+    let run: BatchHead = decoded(header, payload)?;
     if run.inputs as usize > limit::TENSORS {
         return Err(HostError::Protocol {
             expected: "a batch",

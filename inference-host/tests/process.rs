@@ -10,7 +10,7 @@ use common::{load, model_file, run_alone};
 use inference_host::confine;
 use shm_protocol::agent_to_supervisor::{Blame, FAILURE, Failure, READY, Ready};
 use shm_protocol::codec;
-use shm_protocol::fault::{self, Kind, Phase, Slot};
+use shm_protocol::fault::{self, FaultKind, FaultPoint, FaultSlot};
 use shm_protocol::id::{Incarnation, Tick};
 use shm_protocol::inference_to_supervisor::{
     Batching, ENGINE_READY, EngineReady, MODEL_LOADED, ModelLoaded, OUTPUT,
@@ -139,7 +139,7 @@ fn a_whole_life() {
         facts(host.next(MODEL_LOADED)).batching,
         Batching::Alone(_)
     ));
-    host.send(supervisor_to_inference::Command::Start);
+    host.send(supervisor_to_inference::InferenceCommand::Start);
     let input = push_batch(&mut host);
     let mut output = Vec::new();
     let header = loop {
@@ -156,7 +156,7 @@ fn a_whole_life() {
         output,
         run_alone(load("policy.onnx").as_mut(), &[input])[0].data
     );
-    host.send(supervisor_to_inference::Command::Drain);
+    host.send(supervisor_to_inference::InferenceCommand::Drain);
     let (status, words) = host.end();
     assert_eq!((status.code(), words.as_str()), (Some(0), ""));
 }
@@ -190,7 +190,7 @@ fn a_broken_model_is_told_and_the_host_goes_on() {
     assert_eq!(refused.blame, Blame::Us);
     host.send(load_command(1, garbage.len(), policy.len(), &[]));
     facts(host.next(MODEL_LOADED));
-    host.send(supervisor_to_inference::Command::Drain);
+    host.send(supervisor_to_inference::InferenceCommand::Drain);
     assert_eq!(host.end().0.code(), Some(0));
 }
 
@@ -225,8 +225,8 @@ fn a_library_named_by_its_path_serves_as_well() {
     let _: EngineReady = host.next(ENGINE_READY);
     host.send(load_command(0, 0, policy.len(), &["cpu"]));
     assert_eq!(facts(host.next(MODEL_LOADED)).provider, "cpu");
-    host.send(supervisor_to_inference::Command::Start);
-    host.send(supervisor_to_inference::Command::Drain);
+    host.send(supervisor_to_inference::InferenceCommand::Start);
+    host.send(supervisor_to_inference::InferenceCommand::Drain);
     assert_eq!(host.end().0.code(), Some(0));
 }
 
@@ -234,7 +234,7 @@ fn a_library_named_by_its_path_serves_as_well() {
 fn a_command_out_of_place_is_our_own_fault() {
     let mut host = Host::start(&[&[0]], std::process::id());
     let _: Ready = host.next(READY);
-    host.send(supervisor_to_inference::Command::Start);
+    host.send(supervisor_to_inference::InferenceCommand::Start);
     let failure: Failure = host.next(FAILURE);
     assert_eq!(failure.blame, Blame::Us);
     assert!(
@@ -262,7 +262,7 @@ fn a_host_whose_channel_ends_is_gone() {
         if start {
             host.send(setup(None, 1));
             let _: EngineReady = host.next(ENGINE_READY);
-            host.send(supervisor_to_inference::Command::Start);
+            host.send(supervisor_to_inference::InferenceCommand::Start);
         } else {
             host.send(setup(None, 1));
             let _: EngineReady = host.next(ENGINE_READY);
@@ -273,8 +273,8 @@ fn a_host_whose_channel_ends_is_gone() {
     }
 }
 
-fn fault(phase: Phase, kind: Kind) -> Slot {
-    Slot {
+fn fault(phase: FaultPoint, kind: FaultKind) -> FaultSlot {
+    FaultSlot {
         rule: 1,
         phase,
         kind,
@@ -288,27 +288,30 @@ fn fault(phase: Phase, kind: Kind) -> Slot {
 fn a_host_passes_all_its_points() {
     let policy = model_file("policy.onnx");
     let points = [
-        Phase::HostBorn,
-        Phase::BeforeReady,
-        Phase::AfterReady,
-        Phase::BeforeEngine,
-        Phase::AfterEngine,
-        Phase::BeforeModel,
-        Phase::AfterModel,
-        Phase::BeforeBatch,
-        Phase::AfterRun,
-        Phase::MidAnswer,
-        Phase::AfterAnswer,
+        FaultPoint::HostBorn,
+        FaultPoint::BeforeReady,
+        FaultPoint::AfterReady,
+        FaultPoint::BeforeEngine,
+        FaultPoint::AfterEngine,
+        FaultPoint::BeforeModel,
+        FaultPoint::AfterModel,
+        FaultPoint::BeforeBatch,
+        FaultPoint::AfterRun,
+        FaultPoint::MidAnswer,
+        FaultPoint::AfterAnswer,
     ];
     for phase in points {
-        let mut host =
-            Host::start_with(&[&policy], std::process::id(), &[fault(phase, Kind::Slow)]);
+        let mut host = Host::start_with(
+            &[&policy],
+            std::process::id(),
+            &[fault(phase, FaultKind::Slow)],
+        );
         let _: Ready = host.next(READY);
         host.send(setup(None, 1));
         let _: EngineReady = host.next(ENGINE_READY);
         host.send(load_command(0, 0, policy.len(), &[]));
         facts(host.next(MODEL_LOADED));
-        host.send(supervisor_to_inference::Command::Start);
+        host.send(supervisor_to_inference::InferenceCommand::Start);
         push_batch(&mut host);
         let mut output = Vec::new();
         while host
@@ -320,7 +323,7 @@ fn a_host_passes_all_its_points() {
         {
             thread::yield_now();
         }
-        host.send(supervisor_to_inference::Command::Drain);
+        host.send(supervisor_to_inference::InferenceCommand::Drain);
         let status = host.child.wait().expect("a child");
         assert_eq!(status.code(), Some(0), "{phase:?}");
         let faults = host.link.faults().expect("faults may be");
@@ -331,7 +334,7 @@ fn a_host_passes_all_its_points() {
 #[test]
 fn a_model_that_is_said_to_be_gone_is_refused_once() {
     let policy = model_file("policy.onnx");
-    let gone = fault(Phase::BeforeModel, Kind::ModelGone);
+    let gone = fault(FaultPoint::BeforeModel, FaultKind::ModelGone);
     let mut host = Host::start_with(&[&policy], std::process::id(), &[gone]);
     let _: Ready = host.next(READY);
     host.send(setup(None, 1));

@@ -39,7 +39,7 @@ pub struct StateRecord {
     /// The number of its next request.
     pub next_request: RequestId,
     /// Whether it has an instance, and what that is beside its pages.
-    pub life: SavedLife,
+    pub life: SavedInstance,
     /// Pages, each at most once in all records of one state, in the order of their numbers.
     pub pages: Vec<Page>,
     /// No further record of this state follows.
@@ -51,7 +51,7 @@ pub struct StateRecord {
 /// Where a snapshot says what has changed, it has changed this too: without an instance none of the earlier pages is
 /// left, and in a smaller memory none of those beyond its end.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum SavedLife {
+pub enum SavedInstance {
     /// It has one.
     Running {
         /// Size of its memory.
@@ -60,7 +60,7 @@ pub enum SavedLife {
         globals: Vec<u64>,
     },
     /// Its last step failed, and the next one begins with a new instance.
-    Fallen,
+    Failed,
     /// It takes no further steps.
     Halted,
 }

@@ -7,7 +7,7 @@ use bincode::{Decode, Encode};
 use std::sync::Arc;
 
 /// Record kind of [`Loaded`].
-pub const LOADED: u16 = 101;
+pub const AGENT_LOADED: u16 = 101;
 /// Record kind of [`Outcomes`].
 pub const OUTCOMES: u16 = 102;
 /// Record kind of [`Failure`].
@@ -15,7 +15,7 @@ pub const FAILURE: u16 = 103;
 /// Record kind of [`Ready`].
 pub const READY: u16 = 104;
 /// Record kind of [`Parked`].
-pub const PARKED: u16 = 106;
+pub const AWAIT_REQUESTS: u16 = 106;
 
 /// The first record of a host: it has attached its memory, confined itself and
 /// reads commands. Both kinds of host send it.
@@ -38,7 +38,7 @@ pub struct Layer {
 
 /// How loading an agent ended.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct Loaded {
+pub struct AgentLoaded {
     /// The agent.
     pub agent: AgentId,
     /// What it said while `init` ran.
@@ -125,14 +125,14 @@ pub enum Effect {
 /// Agents that wait within their steps of one tick, each for the answer to a request. The tick is in the record header.
 /// They go on with [`crate::supervisor_to_agent::Answers`].
 #[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
-pub struct Parked {
+pub struct AwaitRequests {
     /// One for each agent that waits now; a tick may take several such records.
-    pub waits: Vec<Wait>,
+    pub requests: Vec<AwaitRequest>,
 }
 
 /// What one agent waits for. Its outcome has the same in it once more, as [`Effect::Infer`].
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct Wait {
+pub struct AwaitRequest {
     /// The agent.
     pub agent: AgentId,
     /// How many waits of the same step were before it.

@@ -7,13 +7,13 @@ use crate::id::{HostId, Incarnation};
 use thiserror::Error;
 
 /// Memory that the supervisor writes and the host reads.
-pub const DOWN: i32 = 3;
+pub const TO_HOST: i32 = 3;
 /// Memory that the host writes and the supervisor reads.
-pub const UP: i32 = 4;
+pub const FROM_HOST: i32 = 4;
 /// The event counter by which the host wakes the supervisor.
 pub const BELL: i32 = 5;
 /// The pipe on which the host tells the name of its control server, once.
-pub const HELLO: i32 = 6;
+pub const CONTROL_NAME_PIPE: i32 = 6;
 /// Sealed memory with the compiled components or the models, one after the other.
 pub const ARTIFACTS: i32 = 7;
 
@@ -23,7 +23,7 @@ pub const COMPONENT: i32 = 3;
 pub const ARTIFACT: i32 = 4;
 
 /// Longest name of a control server, in bytes; a path in a temporary folder.
-pub const HELLO_BYTES: usize = 4096;
+pub const MAX_CONTROL_NAME_BYTES: usize = 4096;
 
 /// The role in which the program was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

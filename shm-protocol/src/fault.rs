@@ -3,7 +3,7 @@
 //! The points stand in the released binary, so that what is tested is what is
 //! shipped. A run without a fault plan pays one branch for each that it passes.
 //!
-//! * [`Phase`]: the points of all crates; [`Kind`]: what can go wrong there;
+//! * [`FaultPoint`]: the points of all crates; [`Kind`]: what can go wrong there;
 //! * [`Slot`]: a fault that waits in shared memory for its point;
 //! * [`ArmedFaults`]: the supervisor's side: arms, and hears what has fired;
 //! * [`point`], [`at`], [`fails`]: a host's side.
@@ -16,13 +16,13 @@
 
 mod host;
 mod kind;
-mod phase;
+mod point;
 mod slot;
 mod supervisor;
 
-pub use kind::{Answer, Kind};
-pub use phase::{Phase, Pin, Process};
-pub use slot::{ANY, ANY_TICK, SLOTS, Slot};
+pub use kind::{FaultKind, FaultResponse};
+pub use point::{FaultPoint, FaultProcess, Pin};
+pub use slot::{ANY, ANY_TICK, FaultSlot, SLOTS};
 pub use supervisor::ArmedFaults;
 
 pub(crate) use host::{at_ring, attach, park, take_spoil};
@@ -35,7 +35,7 @@ static MAY_FAULT: AtomicBool = AtomicBool::new(false);
 
 /// Passes a point of a host that belongs to the tick and subject that were named last.
 #[inline(always)]
-pub fn point(phase: Phase) {
+pub fn point(phase: FaultPoint) {
     // Relaxed: the flag guards nothing; who sees it set looks at what it is about behind a lock.
     if MAY_FAULT.load(Ordering::Relaxed) {
         host::pass(phase, None);
@@ -44,7 +44,7 @@ pub fn point(phase: Phase) {
 
 /// Passes a point of a host in a tick, for an agent or a model, or [`ANY`].
 #[inline(always)]
-pub fn at(phase: Phase, tick: Tick, subject: u32) {
+pub fn at(phase: FaultPoint, tick: Tick, subject: u32) {
     if MAY_FAULT.load(Ordering::Relaxed) {
         host::pass(phase, Some((tick, subject)));
     }
@@ -53,6 +53,6 @@ pub fn at(phase: Phase, tick: Tick, subject: u32) {
 /// Passes a point of a host at which the caller itself can fail. `true` if it must: [`Kind::ModelGone`].
 #[inline(always)]
 #[must_use]
-pub fn fails(phase: Phase, tick: Tick, subject: u32) -> bool {
+pub fn fails(phase: FaultPoint, tick: Tick, subject: u32) -> bool {
     MAY_FAULT.load(Ordering::Relaxed) && host::pass(phase, Some((tick, subject)))
 }

@@ -13,10 +13,10 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// Sequences that one language model may decode at once; each has keys and values of its own.
-pub const MOST_SEQUENCES: u32 = 64;
+pub const MAX_SEQUENCES: u32 = 64;
 
 /// Most tokens of one sequence, those of the prompt included. Bounds what an order carries.
-pub const MOST_TOKENS: u32 = 1 << 17;
+pub const MAX_TOKENS: u32 = 1 << 17;
 
 /// How a folder with a language model is to be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
@@ -33,7 +33,7 @@ pub struct Generator {
 
 /// What a language model is to do in one tick.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Order {
+pub struct DecodeRequest {
     /// Tokens by which each sequence grows, unless it ends before.
     pub steps: u32,
     /// The sequences, in the order in which they joined.
@@ -58,11 +58,11 @@ pub struct Sequence {
 
 /// What came of an order: one entry for each sequence, in the order of the sequences. An error ends its sequence.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct Pieces(pub Vec<Result<Piece, String>>);
+pub struct Deltas(pub Vec<Result<Delta, String>>);
 
 /// By what a text grew in one tick.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct Piece {
+pub struct Delta {
     /// The new tokens.
     pub tokens: Vec<u32>,
     /// The new text. It can lag behind the tokens: half a character, or what may become a stop string, is held back.

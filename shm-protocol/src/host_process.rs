@@ -53,7 +53,7 @@ pub enum BeginError {
 
 /// The descriptors that a host is born with.
 #[derive(Debug)]
-pub struct Inherited {
+pub struct InheritedDescriptors {
     /// [`boot::DOWN`].
     pub down: OwnedFd,
     /// [`boot::UP`].
@@ -66,17 +66,17 @@ pub struct Inherited {
     pub artifacts: OwnedFd,
 }
 
-impl Inherited {
+impl InheritedDescriptors {
     /// Takes the descriptors. Works once in a process.
     ///
     /// # Errors
     /// [`BeginError::Descriptor`] when one is not open, or was taken before.
-    pub fn take() -> Result<Inherited, BeginError> {
-        Ok(Inherited {
-            down: inherit(boot::DOWN)?,
-            up: inherit(boot::UP)?,
+    pub fn take() -> Result<InheritedDescriptors, BeginError> {
+        Ok(InheritedDescriptors {
+            down: inherit(boot::TO_HOST)?,
+            up: inherit(boot::FROM_HOST)?,
             bell: inherit(boot::BELL)?,
-            hello: inherit(boot::HELLO)?,
+            hello: inherit(boot::CONTROL_NAME_PIPE)?,
             artifacts: inherit(boot::ARTIFACTS)?,
         })
     }
@@ -107,11 +107,11 @@ pub fn die_with(supervisor: i32) -> Result<(), BeginError> {
 }
 
 /// The host's end of the control channel, announced but not yet connected.
-pub struct Server<C> {
+pub struct ControlServer<C> {
     server: IpcOneShotServer<C>,
 }
 
-impl<C> Server<C>
+impl<C> ControlServer<C>
 where
     C: Serialize + DeserializeOwned + Send + 'static,
 {
@@ -119,12 +119,12 @@ where
     ///
     /// # Errors
     /// [`BeginError::Server`].
-    pub fn announce(hello: OwnedFd) -> Result<Server<C>, BeginError> {
+    pub fn announce(hello: OwnedFd) -> Result<ControlServer<C>, BeginError> {
         let (server, name) = IpcOneShotServer::new().map_err(BeginError::Server)?;
         File::from(hello)
             .write_all(name.as_bytes())
             .map_err(BeginError::Server)?;
-        Ok(Server { server })
+        Ok(ControlServer { server })
     }
 
     /// Reads commands on a thread of its own, until one for which `is_last` holds.
@@ -134,7 +134,7 @@ where
     ///
     /// # Errors
     /// [`BeginError::Thread`].
-    pub fn listen(self, is_last: fn(&C) -> bool) -> Result<Commands<C>, BeginError> {
+    pub fn listen(self, is_last: fn(&C) -> bool) -> Result<CommandReceiver<C>, BeginError> {
         listen(move || self.accept(), is_last)
     }
 
@@ -143,9 +143,9 @@ where
     ///
     /// # Errors
     /// [`Ended`] when the channel ends or carries something else.
-    pub fn accept(self) -> Result<Control<C>, Ended> {
-        let (receiver, first) = self.server.accept().map_err(|_| Ended)?;
-        Ok(Control {
+    pub fn accept(self) -> Result<ControlChannel<C>, ChannelClosed> {
+        let (receiver, first) = self.server.accept().map_err(|_| ChannelClosed)?;
+        Ok(ControlChannel {
             receiver,
             first: Some(first),
         })
@@ -155,15 +155,15 @@ where
 /// The channel has ended before the last command, or carried something else.
 #[derive(Debug, Error)]
 #[error("the control channel has ended before the last command")]
-pub struct Ended;
+pub struct ChannelClosed;
 
 /// The host's end of the control channel, connected, and read on the calling thread.
-pub struct Control<C> {
+pub struct ControlChannel<C> {
     receiver: IpcReceiver<C>,
     first: Option<C>,
 }
 
-impl<C> Control<C>
+impl<C> ControlChannel<C>
 where
     C: Serialize + DeserializeOwned + Send + 'static,
 {
@@ -171,10 +171,10 @@ where
     ///
     /// # Errors
     /// [`Ended`] when the channel ends or carries something else.
-    pub fn receive(&mut self) -> Result<C, Ended> {
+    pub fn receive(&mut self) -> Result<C, ChannelClosed> {
         match self.first.take() {
             Some(first) => Ok(first),
-            None => self.receiver.recv().map_err(|_| Ended),
+            None => self.receiver.recv().map_err(|_| ChannelClosed),
         }
     }
 
@@ -182,7 +182,7 @@ where
     ///
     /// # Errors
     /// [`BeginError::Thread`].
-    pub fn listen(self, is_last: fn(&C) -> bool) -> Result<Commands<C>, BeginError> {
+    pub fn listen(self, is_last: fn(&C) -> bool) -> Result<CommandReceiver<C>, BeginError> {
         listen(move || Ok(self), is_last)
     }
 }
@@ -191,9 +191,9 @@ where
 pub const ORPHANED: i32 = 70;
 
 fn listen<C>(
-    control: impl FnOnce() -> Result<Control<C>, Ended> + Send + 'static,
+    control: impl FnOnce() -> Result<ControlChannel<C>, ChannelClosed> + Send + 'static,
     is_last: fn(&C) -> bool,
-) -> Result<Commands<C>, BeginError>
+) -> Result<CommandReceiver<C>, BeginError>
 where
     C: Serialize + DeserializeOwned + Send + 'static,
 {
@@ -209,14 +209,14 @@ where
         .name("control".into())
         .spawn(control)
         .map_err(BeginError::Thread)?;
-    Ok(Commands { receiver })
+    Ok(CommandReceiver { receiver })
 }
 
 fn forward<C>(
-    mut control: Control<C>,
+    mut control: ControlChannel<C>,
     sender: &mpsc::Sender<C>,
     is_last: fn(&C) -> bool,
-) -> Result<(), Ended>
+) -> Result<(), ChannelClosed>
 where
     C: Serialize + DeserializeOwned + Send + 'static,
 {
@@ -239,11 +239,11 @@ fn exit_at_once() {
 }
 
 /// The commands of the supervisor, in order.
-pub struct Commands<C> {
+pub struct CommandReceiver<C> {
     receiver: mpsc::Receiver<C>,
 }
 
-impl<C> Commands<C> {
+impl<C> CommandReceiver<C> {
     /// Waits for the next command. `None` after the last one.
     #[must_use]
     pub fn next(&self) -> Option<C> {
@@ -263,9 +263,9 @@ mod tests {
     use ipc_channel::ipc::IpcSender;
     use std::io::Read;
 
-    fn announced() -> (Server<u32>, String) {
+    fn announced() -> (ControlServer<u32>, String) {
         let (mut reader, writer) = io::pipe().expect("a pipe");
-        let server = Server::announce(writer.into()).expect("a server");
+        let server = ControlServer::announce(writer.into()).expect("a server");
         let mut name = String::new();
         reader
             .read_to_string(&mut name)

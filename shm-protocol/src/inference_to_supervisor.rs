@@ -34,7 +34,7 @@ pub struct EngineReady {
 
 /// What came of trying a provider.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct ProviderProved {
+pub struct ProviderTest {
     /// Its name in a fleet file.
     pub provider: String,
     /// Why it is no good, if it is not.
@@ -47,12 +47,12 @@ pub struct ModelLoaded {
     /// The version.
     pub version: VersionId,
     /// What was found, or why it could not be loaded, for people.
-    pub result: Result<ModelFacts, LoadRefused>,
+    pub result: Result<ModelInfo, LoadRefused>,
 }
 
 /// What was found out about a model while loading it.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct ModelFacts {
+pub struct ModelInfo {
     /// Its inputs and outputs.
     pub signature: Signature,
     /// The provider that really runs it.

@@ -18,6 +18,7 @@
 pub mod agent_state;
 pub mod agent_to_supervisor;
 pub mod boot;
+pub mod bundle;
 pub mod codec;
 pub mod fault;
 pub mod generation;
@@ -26,7 +27,6 @@ pub mod id;
 pub mod inference_to_supervisor;
 pub mod limit;
 pub mod link;
-pub mod pack;
 #[doc(hidden)]
 pub mod planted;
 pub mod progress;

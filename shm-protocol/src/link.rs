@@ -14,6 +14,6 @@ mod spin;
 mod supervisor;
 
 pub use error::LinkError;
-pub use host::{HostLink, Wait, WaitPolicy};
+pub use host::{HostLink, WaitPolicy, WaitResult};
 pub use spin::Spinner;
 pub use supervisor::{HostDescriptors, LEAST_RING_BYTES, LinkSizes, SupervisorLink};

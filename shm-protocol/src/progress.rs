@@ -4,7 +4,7 @@
 //! ring until all of it is done. The word tells a host that works from one that hangs: the deadline counts from the last
 //! report. It decides nothing but when a host is started again.
 
-use crate::ring::Memory;
+use crate::ring::SegmentMemory;
 use crate::ring::layout::PROGRESS_AT;
 use crate::sys::SharedMemory;
 use std::sync::OnceLock;

@@ -28,8 +28,8 @@ mod tests;
 mod writer;
 
 pub use bell::{Bell, Sleeper, Wake, ring_doorbell};
-pub use consumer::{Consumer, Peeked, SharedConsumer};
+pub use consumer::{Consumer, RecordInPlace, SharedConsumer};
 pub use error::{PushError, RingViolation};
-pub use header::Header;
-pub use memory::Memory;
+pub use header::RecordHeader;
+pub use memory::SegmentMemory;
 pub use producer::{Producer, Reservation, RingTerms, SharedProducer};

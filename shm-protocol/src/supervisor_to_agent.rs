@@ -14,20 +14,20 @@ use std::sync::Arc;
 /// A command, in the order in which a host receives them: one `Setup`, a `Load`
 /// for each agent, one `Start`, then `Drain` at the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Command {
+pub enum AgentCommand {
     /// What all agents of the fleet have in common.
-    Setup(Setup),
+    Setup(AgentSetup),
     /// Instantiate an agent and call its `init`. Answered by [`crate::agent_to_supervisor::Loaded`].
-    Load(Load),
+    Load(LoadAgent),
     /// Nothing more will be loaded: take steps from the ring.
-    Start(Start),
+    Start(StartAgents),
     /// Finish what is in the ring and exit with code 0.
     Drain,
 }
 
 /// What all agents of the fleet have in common.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Setup {
+pub struct AgentSetup {
     /// Key of all randomness of the run, derived from its seed.
     pub random_key: [u8; 32],
     /// Whether floating-point results that are not numbers get their canonical bits.
@@ -42,7 +42,7 @@ pub struct Setup {
 
 /// One agent to instantiate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Load {
+pub struct LoadAgent {
     /// The agent.
     pub agent: AgentId,
     /// Its compiled component in the artifact memory. Agents may share one.
@@ -70,7 +70,7 @@ pub enum OnFailure {
 
 /// The models as the inference host found them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Start {
+pub struct StartAgents {
     /// One for each model; the position is the [`crate::id::ModelId`].
     pub models: Vec<ModelPorts>,
 }
@@ -106,15 +106,15 @@ pub struct Step {
     /// The agent.
     pub agent: AgentId,
     /// What reached it since its last step.
-    pub events: Vec<Event>,
+    pub events: Vec<AgentEvent>,
 }
 
 /// The result of a request: the outputs in the model's order, or why there are none.
-pub type Answer = Result<Vec<Tensor>, String>;
+pub type RequestResult = Result<Vec<Tensor>, String>;
 
 /// Something that reaches an agent.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub enum Event {
+pub enum AgentEvent {
     /// A message from an agent.
     Message {
         /// Who sent it.
@@ -129,32 +129,32 @@ pub enum Event {
         /// The model's number, by which the host finds the names of the outputs.
         model: crate::id::ModelId,
         /// The outputs in the model's order, or why there are none.
-        outcome: Arc<Answer>,
+        outcome: Arc<RequestResult>,
     },
 }
 
 /// Record kind of [`Steps`].
 pub const STEPS: u16 = 1;
 /// Record kind of [`Answers`].
-pub const ANSWERS: u16 = 4;
+pub const AWAIT_RESULTS: u16 = 4;
 
 /// Answers to what agents wait for within their steps of one tick. The tick is in the record header.
 ///
 /// An agent that is parked goes on with its answer. For one whose step of that tick is still to come, they are answers
 /// that are known already, as when a step is taken again: it does not park for them.
 #[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
-pub struct Answers {
+pub struct AwaitResults {
     /// In the order in which the agents go on.
-    pub answers: Vec<Awaited>,
+    pub answers: Vec<AwaitResult>,
 }
 
 /// The answer to one [`crate::agent_to_supervisor::Wait`].
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct Awaited {
+pub struct AwaitResult {
     /// The agent.
     pub agent: AgentId,
     /// How many waits of the same step were before it.
     pub number: u32,
     /// The outputs in the model's order, or why there are none.
-    pub outcome: Arc<Answer>,
+    pub outcome: Arc<RequestResult>,
 }

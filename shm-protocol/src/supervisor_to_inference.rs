@@ -23,11 +23,11 @@ pub const UNLOAD: u16 = 204;
 /// A command, in the order in which a host receives them: one `Setup`, a `Load`
 /// for each model, one `Start`, then `Drain` at the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Command {
+pub enum InferenceCommand {
     /// Load the engine. Answered by [`crate::inference_to_supervisor::EngineReady`].
-    Setup(Setup),
+    Setup(EngineSetup),
     /// Load a model. Answered by [`crate::inference_to_supervisor::ModelLoaded`].
-    Load(Load),
+    Load(LoadModel),
     /// Try a provider on a graph of the host's own. Answered by [`crate::inference_to_supervisor::ProviderProved`].
     Prove(String),
     /// Nothing more will be loaded: take batches from the ring.
@@ -38,7 +38,7 @@ pub enum Command {
 
 /// Which engine, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Setup {
+pub struct EngineSetup {
     /// A library to use instead of the embedded one, as an absolute path.
     pub library: Option<String>,
     /// Threads inside one operator. A fixed number, because it may change bits.
@@ -49,7 +49,7 @@ pub struct Setup {
 
 /// One model to load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
-pub struct Load {
+pub struct LoadModel {
     /// The version.
     pub version: VersionId,
     /// The model.
@@ -58,7 +58,7 @@ pub struct Load {
     pub keep: bool,
     /// Its name in the fleet file, for messages.
     pub name: String,
-    /// The ONNX file in the artifact memory, or a [`crate::pack`] of it and the files it needs.
+    /// The ONNX file in the artifact memory, or a [`crate::bundle`] of it and the files it needs.
     pub artifact: Extent,
     /// Providers to try, in order, as in `["cuda", "cpu"]`.
     pub providers: Vec<String>,
@@ -68,13 +68,13 @@ pub struct Load {
     pub may_batch: bool,
     /// Most bytes of memory that it may take; zero for no limit.
     pub memory_bytes: u64,
-    /// How to run it, if it is a folder with a language model, whose files are one [`crate::pack`] in the artifact memory.
+    /// How to run it, if it is a folder with a language model, whose files are one [`crate::bundle`] in the artifact memory.
     pub generator: Option<Generator>,
 }
 
 /// The head of a batch.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct Run {
+pub struct BatchHead {
     /// The batch.
     pub batch: BatchId,
     /// The version that runs it.

@@ -10,10 +10,10 @@ mod common;
 use common::{INCARNATION, role, start};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shm_protocol::boot;
-use shm_protocol::fault::{self, ANY, ANY_TICK, Kind, Phase, SLOTS, Slot};
+use shm_protocol::fault::{self, ANY, ANY_TICK, FaultKind, FaultPoint, FaultSlot, SLOTS};
 use shm_protocol::id::Tick;
 use shm_protocol::link::{HostLink, LinkSizes, SupervisorLink, WaitPolicy};
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 use shm_protocol::sys::inherited;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
@@ -42,10 +42,10 @@ fn host() {
         return;
     }
     let take = |number| inherited::take(number).expect("passed by the parent");
-    let (down, up, bell) = (take(boot::DOWN), take(boot::UP), take(boot::BELL));
+    let (down, up, bell) = (take(boot::TO_HOST), take(boot::FROM_HOST), take(boot::BELL));
     let mut link = HostLink::attach(down, up, bell, INCARNATION).expect("a link");
-    fault::point(Phase::HostBorn);
-    if fault::fails(Phase::BeforeModel, Tick::ZERO, 0) {
+    fault::point(FaultPoint::HostBorn);
+    if fault::fails(FaultPoint::BeforeModel, Tick::ZERO, 0) {
         std::process::exit(FAILED);
     }
     let (mut payload, mut tick) = (Vec::new(), Tick::ZERO);
@@ -65,10 +65,10 @@ fn host() {
 
 /// One tick of the host: a step, and a record, by turns copied and written in place.
 fn work(link: &mut HostLink, tick: Tick) {
-    fault::at(Phase::BeforeStep, tick, AGENT);
-    fault::point(Phase::InStep);
+    fault::at(FaultPoint::BeforeStep, tick, AGENT);
+    fault::point(FaultPoint::InStep);
     let payload = expected(tick);
-    let header = Header::new(WORK, tick);
+    let header = RecordHeader::new(WORK, tick);
     if tick.0.is_multiple_of(2) {
         let mut space = link
             .up
@@ -98,7 +98,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn with(slots: &[Slot]) -> Pair {
+    fn with(slots: &[FaultSlot]) -> Pair {
         let (mut link, descriptors) =
             SupervisorLink::create_with(SIZES, INCARNATION, true).expect("a link");
         for slot in slots {
@@ -110,7 +110,7 @@ impl Pair {
     }
 
     fn go(&mut self, ticks: u64) {
-        let header = Header::new(GO, Tick(ticks));
+        let header = RecordHeader::new(GO, Tick(ticks));
         assert!(self.link.down.try_push(&header, &[]).expect("honest"));
         self.link.down.notify();
     }
@@ -194,8 +194,8 @@ impl Drop for Pair {
     }
 }
 
-fn slot(phase: Phase, kind: Kind, tick: Tick) -> Slot {
-    Slot {
+fn slot(phase: FaultPoint, kind: FaultKind, tick: Tick) -> FaultSlot {
+    FaultSlot {
         rule: 7,
         phase,
         kind,
@@ -212,15 +212,15 @@ fn ticks(count: u64) -> Vec<Tick> {
 #[test]
 fn a_host_waits_at_its_point_to_be_killed_and_has_done_all_before_it() {
     let before = [
-        (Phase::BeforeStep, 2),
-        (Phase::InStep, 2),
-        (Phase::RingReserved, 2),
-        (Phase::RingHalfPayload, 2),
-        (Phase::RingBeforePublish, 2),
-        (Phase::RingAfterPublish, 3),
+        (FaultPoint::BeforeStep, 2),
+        (FaultPoint::InStep, 2),
+        (FaultPoint::RingReserved, 2),
+        (FaultPoint::RingHalfPayload, 2),
+        (FaultPoint::RingBeforePublish, 2),
+        (FaultPoint::RingAfterPublish, 3),
     ];
     for (phase, heard) in before {
-        for kind in [Kind::Kill, Kind::Stop, Kind::RingStalled] {
+        for kind in [FaultKind::Kill, FaultKind::Stop, FaultKind::RingStalled] {
             let mut pair = Pair::with(&[slot(phase, kind, Tick(3))]);
             pair.go(10);
             assert_eq!(pair.until_fired(), 7, "{phase:?}");
@@ -231,9 +231,9 @@ fn a_host_waits_at_its_point_to_be_killed_and_has_done_all_before_it() {
 
 #[test]
 fn a_fault_is_for_its_agent_alone() {
-    let mut other = slot(Phase::BeforeStep, Kind::Kill, Tick(3));
+    let mut other = slot(FaultPoint::BeforeStep, FaultKind::Kill, Tick(3));
     other.subject = AGENT + 1;
-    let mut own = slot(Phase::BeforeStep, Kind::Kill, Tick(5));
+    let mut own = slot(FaultPoint::BeforeStep, FaultKind::Kill, Tick(5));
     (own.subject, own.rule) = (AGENT, 8);
     let mut pair = Pair::with(&[other, own]);
     pair.go(10);
@@ -244,30 +244,38 @@ fn a_fault_is_for_its_agent_alone() {
 #[test]
 fn a_host_ends_as_it_is_told_and_the_supervisor_hears_of_it() {
     let ends = [
-        (Kind::Segfault, Some(11), None),
-        (Kind::Abort, Some(6), None),
-        (Kind::Exit, None, Some(1)),
+        (FaultKind::Segfault, Some(11), None),
+        (FaultKind::Abort, Some(6), None),
+        (FaultKind::Exit, None, Some(1)),
     ];
     for (kind, signal, code) in ends {
-        let mut pair = Pair::with(&[slot(Phase::InStep, kind, Tick(2))]);
+        let mut pair = Pair::with(&[slot(FaultPoint::InStep, kind, Tick(2))]);
         pair.go(10);
         assert_eq!(pair.until_fired(), 7);
         let status = pair.end();
         assert_eq!((status.signal(), status.code()), (signal, code), "{kind:?}");
     }
-    let pair = Pair::with(&[slot(Phase::HostBorn, Kind::StartFailure, ANY_TICK)]);
+    let pair = Pair::with(&[slot(
+        FaultPoint::HostBorn,
+        FaultKind::StartFailure,
+        ANY_TICK,
+    )]);
     assert_eq!(pair.end().code(), Some(1));
 }
 
 #[test]
 fn who_must_fail_is_told() {
-    let pair = Pair::with(&[slot(Phase::BeforeModel, Kind::ModelGone, ANY_TICK)]);
+    let pair = Pair::with(&[slot(
+        FaultPoint::BeforeModel,
+        FaultKind::ModelGone,
+        ANY_TICK,
+    )]);
     assert_eq!(pair.end().code(), Some(FAILED));
 }
 
 #[test]
 fn a_slow_host_goes_on_and_is_slow_once_for_each_arming() {
-    let mut slow = slot(Phase::BeforeStep, Kind::Slow, ANY_TICK);
+    let mut slow = slot(FaultPoint::BeforeStep, FaultKind::Slow, ANY_TICK);
     slow.ms = 1;
     let mut pair = Pair::with(&[slow]);
     pair.go(5);
@@ -284,12 +292,12 @@ fn a_slow_host_goes_on_and_is_slow_once_for_each_arming() {
 #[test]
 fn a_record_that_is_spoiled_is_refused_in_every_word() {
     let spoils = [
-        (Kind::CorruptHeader, "header"),
-        (Kind::CorruptPayload, "payload"),
+        (FaultKind::CorruptHeader, "header"),
+        (FaultKind::CorruptPayload, "payload"),
     ];
     for (kind, part) in spoils {
         for tick in 1..=16 {
-            let mut pair = Pair::with(&[slot(Phase::BeforeStep, kind, Tick(tick))]);
+            let mut pair = Pair::with(&[slot(FaultPoint::BeforeStep, kind, Tick(tick))]);
             pair.go(20);
             let refused = pair.take_until(Tick(tick)).expect_err("it is spoiled");
             assert!(refused.contains(part), "tick {tick}: {refused}");
@@ -303,7 +311,11 @@ fn a_record_that_is_spoiled_is_refused_in_every_word() {
 fn a_record_with_an_old_sequence_is_never_seen() {
     // More than a lap, so that the old sequence is one that was there.
     for last in [3, 500] {
-        let mut pair = Pair::with(&[slot(Phase::RingReserved, Kind::StaleSequence, Tick(last))]);
+        let mut pair = Pair::with(&[slot(
+            FaultPoint::RingReserved,
+            FaultKind::StaleSequence,
+            Tick(last),
+        )]);
         for _ in 0..last / 100 {
             pair.go(100);
             let until = Tick(pair.heard.len() as u64 + 100);
@@ -320,7 +332,11 @@ fn a_record_with_an_old_sequence_is_never_seen() {
 #[test]
 fn a_record_that_is_repeated_comes_twice() {
     for tick in [3, 4] {
-        let mut pair = Pair::with(&[slot(Phase::InStep, Kind::RepeatedSequence, Tick(tick))]);
+        let mut pair = Pair::with(&[slot(
+            FaultPoint::InStep,
+            FaultKind::RepeatedSequence,
+            Tick(tick),
+        )]);
         pair.go(20);
         assert_eq!(pair.until_fired(), 7);
         let mut expected = ticks(tick);
@@ -339,7 +355,7 @@ fn a_record_that_is_repeated_comes_twice() {
 #[test]
 fn a_record_that_is_torn_is_never_seen() {
     for tick in [3, 4] {
-        let mut pair = Pair::with(&[slot(Phase::InStep, Kind::TornSlot, Tick(tick))]);
+        let mut pair = Pair::with(&[slot(FaultPoint::InStep, FaultKind::TornSlot, Tick(tick))]);
         pair.go(20);
         assert_eq!(pair.until_fired(), 7);
         assert_eq!(pair.kill(), ticks(tick - 1));
@@ -348,7 +364,11 @@ fn a_record_that_is_torn_is_never_seen() {
 
 #[test]
 fn a_progress_that_cannot_be_is_refused() {
-    let mut pair = Pair::with(&[slot(Phase::InStep, Kind::IndexOutOfRange, Tick(3))]);
+    let mut pair = Pair::with(&[slot(
+        FaultPoint::InStep,
+        FaultKind::IndexOutOfRange,
+        Tick(3),
+    )]);
     pair.go(20);
     assert_eq!(pair.until_fired(), 7);
     let refused = pair.link.down.has_space_for(1).expect_err("it cannot be");
@@ -357,14 +377,14 @@ fn a_progress_that_cannot_be_is_refused() {
 
 #[test]
 fn what_is_taken_back_does_not_happen_and_leaves_its_slot() {
-    let kill = slot(Phase::BeforeStep, Kind::Kill, Tick(3));
+    let kill = slot(FaultPoint::BeforeStep, FaultKind::Kill, Tick(3));
     let mut pair = Pair::with(&[kill; SLOTS]);
     let faults = pair.link.faults().expect("may be");
     assert!(!faults.arm(&kill), "there are no more slots");
     assert!(faults.is_armed(7));
     faults.disarm(7);
     assert!(!faults.is_armed(7));
-    let later = Slot {
+    let later = FaultSlot {
         rule: 9,
         tick: Tick(5),
         ..kill
@@ -387,7 +407,7 @@ fn a_link_without_faults_has_none_and_its_host_looks_for_none() {
     };
     pair.go(50);
     pair.take_until(Tick(50)).expect("all records are whole");
-    let stop = Header::new(WORK, Tick::ZERO);
+    let stop = RecordHeader::new(WORK, Tick::ZERO);
     assert!(pair.link.down.try_push(&stop, &[]).expect("honest"));
     pair.link.down.notify();
     assert_eq!(pair.heard, ticks(50));

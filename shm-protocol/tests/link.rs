@@ -10,10 +10,10 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
 use shm_protocol::id::{Incarnation, Tick};
 use shm_protocol::link::{
-    HostDescriptors, HostLink, LEAST_RING_BYTES, LinkSizes, SupervisorLink, Wait, WaitPolicy,
+    HostDescriptors, HostLink, LEAST_RING_BYTES, LinkSizes, SupervisorLink, WaitPolicy, WaitResult,
 };
 use shm_protocol::ring::layout::CONTROL_BYTES;
-use shm_protocol::ring::{Header, PushError};
+use shm_protocol::ring::{PushError, RecordHeader};
 use shm_protocol::tensor::{DType, Shape};
 use std::os::fd::OwnedFd;
 use std::ptr;
@@ -130,7 +130,7 @@ fn what_is_sent_arrives_both_ways_with_its_header() {
                 spin: Duration::ZERO,
                 timeout: Duration::ZERO
             }),
-            Wait::Ready
+            WaitResult::Ready
         );
         let peeked = host
             .down
@@ -159,7 +159,7 @@ fn records_are_read_in_place_and_in_any_depth() {
     for lap in 0..200_u64 {
         for number in 0..10_u64 {
             let shape = Shape::new(&[2, number]).expect("two dimensions");
-            let mut header = Header::new(3, Tick(lap));
+            let mut header = RecordHeader::new(3, Tick(lap));
             header.tensor = Some((DType::U64, shape));
             let bytes = usize::try_from(16 * number).expect("small");
             let mut space = supervisor
@@ -209,7 +209,7 @@ fn records_are_read_in_place_and_in_any_depth() {
 #[test]
 fn a_reservation_that_is_dropped_leaves_no_trace() {
     let (mut supervisor, mut host) = pair();
-    let header = Header::new(1, Tick(1));
+    let header = RecordHeader::new(1, Tick(1));
     for number in 0..2_000_u64 {
         let mut space = supervisor
             .down
@@ -244,7 +244,7 @@ fn staged_records_are_seen_together() {
             assert!(
                 supervisor
                     .down
-                    .try_stage(&Header::new(1, Tick(number)), &[1; 100])
+                    .try_stage(&RecordHeader::new(1, Tick(number)), &[1; 100])
                     .expect("an honest host")
             );
             assert!(
@@ -270,7 +270,7 @@ fn what_can_never_fit_is_refused_and_a_full_ring_is_not() {
     let (mut supervisor, mut host) = pair();
     let limit = supervisor.down.max_payload_bytes();
     assert_eq!(limit, LEAST_RING_BYTES / 4);
-    let header = Header::new(1, Tick(1));
+    let header = RecordHeader::new(1, Tick(1));
     let error = supervisor
         .down
         .try_push(&header, &vec![0; limit + 1])
@@ -329,7 +329,7 @@ fn what_can_never_fit_is_refused_and_a_full_ring_is_not() {
 #[test]
 fn the_supervisor_does_not_sleep_over_a_record() {
     let (mut supervisor, mut host) = pair();
-    let header = Header::new(1, Tick(1));
+    let header = RecordHeader::new(1, Tick(1));
     host.push(&header, b"before").expect("within the limit");
     assert!(!supervisor.arm(), "there is a record");
     let mut received = Vec::new();
@@ -361,7 +361,7 @@ fn a_wait_without_a_record_ends() {
         spin: Duration::from_micros(10),
         timeout: Duration::from_millis(5),
     };
-    assert_eq!(host.wait(&policy), Wait::TimedOut);
+    assert_eq!(host.wait(&policy), WaitResult::TimedOut);
 }
 
 /// A second mapping of a segment, for tests that write there against all rules.
@@ -460,7 +460,7 @@ fn an_impossible_progress_is_a_violation() {
     let (mut supervisor, HostDescriptors { up, .. }) =
         SupervisorLink::create(SIZES, INCARNATION).expect("a link");
     let vandal = Vandal::new(&up, CONTROL_BYTES + 2 * LEAST_RING_BYTES);
-    let header = Header::new(1, Tick(1));
+    let header = RecordHeader::new(1, Tick(1));
     vandal
         .word(shm_protocol::ring::layout::CONSUMED_AT / 8)
         .store(1 << 40, Ordering::Relaxed);

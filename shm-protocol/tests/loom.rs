@@ -18,7 +18,7 @@ use shm_protocol::ring::layout::{
     WAITING_AT,
 };
 use shm_protocol::ring::{
-    Consumer, Header, Memory, Producer, RingTerms, Sleeper, Wake, ring_doorbell,
+    Consumer, Producer, RecordHeader, RingTerms, SegmentMemory, Sleeper, Wake, ring_doorbell,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -92,7 +92,7 @@ impl TwinMemory {
     }
 }
 
-impl Memory for TwinMemory {
+impl SegmentMemory for TwinMemory {
     fn bytes(&self) -> usize {
         CONTROL_BYTES + LEAST_CAPACITY
     }
@@ -230,7 +230,7 @@ fn payload(number: u64) -> Vec<u8> {
 
 fn push(producer: &mut Producer<TwinMemory, Doorbell>, number: u64) -> bool {
     producer
-        .try_push(&Header::new(1, Tick(number)), &payload(number))
+        .try_push(&RecordHeader::new(1, Tick(number)), &payload(number))
         .expect("an honest reader")
 }
 
@@ -320,7 +320,7 @@ fn full_ring(weaken: Weaken) {
         let is_pushed = push(&mut producer, pushed);
         is_pushed
             && producer
-                .try_push(&Header::new(2, Tick(0)), &[])
+                .try_push(&RecordHeader::new(2, Tick(0)), &[])
                 .expect("an honest reader")
     });
     assert!(take(&mut consumer, 0));
@@ -352,7 +352,7 @@ fn stale_bytes(weaken: Weaken) {
     }
     assert!(
         producer
-            .try_push(&Header::new(1, Tick(0)), &forged)
+            .try_push(&RecordHeader::new(1, Tick(0)), &forged)
             .expect("an honest reader")
     );
     let mut into = Vec::new();
@@ -370,7 +370,7 @@ fn stale_bytes(weaken: Weaken) {
     let writer = loom::thread::spawn(move || {
         assert!(
             producer
-                .try_push(&Header::new(1, Tick(4)), &[])
+                .try_push(&RecordHeader::new(1, Tick(4)), &[])
                 .expect("an honest reader")
         );
     });
@@ -403,7 +403,7 @@ fn sleep_for_a_record(weaken: Weaken) {
     let writer = loom::thread::spawn(move || {
         assert!(
             producer
-                .try_push(&Header::new(1, Tick(0)), &[])
+                .try_push(&RecordHeader::new(1, Tick(0)), &[])
                 .expect("an honest reader")
         );
         producer.notify();

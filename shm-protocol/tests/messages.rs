@@ -5,20 +5,20 @@
 use bincode::{Decode, Encode};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shm_protocol::agent_state::{Page, SavedLife, Snapshot, StateRecord};
+use shm_protocol::agent_state::{Page, SavedInstance, Snapshot, StateRecord};
 use shm_protocol::agent_to_supervisor::{
-    Blame, Effect, Failure, Layer, Loaded, LogLevel, LogLine, Outcome, Outcomes, Parked, Ready,
-    Status, Wait,
+    AgentLoaded, AwaitRequest, AwaitRequests, Blame, Effect, Failure, Layer, LogLevel, LogLine,
+    Outcome, Outcomes, Ready, Status,
 };
 use shm_protocol::codec::{decode, encode};
 use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, VersionId};
 use shm_protocol::inference_to_supervisor::{
-    BatchFailed, Batching, EngineReady, LoadRefused, ModelFacts, ModelLoaded, RefusalReason,
+    BatchFailed, Batching, EngineReady, LoadRefused, ModelInfo, ModelLoaded, RefusalReason,
     RefusedProvider,
 };
 use shm_protocol::limit;
-use shm_protocol::supervisor_to_agent::{Answers, Awaited, Event, Step, Steps};
-use shm_protocol::supervisor_to_inference::Run;
+use shm_protocol::supervisor_to_agent::{AgentEvent, AwaitResult, AwaitResults, Step, Steps};
+use shm_protocol::supervisor_to_inference::BatchHead;
 use shm_protocol::tensor::{DType, Port, Shape, Signature, Tensor};
 use std::fmt::Debug;
 
@@ -71,14 +71,14 @@ fn ready() -> impl Strategy<Value = Ready> {
     })
 }
 
-fn loaded() -> impl Strategy<Value = Loaded> {
+fn loaded() -> impl Strategy<Value = AgentLoaded> {
     (
         any::<u32>(),
         vec(log_line(), 0..4),
         result(Just(()), text()),
         prop::option::of(text()),
     )
-        .prop_map(|(agent, logs, result, opaque)| Loaded {
+        .prop_map(|(agent, logs, result, opaque)| AgentLoaded {
             agent: AgentId(agent),
             logs,
             result,
@@ -89,13 +89,13 @@ fn loaded() -> impl Strategy<Value = Loaded> {
 fn state_record() -> impl Strategy<Value = StateRecord> {
     let life = prop_oneof![
         (any::<u64>(), vec(any::<u64>(), 0..3)).prop_map(|(memory_bytes, globals)| {
-            SavedLife::Running {
+            SavedInstance::Running {
                 memory_bytes,
                 globals,
             }
         }),
-        Just(SavedLife::Fallen),
-        Just(SavedLife::Halted),
+        Just(SavedInstance::Failed),
+        Just(SavedInstance::Halted),
     ];
     let page = (any::<u32>(), bytes()).prop_map(|(index, bytes)| Page { index, bytes });
     (
@@ -136,34 +136,34 @@ fn effect() -> impl Strategy<Value = Effect> {
     ]
 }
 
-fn parked() -> impl Strategy<Value = Parked> {
+fn parked() -> impl Strategy<Value = AwaitRequests> {
     let wait = (
         any::<u32>(),
         any::<u32>(),
         any::<u32>(),
         vec(tensor(), 0..3),
     )
-        .prop_map(|(agent, number, model, inputs)| Wait {
+        .prop_map(|(agent, number, model, inputs)| AwaitRequest {
             agent: AgentId(agent),
             number,
             model: ModelId(model),
             inputs: inputs.into(),
         });
-    vec(wait, 0..4).prop_map(|waits| Parked { waits })
+    vec(wait, 0..4).prop_map(|waits| AwaitRequests { requests: waits })
 }
 
-fn answers() -> impl Strategy<Value = Answers> {
+fn answers() -> impl Strategy<Value = AwaitResults> {
     let awaited = (
         any::<u32>(),
         any::<u32>(),
         result(vec(tensor(), 0..3), text()),
     )
-        .prop_map(|(agent, number, outcome)| Awaited {
+        .prop_map(|(agent, number, outcome)| AwaitResult {
             agent: AgentId(agent),
             number,
             outcome: outcome.into(),
         });
-    vec(awaited, 0..4).prop_map(|answers| Answers { answers })
+    vec(awaited, 0..4).prop_map(|answers| AwaitResults { answers })
 }
 
 fn outcomes() -> impl Strategy<Value = Outcomes> {
@@ -187,7 +187,7 @@ fn outcomes() -> impl Strategy<Value = Outcomes> {
 
 fn steps() -> impl Strategy<Value = Steps> {
     let event = prop_oneof![
-        (any::<u32>(), bytes()).prop_map(|(sender, payload)| Event::Message {
+        (any::<u32>(), bytes()).prop_map(|(sender, payload)| AgentEvent::Message {
             sender: AgentId(sender),
             payload
         }),
@@ -197,7 +197,7 @@ fn steps() -> impl Strategy<Value = Steps> {
             result(vec(tensor(), 0..3), text())
         )
             .prop_map(|(request, model, outcome)| {
-                Event::Inference {
+                AgentEvent::Inference {
                     request: RequestId(request),
                     model: ModelId(model),
                     outcome: outcome.into(),
@@ -236,7 +236,7 @@ fn model_loaded() -> impl Strategy<Value = ModelLoaded> {
         detail,
     });
     let facts = (signature, text(), vec(refused, 0..3), batching).prop_map(
-        |(signature, provider, refused, batching)| ModelFacts {
+        |(signature, provider, refused, batching)| ModelInfo {
             signature,
             provider,
             refused,
@@ -317,10 +317,10 @@ macro_rules! messages {
 
 messages! {
     ready_messages: Ready = ready();
-    loaded_messages: Loaded = loaded();
+    loaded_messages: AgentLoaded = loaded();
     outcomes_messages: Outcomes = outcomes();
-    waits: Parked = parked();
-    answers_to_waits: Answers = answers();
+    waits: AwaitRequests = parked();
+    answers_to_waits: AwaitResults = answers();
     failure_messages: Failure = (blame(), text()).prop_map(|(blame, message)| Failure { blame, message });
     engine_ready_messages: EngineReady = (text(), prop::array::uniform32(any::<u8>()))
         .prop_map(|(engine, library_digest)| EngineReady { engine, library_digest });
@@ -330,8 +330,8 @@ messages! {
     steps_messages: Steps = steps();
     state_messages: StateRecord = state_record();
     snapshot_messages: Snapshot = any::<bool>().prop_map(|full| Snapshot { full });
-    run_messages: Run = (any::<u64>(), any::<u32>(), any::<u32>())
-        .prop_map(|(batch, model, inputs)| Run { batch: BatchId(batch), version: VersionId(model), model: ModelId(model), inputs });
+    run_messages: BatchHead = (any::<u64>(), any::<u32>(), any::<u32>())
+        .prop_map(|(batch, model, inputs)| BatchHead { batch: BatchId(batch), version: VersionId(model), model: ModelId(model), inputs });
 }
 
 #[test]

@@ -9,8 +9,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::getppid;
 use shm_protocol::boot;
 use shm_protocol::id::Tick;
-use shm_protocol::link::{HostLink, LinkSizes, SupervisorLink, Wait, WaitPolicy};
-use shm_protocol::ring::Header;
+use shm_protocol::link::{HostLink, LinkSizes, SupervisorLink, WaitPolicy, WaitResult};
+use shm_protocol::ring::RecordHeader;
 use shm_protocol::sys::inherited;
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ fn host() {
 fn attach() -> HostLink {
     let take = |number| inherited::take(number).expect("passed by the parent");
     HostLink::attach(
-        take(boot::DOWN),
-        take(boot::UP),
+        take(boot::TO_HOST),
+        take(boot::FROM_HOST),
         take(boot::BELL),
         INCARNATION,
     )
@@ -55,9 +55,9 @@ fn echo(mut link: HostLink) {
             spin,
             timeout: Duration::from_millis(200),
         }) {
-            Wait::TimedOut if getppid() != parent => return,
-            Wait::TimedOut => continue,
-            Wait::Ready => {}
+            WaitResult::TimedOut if getppid() != parent => return,
+            WaitResult::TimedOut => continue,
+            WaitResult::Ready => {}
         }
         while let Some(header) = link
             .down
@@ -139,7 +139,7 @@ fn every_record_comes_back_once_in_order_and_whole() {
     assert_eq!(link.up.try_take(&mut theirs), Ok(None));
     assert!(
         link.down
-            .try_push(&Header::new(STOP, Tick::ZERO), &[])
+            .try_push(&RecordHeader::new(STOP, Tick::ZERO), &[])
             .expect("an honest host")
     );
     link.down.notify();

@@ -141,7 +141,7 @@ pub(super) struct Generate {
     #[arg(long, value_name = "FILE")]
     pub(super) schema: Option<PathBuf>,
     /// Most tokens of prompt and text together, if that is less than the model's own limit.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(shm_protocol::generation::MOST_TOKENS)))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(shm_protocol::generation::MAX_TOKENS)))]
     pub(super) context: Option<u32>,
     #[command(flatten)]
     pub(super) engine: Engine,
@@ -314,7 +314,7 @@ pub(super) struct Chaos {
     pub(super) plan: Option<PathBuf>,
     /// Inject these kinds of faults alone.
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = fault_kind)]
-    pub(super) kinds: Vec<shm_protocol::fault::Kind>,
+    pub(super) kinds: Vec<shm_protocol::fault::FaultKind>,
     /// Milliseconds until a host that has not answered counts as hung.
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = at_least_one, allow_negative_numbers = true)]
     pub(super) deadline_ms: u64,
@@ -332,10 +332,10 @@ pub(super) struct Chaos {
     pub(super) json: bool,
 }
 
-fn fault_kind(text: &str) -> Result<shm_protocol::fault::Kind, String> {
-    use shm_protocol::fault::Kind;
-    Kind::from_name(text).ok_or_else(|| {
-        let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+fn fault_kind(text: &str) -> Result<shm_protocol::fault::FaultKind, String> {
+    use shm_protocol::fault::FaultKind;
+    FaultKind::from_name(text).ok_or_else(|| {
+        let names: Vec<&str> = FaultKind::ALL.iter().map(|kind| kind.name()).collect();
         format!("it is one of {}", names.join(", "))
     })
 }

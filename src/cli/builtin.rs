@@ -1,6 +1,6 @@
 //! The parts of this binary that fleets can name as `builtin:NAME`.
 
-use shm_protocol::pack::pack;
+use shm_protocol::bundle::bundle;
 use std::sync::OnceLock;
 
 /// Name and bytes of each part that is one file.
@@ -48,7 +48,7 @@ pub(super) fn find(name: &str) -> Option<&'static [u8]> {
     static PACKED: OnceLock<Vec<u8>> = OnceLock::new();
     if name == TALK {
         let files = TALK_FILES.map(|(name, bytes)| (name.to_owned(), bytes.to_vec()));
-        return Some(PACKED.get_or_init(|| pack(&files)));
+        return Some(PACKED.get_or_init(|| bundle(&files)));
     }
     PARTS
         .iter()

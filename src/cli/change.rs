@@ -6,7 +6,7 @@ use super::output::line;
 use super::progress::Progress;
 use serde_json::json;
 use std::path::absolute;
-use supervisor::control::{Action, Wish, ask};
+use supervisor::control::{Action, ChangeRequest, request_change};
 use supervisor::observer::Observer;
 
 /// Changes a model of a run that goes on, and waits until that is journaled.
@@ -27,9 +27,9 @@ pub(super) fn change(command: &Change) -> Result<Done, Trouble> {
         }
     };
     let model = command.model.clone();
-    let wish = Wish { model, action };
+    let wish = ChangeRequest { model, action };
     let mut progress = Progress::new(None, None);
-    let made = ask(&command.dir, &wish, &mut |stage| progress.stage(stage));
+    let made = request_change(&command.dir, &wish, &mut |stage| progress.stage(stage));
     progress.finish();
     let made = made?;
     for (provider, reason) in &made.refused {

@@ -14,7 +14,7 @@ pub(super) fn doctor(command: &Doctor) -> Result<Done, Trouble> {
     let engines = engines::engines()?;
     let stop = StopSignals::install()
         .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
-    let checkup = launch::checkup(&engines, stop)?;
+    let checkup = launch::check_hosts(&engines, stop)?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     line(format!(

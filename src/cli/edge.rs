@@ -4,7 +4,7 @@ use super::output::line;
 use serde_json::json;
 use std::fmt::Display;
 use std::process::ExitCode;
-use supervisor::error::{Kind, RunError};
+use supervisor::error::{ErrorKind, RunError};
 use supervisor::fleet::{FleetError, Problem};
 use supervisor::journal::JournalError;
 use supervisor::rundir::RunDirError;
@@ -19,7 +19,7 @@ pub(super) enum Done {
 
 /// What ends a command: whose fault it is, and what is said.
 pub(super) struct Trouble {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
     /// All that is wrong, each alone, if it is more than what is said.
     problems: Vec<String>,
@@ -29,7 +29,7 @@ impl Trouble {
     /// Bad input of the user.
     pub(super) fn input(message: impl Display) -> Trouble {
         Trouble {
-            kind: Kind::Input,
+            kind: ErrorKind::BadInput,
             message: message.to_string(),
             problems: Vec::new(),
         }
@@ -51,7 +51,10 @@ impl Trouble {
 
     /// Whether it is for the user to mend.
     pub(super) fn is_refusal(&self) -> bool {
-        matches!(self.kind, Kind::Input | Kind::Demand | Kind::No)
+        matches!(
+            self.kind,
+            ErrorKind::BadInput | ErrorKind::UnmetDemand | ErrorKind::Negative
+        )
     }
 
     /// Says in JSON, if that was asked for, that somebody ended a run before its first tick.
@@ -59,7 +62,7 @@ impl Trouble {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn told(self, as_json: bool) -> Result<Trouble, Trouble> {
-        if as_json && self.kind == Kind::Stopped {
+        if as_json && self.kind == ErrorKind::Stopped {
             line(json!({ "ticks": 0, "stopped": true }))?;
         }
         Ok(self)
@@ -68,7 +71,7 @@ impl Trouble {
     /// Somebody ended a command before it could say anything.
     pub(super) fn stopped(message: impl Display) -> Trouble {
         Trouble {
-            kind: Kind::Stopped,
+            kind: ErrorKind::Stopped,
             message: message.to_string(),
             problems: Vec::new(),
         }
@@ -77,7 +80,7 @@ impl Trouble {
     /// Something that the system refuses and that is nobody's input.
     pub(super) fn system(message: impl Display) -> Trouble {
         Trouble {
-            kind: Kind::Bug,
+            kind: ErrorKind::Internal,
             message: message.to_string(),
             problems: Vec::new(),
         }
@@ -139,20 +142,20 @@ pub(super) fn exit(done: Result<Done, Trouble>) -> ExitCode {
     };
     say(&trouble);
     ExitCode::from(match trouble.kind {
-        Kind::Stopped => 0,
-        Kind::No => 1,
-        Kind::Input => 2,
-        Kind::Demand => 3,
-        Kind::InUse => 4,
-        Kind::Machine => 5,
-        Kind::Bug => 70,
+        ErrorKind::Stopped => 0,
+        ErrorKind::Negative => 1,
+        ErrorKind::BadInput => 2,
+        ErrorKind::UnmetDemand => 3,
+        ErrorKind::InUse => 4,
+        ErrorKind::Machine => 5,
+        ErrorKind::Internal => 70,
     })
 }
 
 #[allow(clippy::print_stderr, reason = "this is where messages are said")]
 fn say(trouble: &Trouble) {
     let message = trouble.message.trim_end();
-    if message.starts_with("error") || trouble.kind == Kind::Stopped {
+    if message.starts_with("error") || trouble.kind == ErrorKind::Stopped {
         eprintln!("{message}");
     } else {
         eprintln!("error: {message}");

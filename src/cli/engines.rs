@@ -3,7 +3,7 @@
 use super::edge::Trouble;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use supervisor::host::Program;
+use supervisor::host::HostProgram;
 use supervisor::journal::hex;
 use supervisor::launch::Engines;
 
@@ -12,7 +12,7 @@ pub(super) const LIBRARY_VARIABLE: &str = "LOCKSTEP_ORT_LIB";
 
 /// The engines of this binary.
 pub(super) fn engines() -> Result<Engines, Trouble> {
-    let program = Program::current().map_err(|error| {
+    let program = HostProgram::current().map_err(|error| {
         Trouble::system(format!(
             "this program cannot be opened to start hosts from: {error}; is /proc mounted?"
         ))

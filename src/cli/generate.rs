@@ -8,15 +8,15 @@ use super::output::line;
 use super::{builtin, engines};
 use serde_json::{Map, Value, json};
 use shm_protocol::codec;
-use shm_protocol::generation::{Finish, Generator, Order, Piece, Pieces, Sequence};
+use shm_protocol::generation::{DecodeRequest, Delta, Deltas, Finish, Generator, Sequence};
 use shm_protocol::id::{AgentId, RequestId};
 use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
-use supervisor::error::{Kind, RunError};
+use supervisor::error::{ErrorKind, RunError};
 use supervisor::host::StopSignals;
-use supervisor::launch::{Lone, LoneRequest};
+use supervisor::launch::{StandaloneModel, StandaloneModelRequest};
 use supervisor::models::read_folder;
 
 /// Tokens of one order: few enough that text flows, and enough that the way there and back costs little.
@@ -39,7 +39,7 @@ pub(super) fn generate(command: &Generate) -> Result<Done, Trouble> {
     let engines = engines::engines()?;
     let stop = StopSignals::install()
         .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
-    let request = LoneRequest {
+    let request = StandaloneModelRequest {
         may_batch: true,
         memory_bytes: 0,
         name: &name,
@@ -56,7 +56,7 @@ pub(super) fn generate(command: &Generate) -> Result<Done, Trouble> {
         tensor_bytes: TENSOR_BYTES,
         patience: Duration::from_millis(command.deadline_ms),
     };
-    let mut model = Lone::load(&engines, &request, stop)?;
+    let mut model = StandaloneModel::load(&engines, &request, stop)?;
     drop(packed);
     let mut text = Text::new(&name, asked, command.seed);
     let ended = text.write(&mut model);
@@ -66,7 +66,7 @@ pub(super) fn generate(command: &Generate) -> Result<Done, Trouble> {
     }
     let is_stopped = match ended {
         Ok(()) => false,
-        Err(Ended::Run(error)) if error.kind() == Kind::Stopped => true,
+        Err(Ended::Run(error)) if error.kind() == ErrorKind::Stopped => true,
         Err(Ended::Run(error)) => return Err(error.into()),
         Err(Ended::Trouble(trouble)) => return Err(trouble),
     };
@@ -84,7 +84,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
     let Some(name) = path.to_str().and_then(|path| path.strip_prefix("builtin:")) else {
         return read_folder(path).map_err(|error| Trouble::input(format!("model {error}")));
     };
-    let known = builtin::find(name).filter(|bytes| shm_protocol::pack::is_pack(bytes));
+    let known = builtin::find(name).filter(|bytes| shm_protocol::bundle::is_bundle(bytes));
     known.map(<[u8]>::to_vec).ok_or_else(|| {
         Trouble::input(format!(
             "there is no language model builtin:{name} in this binary; name a folder with one"
@@ -177,9 +177,9 @@ impl Text<'_> {
     }
 
     /// Writes to the end, each piece to standard output as it comes.
-    fn write(&mut self, model: &mut Lone) -> Result<(), Ended> {
+    fn write(&mut self, model: &mut StandaloneModel) -> Result<(), Ended> {
         while self.finish.is_none() {
-            let order = codec::encode(&Order {
+            let order = codec::encode(&DecodeRequest {
                 steps: STEPS,
                 sequences: vec![self.sequence.clone()],
             });
@@ -201,13 +201,13 @@ impl Text<'_> {
     }
 
     /// What came of an order.
-    fn piece(&self, outputs: &[Tensor]) -> Result<Piece, Trouble> {
+    fn piece(&self, outputs: &[Tensor]) -> Result<Delta, Trouble> {
         let model = self.model;
         let bad = |error: String| {
             Trouble::system(format!("the inference host answers out of turn: {error}"))
         };
         let data = outputs.first().map_or(&[][..], |output| &output.data);
-        let Pieces(pieces) = codec::decode_record(data).map_err(|error| bad(error.to_string()))?;
+        let Deltas(pieces) = codec::decode_record(data).map_err(|error| bad(error.to_string()))?;
         let [piece] =
             <[_; 1]>::try_from(pieces).map_err(|pieces| bad(format!("{} pieces", pieces.len())))?;
         let piece = piece.map_err(|error| Trouble::input(format!("model {model}: {error}")))?;
@@ -217,7 +217,7 @@ impl Text<'_> {
         Ok(piece)
     }
 
-    fn figures(&self, model: &Lone, is_stopped: bool) -> Value {
+    fn figures(&self, model: &StandaloneModel, is_stopped: bool) -> Value {
         let seconds = self.wall.as_secs_f64();
         let tokens = self.sequence.tokens.len();
         #[allow(clippy::cast_precision_loss, reason = "a rate for people")]

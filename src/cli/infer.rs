@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use supervisor::analysis::inspect::Numbers;
 use supervisor::host::StopSignals;
-use supervisor::launch::{Lone, LoneRequest};
+use supervisor::launch::{StandaloneModel, StandaloneModelRequest};
 use supervisor::models::read_model;
 
 /// Runs a model once, in an inference host and through the rings.
@@ -33,7 +33,7 @@ pub(super) fn infer(command: &Infer) -> Result<Done, Trouble> {
     let engines = engines::engines()?;
     let stop = StopSignals::install()
         .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
-    let request = LoneRequest {
+    let request = StandaloneModelRequest {
         // Nobody else asks.
         may_batch: false,
         memory_bytes: 0,
@@ -46,7 +46,7 @@ pub(super) fn infer(command: &Infer) -> Result<Done, Trouble> {
         tensor_bytes: (command.tensor_mib as usize) << 20,
         patience: Duration::from_millis(command.deadline_ms),
     };
-    let mut model = Lone::load(&engines, &request, stop)?;
+    let mut model = StandaloneModel::load(&engines, &request, stop)?;
     if command.inputs.is_empty() && !model.facts.signature.inputs.is_empty() {
         show(command, &name, &model)?;
         model.end()?;
@@ -158,7 +158,7 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Trouble {
 }
 
 /// What the model takes and gives.
-fn show(command: &Infer, name: &str, model: &Lone) -> Result<(), Trouble> {
+fn show(command: &Infer, name: &str, model: &StandaloneModel) -> Result<(), Trouble> {
     let signature = &model.facts.signature;
     line(format!("model       {name} on {}", model.facts.provider))?;
     refused(model)?;
@@ -186,7 +186,7 @@ fn ports(ports: &[Port]) -> serde_json::Value {
         .collect()
 }
 
-fn refused(model: &Lone) -> Result<(), Trouble> {
+fn refused(model: &StandaloneModel) -> Result<(), Trouble> {
     model.facts.refused.iter().try_for_each(|refused| {
         let (provider, detail) = (&refused.provider, &refused.detail);
         line(format!("refused     {provider}: {detail}"))
@@ -195,7 +195,7 @@ fn refused(model: &Lone) -> Result<(), Trouble> {
 
 fn tell(
     command: &Infer,
-    model: &Lone,
+    model: &StandaloneModel,
     outputs: &[Tensor],
     files: &[Option<PathBuf>],
     wall: Duration,

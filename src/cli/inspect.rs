@@ -10,7 +10,7 @@ use shm_protocol::id::{AgentId, Tick};
 use supervisor::analysis::inspect::{HeaderText, Summary, TickText, agent_named};
 use supervisor::journal::{JournalReader, hex};
 use supervisor::record::RunHeader;
-use supervisor::rundir::{Event, EventLog, RunDir};
+use supervisor::rundir::{EventLog, RunDir, RunEvent};
 
 /// How much of what happened around a run is shown with its summary.
 const EVENTS_SHOWN: usize = 40;
@@ -69,7 +69,7 @@ impl Shown {
 
 impl Shown {
     /// What happened to hosts in a tick, in its place.
-    fn around(&mut self, events: &[Event], tick: Tick) -> Result<(), Trouble> {
+    fn around(&mut self, events: &[RunEvent], tick: Tick) -> Result<(), Trouble> {
         for event in events.iter().filter(|event| event.tick() == Some(tick)) {
             let said = format!("  around it: {event}");
             line(&said)?;
@@ -150,7 +150,7 @@ fn whole_run(
     command: &Inspect,
     header: &RunHeader,
     journal: &mut JournalReader,
-    events: &[Event],
+    events: &[RunEvent],
 ) -> Result<Done, Trouble> {
     let summary = Summary::read(header, journal)?;
     line(HeaderText(header))?;

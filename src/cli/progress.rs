@@ -9,7 +9,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 use supervisor::observer::Observer;
 use supervisor::record::{RunHeader, TickRecord};
-use supervisor::rundir::Event;
+use supervisor::rundir::RunEvent;
 
 /// How often the picture is drawn anew: people see ten in a second, and the tick does not notice.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
@@ -155,10 +155,10 @@ impl Observer for Progress {
         (self.drawn, self.drawn_tick) = (now(), 0);
     }
 
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &RunEvent) {
         match event {
             // What became of it is told once, when it is known.
-            Event::HostLost { .. } => self.inform(&event.to_string()),
+            RunEvent::HostLost { .. } => self.inform(&event.to_string()),
             _ => self.warn(&event.to_string()),
         }
     }

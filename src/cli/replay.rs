@@ -10,7 +10,7 @@ use shm_protocol::provider::Provider;
 use supervisor::analysis::{Apart, NOT_COMPARABLE};
 use supervisor::host::StopSignals;
 use supervisor::session;
-use supervisor::session::{Replay as Replayed, ReplayRequest};
+use supervisor::session::{ReplayReport as Replayed, ReplayRequest};
 
 /// Re-executes a run and compares it tick by tick.
 pub(super) fn replay(command: &Replay) -> Result<Done, Trouble> {

@@ -7,12 +7,12 @@ use super::place::Place;
 use super::progress::{Progress, View};
 use super::{builtin, engines};
 use serde_json::Value;
-use supervisor::faults::Plan;
+use supervisor::faults::FaultPlan;
 use supervisor::fleet::Fleet;
 use supervisor::host::StopSignals;
 use supervisor::session;
-use supervisor::session::{RunRequest, Summary};
-use supervisor::tick::End;
+use supervisor::session::{RunRequest, RunSummary};
+use supervisor::tick::RunEnd;
 
 /// Runs a fleet.
 pub(super) fn run(command: &Run) -> Result<Done, Trouble> {
@@ -43,11 +43,11 @@ pub(super) fn launch(
         fleet.load_ms = ready_ms;
     }
     if launching.without_faults {
-        fleet.faults = Plan::default();
+        fleet.faults = FaultPlan::default();
     }
     let faults = match &launching.faults {
-        Some(path) => Plan::read(path, &fleet)?,
-        None => Plan::default(),
+        Some(path) => FaultPlan::read(path, &fleet)?,
+        None => FaultPlan::default(),
     };
     let place = match &launching.dir {
         Some(dir) => Place::given(dir),
@@ -79,7 +79,7 @@ pub(super) fn launch(
 }
 
 pub(super) fn tell(
-    summary: &Summary,
+    summary: &RunSummary,
     view: Option<&dyn View>,
     as_json: bool,
 ) -> Result<(), Trouble> {
@@ -98,10 +98,10 @@ pub(super) fn tell(
         run_dir: &summary.run_dir,
     };
     let verb = match summary.end {
-        End::Finished => "ran",
-        End::Stopped => "stopped after",
-        End::AllHalted => "all agents have halted after",
-        End::Mismatch { .. } => "failed after",
+        RunEnd::Finished => "ran",
+        RunEnd::Stopped => "stopped after",
+        RunEnd::AllHalted => "all agents have halted after",
+        RunEnd::Mismatch { .. } => "failed after",
     };
     figures.lines(verb).into_iter().try_for_each(line)?;
     if let Some(closing) = view.and_then(View::closing_line) {

@@ -7,7 +7,7 @@
 mod cache;
 mod compiler;
 
-use cache::{Cache, Key};
+use cache::{ArtifactCache, ArtifactKey};
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -69,13 +69,13 @@ impl Compiler {
         let Some(folder) = &self.cache else {
             return self.compile(component);
         };
-        let cache = Cache::new(folder);
+        let cache = ArtifactCache::new(folder);
         let nan = if self.canonical_nan {
             "canonical"
         } else {
             "native"
         };
-        let key = Key::new(
+        let key = ArtifactKey::new(
             component,
             &[&self.wasmtime_version, nan, &self.config_fingerprint],
         );

@@ -3,7 +3,7 @@
 //!
 //! * [`Checkpoint`]: what one holds, and its file;
 //! * [`Shelf`], [`Store`]: the folder with checkpoints and the pages that they share, to read and to add to;
-//! * `pack`: files of pages;
+//! * `page_file`: files of pages;
 //! * `known`: what is known of an agent, out of what its host says;
 //! * [`Collector`]: makes the next checkpoint out of what hosts say;
 //! * [`Checkpointer`]: does so beside the ticks, on a thread of its own.
@@ -19,13 +19,13 @@ mod checkpointer;
 mod collector;
 mod error;
 mod manifest;
-mod pack;
+mod page_file;
 mod store;
 #[cfg(test)]
 mod tests;
 
-pub use checkpointer::{Checkpointer, News};
+pub use checkpointer::{CheckpointOutcome, Checkpointer};
 pub use collector::Collector;
 pub use error::CheckpointError;
-pub use manifest::{AgentImage, Build, Checkpoint, PageAt};
-pub use store::{Shelf, Store};
+pub use manifest::{AgentImage, Build, Checkpoint, PageLocation};
+pub use store::{CheckpointReader, CheckpointWriter};

@@ -3,5 +3,5 @@
 mod client;
 mod server;
 
-pub use client::{Action, Made, Wish, ask};
-pub(crate) use server::{Desk, Known};
+pub use client::{Action, AppliedChange, ChangeRequest, request_change};
+pub(crate) use server::{ControlContext, ControlServer};

@@ -4,12 +4,12 @@
 use crate::artifact::ArtifactError;
 use crate::checkpoint::CheckpointError;
 use crate::fleet::{FleetError, SourceError};
-use crate::host::{CrewError, is_crash};
+use crate::host::{HostSetError, is_crash};
 use crate::journal::JournalError;
-use crate::models::FolderError;
-use crate::recovery::Stop;
+use crate::models::ModelFilesError;
+use crate::recovery::StopReason;
 use crate::rundir::RunDirError;
-use crate::tick::{NotThisPlan, Violation};
+use crate::tick::{PlanMismatch, Violation};
 use serde::{Deserialize, Serialize};
 use shm_protocol::agent_to_supervisor::Blame;
 use shm_protocol::id::{HostId, Tick};
@@ -20,13 +20,13 @@ use thiserror::Error;
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ErrorKind {
     /// The question asked was answered no.
-    No,
+    Negative,
     /// What the user gave.
-    Input,
+    BadInput,
     /// A strict demand that cannot be met.
-    Demand,
+    UnmetDemand,
     /// The run directory is in use.
     InUse,
     /// Somebody asked for the end before the run began.
@@ -34,7 +34,7 @@ pub enum Kind {
     /// The machine did not give what a run needs, in time or at all. The run can be resumed.
     Machine,
     /// Our own, or a host's that died.
-    Bug,
+    Internal,
 }
 
 /// Why a run could not begin or go on.
@@ -46,7 +46,7 @@ pub enum RunError {
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error("model {0}")]
-    Folder(#[from] FolderError),
+    Folder(#[from] ModelFilesError),
     #[error(transparent)]
     RunDir(#[from] RunDirError),
     #[error(transparent)]
@@ -57,7 +57,7 @@ pub enum RunError {
         source: ArtifactError,
     },
     #[error(transparent)]
-    Crew(#[from] CrewError),
+    Crew(#[from] HostSetError),
     #[error("{0}")]
     AgentRefused(String),
     #[error(
@@ -66,7 +66,7 @@ pub enum RunError {
     LostWithModel {
         model: String,
         what: &'static str,
-        source: CrewError,
+        source: HostSetError,
     },
     #[error("{message}")]
     ModelRefused { blame: Blame, message: String },
@@ -100,14 +100,14 @@ pub enum RunError {
     #[error("the journal does not fit its fleet: {0}; `lockstep verify` checks it")]
     Journaled(Violation),
     #[error("{0}; `lockstep resume --from-genesis` does without checkpoints")]
-    SavedMachine(#[from] NotThisPlan),
+    SavedMachine(#[from] PlanMismatch),
     #[error(
         "agent {agent} is not deterministic: it did something else when a tick was executed again: {what} (left: the journal, right: now)"
     )]
     Nondeterminism { agent: String, what: String },
     #[error("tick {tick}, {kind} {host}: {}", at_limit(stop, *key, cause))]
     LimitReached {
-        stop: Stop,
+        stop: StopReason,
         kind: String,
         host: HostId,
         tick: Tick,
@@ -170,7 +170,7 @@ pub enum RunError {
     )]
     EndedFirst { dir: PathBuf },
     #[error("{message}")]
-    ChangeRefused { kind: Kind, message: String },
+    ChangeRefused { kind: ErrorKind, message: String },
     #[error("{what}: {source}")]
     System {
         what: &'static str,
@@ -185,21 +185,21 @@ pub enum RunError {
 }
 
 /// The limit at which a run stops, and the keys that move it. Where a deadline was missed, that is the first of them.
-fn at_limit(stop: &Stop, missed: Option<&'static str>, cause: &str) -> String {
+fn at_limit(stop: &StopReason, missed: Option<&'static str>, cause: &str) -> String {
     let (what, limit) = match stop {
-        Stop::Host { losses } => (
+        StopReason::Host { losses } => (
             format!(
                 "it was lost {losses} times within `restarts_host_s` seconds, the last time so"
             ),
             Some("restarts_host"),
         ),
-        Stop::Run { losses } => (
+        StopReason::Run { losses } => (
             format!(
                 "hosts were lost {losses} times within `restarts_run_s` seconds, the last one so"
             ),
             Some("restarts_run"),
         ),
-        Stop::Deadline { misses } => (
+        StopReason::Deadline { misses } => (
             format!(
                 "it has missed its deadline {misses} times in this tick, each time with more time than before"
             ),
@@ -222,7 +222,7 @@ fn at_limit(stop: &Stop, missed: Option<&'static str>, cause: &str) -> String {
 impl RunError {
     /// Whose fault it is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
             RunError::Ended { source, .. } => source.kind(),
             RunError::Fleet(_)
@@ -237,56 +237,58 @@ impl RunError {
             | RunError::AlreadyFurther { .. }
             | RunError::Changed { .. }
             | RunError::EngineChanged { .. }
-            | RunError::OtherBuild { .. } => Kind::Input,
-            RunError::ProviderLost { .. } => Kind::Demand,
-            RunError::NobodyRuns { .. } | RunError::NotListening { .. } => Kind::Input,
-            RunError::EndedFirst { .. } => Kind::No,
+            | RunError::OtherBuild { .. } => ErrorKind::BadInput,
+            RunError::ProviderLost { .. } => ErrorKind::UnmetDemand,
+            RunError::NobodyRuns { .. } | RunError::NotListening { .. } => ErrorKind::BadInput,
+            RunError::EndedFirst { .. } => ErrorKind::Negative,
             RunError::ChangeRefused { kind, .. } => *kind,
             RunError::Component {
                 source: ArtifactError::Refused { .. } | ArtifactError::Failed { .. },
                 ..
-            } => Kind::Input,
+            } => ErrorKind::BadInput,
             RunError::RunDir(error) | RunError::Journal(JournalError::RunDir(error)) => {
-                Kind::of_run_dir(error)
+                ErrorKind::of_run_dir(error)
             }
-            RunError::Journal(error) => Kind::of_journal(error),
+            RunError::Journal(error) => ErrorKind::of_journal(error),
             RunError::ModelRefused { blame, .. }
-            | RunError::Crew(CrewError::Failed { blame, .. }) => Kind::of(*blame),
-            RunError::Crew(CrewError::Folder(_)) => Kind::Input,
-            RunError::Crew(CrewError::Stopped) => Kind::Stopped,
-            RunError::Crew(CrewError::Silent { .. } | CrewError::Spawn(_) | CrewError::Pool(_)) => {
-                Kind::Machine
-            }
+            | RunError::Crew(HostSetError::Failed { blame, .. }) => ErrorKind::of(*blame),
+            RunError::Crew(HostSetError::Folder(_)) => ErrorKind::BadInput,
+            RunError::Crew(HostSetError::Stopped) => ErrorKind::Stopped,
+            RunError::Crew(
+                HostSetError::Silent { .. } | HostSetError::Spawn(_) | HostSetError::Pool(_),
+            ) => ErrorKind::Machine,
             // It was killed from outside.
-            RunError::Crew(CrewError::Died { status, .. }) if !is_crash(*status) => Kind::Machine,
+            RunError::Crew(HostSetError::Died { status, .. }) if !is_crash(*status) => {
+                ErrorKind::Machine
+            }
             RunError::Component { .. }
             | RunError::Crew(_)
             | RunError::Journaled(_)
             | RunError::SavedMachine(_)
-            | RunError::Nondeterminism { .. } => Kind::Bug,
-            RunError::System { .. } | RunError::LimitReached { .. } => Kind::Machine,
+            | RunError::Nondeterminism { .. } => ErrorKind::Internal,
+            RunError::System { .. } | RunError::LimitReached { .. } => ErrorKind::Machine,
         }
     }
 }
 
-impl Kind {
-    fn of_run_dir(error: &RunDirError) -> Kind {
+impl ErrorKind {
+    fn of_run_dir(error: &RunDirError) -> ErrorKind {
         match error {
-            RunDirError::InUse { .. } => Kind::InUse,
+            RunDirError::InUse { .. } => ErrorKind::InUse,
             RunDirError::ObjectMissing { .. }
             | RunDirError::ObjectDamaged { .. }
             | RunDirError::Launch { .. }
             | RunDirError::Outbox { .. }
-            | RunDirError::OutboxAltered { .. } => Kind::No,
+            | RunDirError::OutboxAltered { .. } => ErrorKind::Negative,
             RunDirError::AlreadyARun { .. }
             | RunDirError::NotEmpty { .. }
             | RunDirError::NotARun { .. }
             | RunDirError::Io { .. }
-            | RunDirError::OutboxPoisoned { .. } => Kind::Input,
+            | RunDirError::OutboxPoisoned { .. } => ErrorKind::BadInput,
         }
     }
 
-    fn of_journal(error: &JournalError) -> Kind {
+    fn of_journal(error: &JournalError) -> ErrorKind {
         match error {
             JournalError::NotBegun { .. }
             | JournalError::MissingSegment { .. }
@@ -294,19 +296,19 @@ impl Kind {
             | JournalError::Corrupt { .. }
             | JournalError::DamagedTail { .. }
             | JournalError::Lost { .. }
-            | JournalError::Mark { .. } => Kind::No,
-            JournalError::Thread { .. } | JournalError::Poisoned { .. } => Kind::Bug,
+            | JournalError::Mark { .. } => ErrorKind::Negative,
+            JournalError::Thread { .. } | JournalError::Poisoned { .. } => ErrorKind::Internal,
             // A full or failing disk is the user's to mend.
-            _ => Kind::Input,
+            _ => ErrorKind::BadInput,
         }
     }
 
-    fn of(blame: Blame) -> Kind {
+    fn of(blame: Blame) -> ErrorKind {
         match blame {
-            Blame::Input => Kind::Input,
-            Blame::Demand => Kind::Demand,
-            Blame::Machine => Kind::Machine,
-            Blame::Us => Kind::Bug,
+            Blame::Input => ErrorKind::BadInput,
+            Blame::Demand => ErrorKind::UnmetDemand,
+            Blame::Machine => ErrorKind::Machine,
+            Blame::Us => ErrorKind::Internal,
         }
     }
 }

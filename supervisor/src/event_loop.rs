@@ -32,31 +32,31 @@ mod restart;
 mod send_queue;
 mod snapshot;
 
-pub use change_requests::{Arriving, Asked, Operator, ToBecome};
-pub use hosts::{Hosts, Real, Strike};
-pub(crate) use journal_follower::Follower;
-pub use ledger::{Base, Ledger};
+pub use change_requests::{ChangeSource, PendingChange, ProbedVersion, ToBecome};
+pub use hosts::{Hosts, InjectedSignal, RealHosts};
+pub(crate) use journal_follower::JournalFollower;
+pub use ledger::{BaseState, Ledger};
 
 use crate::error::RunError;
 use crate::faults::Faults;
 use crate::fleet::OnLost;
-use crate::host::CrewError;
-use crate::launch::Orders;
+use crate::host::HostSetError;
+use crate::launch::HostConfig;
 use crate::record::{RunHeader, Verdict};
-use crate::recovery::{Cause, Limits, Policy, RestartLimit};
-use crate::rundir::Launch;
-use crate::tick::{Action, End, Input, Machine, Violation};
-use deadlines::Watch;
-use host_slot::{Stage, Station};
-use inference::Answering;
-use loaded_models::Held;
-use model_changes::Changing;
-use restart::Comeback;
+use crate::recovery::{LossCause, RestartLimit, RestartLimits, RestartPolicy};
+use crate::rundir::LaunchSettings;
+use crate::tick::{Action, Input, RunEnd, TickMachine, Violation};
+use deadlines::Deadlines;
+use host_slot::{HostSlot, HostStage};
+use inference::InFlightBatches;
+use loaded_models::LoadedModels;
+use model_changes::ModelChanges;
+use restart::HostRestart;
 use shm_protocol::agent_to_supervisor::Blame;
 use shm_protocol::codec;
-use shm_protocol::fault::Phase;
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{HostId, Incarnation, Tick};
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 use shm_protocol::supervisor_to_agent::{STEPS, Step};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -64,7 +64,7 @@ use std::time::Duration;
 
 /// How long hosts may take, and how often they may be lost.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// Until a host that owes an answer counts as hung.
     pub deadline: Duration,
     /// Until a new agent host must have said that it is ready.
@@ -74,24 +74,24 @@ pub struct Patience {
     /// For how long a host may be silent while it loads.
     pub load: Duration,
     /// How often hosts may be lost.
-    pub limits: Limits,
+    pub limits: RestartLimits,
 }
 
-impl Patience {
+impl Timeouts {
     /// As a run was launched.
     #[must_use]
-    pub fn of(launch: &Launch) -> Patience {
+    pub fn of(launch: &LaunchSettings) -> Timeouts {
         let within = |restarts, seconds| RestartLimit {
             restarts,
             time: Duration::from_secs(seconds),
         };
         let restarts = &launch.restarts;
-        Patience {
+        Timeouts {
             deadline: Duration::from_millis(launch.deadline_ms),
             agent_ready: Duration::from_millis(launch.agent_ready_ms),
             inference_ready: Duration::from_millis(launch.inference_ready_ms),
             load: Duration::from_millis(launch.load_ms),
-            limits: Limits {
+            limits: RestartLimits {
                 host: within(restarts.host, restarts.host_seconds),
                 run: within(restarts.run, restarts.run_seconds),
                 quarantine_after: restarts.poison,
@@ -101,26 +101,26 @@ impl Patience {
 }
 
 /// The loop of a run.
-pub struct Drive<'a> {
+pub struct EventLoop<'a> {
     hosts: &'a mut dyn Hosts,
-    machine: Machine,
+    machine: TickMachine,
     header: &'a RunHeader,
-    orders: &'a Orders,
+    orders: &'a HostConfig,
     /// Why the state of an agent cannot be captured, for those of which it cannot.
     opaque: Vec<Option<String>>,
     ledger: &'a mut dyn Ledger,
-    patience: Patience,
-    policy: Policy,
-    stations: Vec<Station>,
+    patience: Timeouts,
+    policy: RestartPolicy,
+    stations: Vec<HostSlot>,
     actions: Vec<Action>,
     queue: VecDeque<Action>,
-    answering: Answering,
-    held: Held,
+    answering: InFlightBatches,
+    held: LoadedModels,
     losing: OnLost,
-    changing: Changing<'a>,
+    changing: ModelChanges<'a>,
     /// Verdicts of the time before this loop.
     lost: Vec<Verdict>,
-    watch: Watch,
+    watch: Deadlines,
     faults: Faults,
     /// Once this tick is committed, it is to be seen to that a spare host stands ready.
     spare_is_due: Option<Tick>,
@@ -129,47 +129,47 @@ pub struct Drive<'a> {
     encoded: Vec<u8>,
 }
 
-impl<'a> Drive<'a> {
+impl<'a> EventLoop<'a> {
     /// A loop over hosts that were told to start.
     pub fn new(
         hosts: &'a mut dyn Hosts,
-        mut machine: Machine,
+        mut machine: TickMachine,
         header: &'a RunHeader,
-        orders: &'a Orders,
+        orders: &'a HostConfig,
         ledger: &'a mut dyn Ledger,
-        patience: Patience,
-    ) -> Drive<'a> {
+        patience: Timeouts,
+    ) -> EventLoop<'a> {
         // The first incarnations were started one after the other.
-        let station = |number| Station {
+        let station = |number| HostSlot {
             incarnation: Incarnation(number),
-            ..Station::default()
+            ..HostSlot::default()
         };
         let stations = (1..).take(hosts.count()).map(station).collect();
-        let watch = Watch::new(hosts.clock());
+        let watch = Deadlines::new(hosts.clock());
         machine.quarantine_after(patience.limits.quarantine_after);
-        Drive {
+        EventLoop {
             hosts,
             spare_is_due: Some(machine.tick().next()),
-            held: Held::new(
+            held: LoadedModels::new(
                 header,
                 machine.changed(),
                 &orders.versions,
                 machine.changes_models(),
             ),
             losing: OnLost::default(),
-            changing: Changing::default(),
+            changing: ModelChanges::default(),
             lost: Vec::new(),
             machine,
             header,
             orders,
             opaque: vec![None; header.agents.len()],
             ledger,
-            policy: Policy::new(patience.limits),
+            policy: RestartPolicy::new(patience.limits),
             patience,
             stations,
             actions: Vec::new(),
             queue: VecDeque::new(),
-            answering: Answering::default(),
+            answering: InFlightBatches::default(),
             watch,
             faults: Faults::none(),
             opened: Tick::ZERO,
@@ -179,35 +179,35 @@ impl<'a> Drive<'a> {
 
     /// Says of which agents the state cannot be captured, and why.
     #[must_use]
-    pub fn knowing_opaque(mut self, opaque: &[Option<String>]) -> Drive<'a> {
+    pub fn with_opaque_agents(mut self, opaque: &[Option<String>]) -> EventLoop<'a> {
         self.opaque = opaque.to_vec();
         self
     }
 
     /// Says what becomes of the run when who runs a model is gone.
     #[must_use]
-    pub fn losing(mut self, losing: OnLost) -> Drive<'a> {
+    pub fn on_provider_lost(mut self, losing: OnLost) -> EventLoop<'a> {
         self.losing = losing;
         self
     }
 
     /// Who ran models and was found to be gone when the run was taken up again.
     #[must_use]
-    pub fn having_lost(mut self, lost: Vec<Verdict>) -> Drive<'a> {
+    pub fn with_initial_verdicts(mut self, lost: Vec<Verdict>) -> EventLoop<'a> {
         self.lost = lost;
         self
     }
 
     /// Runs the models as this header says, whatever a journal says of who has run them.
     #[must_use]
-    pub fn elsewhere(mut self, present: &RunHeader) -> Drive<'a> {
+    pub fn with_header_override(mut self, present: &RunHeader) -> EventLoop<'a> {
         self.held = self.held.elsewhere(present);
         self
     }
 
     /// Lets faults be injected.
     #[must_use]
-    pub fn under(mut self, faults: Faults) -> Drive<'a> {
+    pub fn with_faults(mut self, faults: Faults) -> EventLoop<'a> {
         self.faults = faults;
         self
     }
@@ -216,7 +216,7 @@ impl<'a> Drive<'a> {
     ///
     /// # Errors
     /// [`RunError`]. Ticks that the ledger took stay committed.
-    pub fn run(mut self) -> Result<Option<End>, RunError> {
+    pub fn run(mut self) -> Result<Option<RunEnd>, RunError> {
         let committed = self.machine.tick();
         self.apply(Input::Begin)?;
         self.feed_results(committed)?;
@@ -228,11 +228,11 @@ impl<'a> Drive<'a> {
     ///
     /// # Errors
     /// As [`Drive::run`].
-    pub fn go_on(mut self, asked: Vec<Action>) -> Result<Option<End>, RunError> {
+    pub fn resume(mut self, asked: Vec<Action>) -> Result<Option<RunEnd>, RunError> {
         self.queue.extend(asked);
         let lost_at = self.hosts.clock();
         for host in (0..self.hosts.agent_hosts()).map(HostId::from_index) {
-            self.station(host).comeback = Some(Comeback::after_resume(lost_at));
+            self.station(host).restart = Some(HostRestart::after_resume(lost_at));
             self.begin_loading(host)?;
         }
         for verdict in std::mem::take(&mut self.lost) {
@@ -243,7 +243,7 @@ impl<'a> Drive<'a> {
         self.follow()
     }
 
-    fn follow(mut self) -> Result<Option<End>, RunError> {
+    fn follow(mut self) -> Result<Option<RunEnd>, RunError> {
         loop {
             while let Some(action) = self.queue.pop_front() {
                 if let ControlFlow::Break(end) = self.perform(action)? {
@@ -266,7 +266,7 @@ impl<'a> Drive<'a> {
         applied
     }
 
-    fn perform(&mut self, action: Action) -> Result<ControlFlow<Option<End>>, RunError> {
+    fn perform(&mut self, action: Action) -> Result<ControlFlow<Option<RunEnd>>, RunError> {
         match action {
             Action::Step { host, tick, steps } => {
                 self.pass_opened(tick);
@@ -281,7 +281,7 @@ impl<'a> Drive<'a> {
                     return Ok(ControlFlow::Break(None));
                 }
                 self.follow_moves(&record.verdicts)?;
-                self.operate(tick)?;
+                self.take_change_requests(tick)?;
                 self.feed_results(tick)?;
                 if self.hosts.stop_asked()? {
                     self.apply(Input::Stop)?;
@@ -309,7 +309,7 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
-    fn station(&mut self, host: HostId) -> &mut Station {
+    fn station(&mut self, host: HostId) -> &mut HostSlot {
         &mut self.stations[host.index()]
     }
 
@@ -317,7 +317,7 @@ impl<'a> Drive<'a> {
     /// step or answer alone if that is to tell which one it is that kills.
     fn send_steps(&mut self, host: HostId) -> Result<(), RunError> {
         let station = self.station(host);
-        if !matches!(station.stage, Stage::Serving) {
+        if !matches!(station.stage, HostStage::Serving) {
             return Ok(());
         }
         let range = station.next_steps();
@@ -330,13 +330,13 @@ impl<'a> Drive<'a> {
             .push_known_answers(host, tick, &steps[range.clone()])
             .and_then(|()| self.push_steps(host, tick, &steps[range]));
         self.station(host).steps = steps;
-        self.settle(host, pushed)?;
-        self.pass(Phase::AfterStepsSent);
+        self.handle_host_error(host, pushed)?;
+        self.pass(FaultPoint::AfterStepsSent);
         Ok(())
     }
 
     /// Puts steps into the ring of a host. One record serves the usual case; steps that outgrow it are sent in halves.
-    fn push_steps(&mut self, host: HostId, tick: Tick, steps: &[Step]) -> Result<(), Trouble> {
+    fn push_steps(&mut self, host: HostId, tick: Tick, steps: &[Step]) -> Result<(), LoopError> {
         let mut encoded = std::mem::take(&mut self.encoded);
         encoded.clear();
         codec::encode_into(&steps, &mut encoded);
@@ -347,7 +347,7 @@ impl<'a> Drive<'a> {
             self.push_steps(host, tick, front)?;
             return self.push_steps(host, tick, back);
         }
-        let header = Header::new(STEPS, tick);
+        let header = RecordHeader::new(STEPS, tick);
         let pushed = self.push(
             host,
             &header,
@@ -356,7 +356,7 @@ impl<'a> Drive<'a> {
         );
         self.encoded = encoded;
         pushed?;
-        self.station(host).owe(steps.len());
+        self.station(host).expect_replies(steps.len());
         self.hosts.notify(host);
         Ok(())
     }
@@ -364,29 +364,33 @@ impl<'a> Drive<'a> {
     fn push(
         &mut self,
         host: HostId,
-        header: &Header,
+        header: &RecordHeader,
         bytes: usize,
         parts: &mut dyn Iterator<Item = &[u8]>,
-    ) -> Result<(), Trouble> {
-        let outbound = &mut self.stations[host.index()].outbound;
+    ) -> Result<(), LoopError> {
+        let outbound = &mut self.stations[host.index()].send_queue;
         outbound
             .push(self.hosts, host, header, bytes, parts)
-            .map_err(|source| Trouble::Host(format!("its ring is broken: {source}")))
+            .map_err(|source| LoopError::Host(format!("its ring is broken: {source}")))
     }
 
     /// Trouble with a host is the end of its incarnation; any other is the end of the run.
-    fn settle(&mut self, host: HostId, result: Result<(), Trouble>) -> Result<(), RunError> {
+    fn handle_host_error(
+        &mut self,
+        host: HostId,
+        result: Result<(), LoopError>,
+    ) -> Result<(), RunError> {
         match result {
             Ok(()) => Ok(()),
-            Err(Trouble::Host(cause)) => self.lose(host, Cause::Crash, &cause),
-            Err(Trouble::Gone(cause)) => self.lose(host, Cause::Outside, &cause),
-            Err(Trouble::Run(error)) => Err(error),
+            Err(LoopError::Host(cause)) => self.fail_host(host, LossCause::Crash, &cause),
+            Err(LoopError::Gone(cause)) => self.fail_host(host, LossCause::Outside, &cause),
+            Err(LoopError::Run(error)) => Err(error),
         }
     }
 }
 
 /// What goes wrong while a host is dealt with.
-enum Trouble {
+enum LoopError {
     /// The host has broken the protocol: its incarnation ends.
     Host(String),
     /// The host is gone through no fault of its own, or nobody knows why: its incarnation ends.
@@ -395,35 +399,35 @@ enum Trouble {
     Run(RunError),
 }
 
-impl From<RunError> for Trouble {
-    fn from(error: RunError) -> Trouble {
-        Trouble::Run(error)
+impl From<RunError> for LoopError {
+    fn from(error: RunError) -> LoopError {
+        LoopError::Run(error)
     }
 }
 
-impl From<CrewError> for Trouble {
-    fn from(error: CrewError) -> Trouble {
+impl From<HostSetError> for LoopError {
+    fn from(error: HostSetError) -> LoopError {
         let is_machines = matches!(
             error,
-            CrewError::Failed {
+            HostSetError::Failed {
                 blame: Blame::Machine,
                 ..
             }
         );
         match error {
-            error if is_machines => Trouble::Gone(error.to_string()),
-            CrewError::Garbage { .. }
-            | CrewError::Decode { .. }
-            | CrewError::OutOfPlace { .. }
-            | CrewError::Version { .. }
-            | CrewError::Failed { .. } => Trouble::Host(error.to_string()),
-            other => Trouble::Gone(other.to_string()),
+            error if is_machines => LoopError::Gone(error.to_string()),
+            HostSetError::Garbage { .. }
+            | HostSetError::Decode { .. }
+            | HostSetError::OutOfPlace { .. }
+            | HostSetError::Version { .. }
+            | HostSetError::Failed { .. } => LoopError::Host(error.to_string()),
+            other => LoopError::Gone(other.to_string()),
         }
     }
 }
 
-impl From<Violation> for Trouble {
-    fn from(violation: Violation) -> Trouble {
-        Trouble::Host(format!("it broke the protocol: {violation}"))
+impl From<Violation> for LoopError {
+    fn from(violation: Violation) -> LoopError {
+        LoopError::Host(format!("it broke the protocol: {violation}"))
     }
 }

@@ -18,12 +18,12 @@ mod random;
 mod rule;
 
 pub use faulty_disk::{DiskSwitch, FaultyDisk, FileClass};
-pub use fired::{Fired, Injection, Record};
+pub use fired::{FaultRecorder, FiredFault, Injection};
 pub(crate) use injector::kill_self;
-pub use injector::{Faults, HostSight};
-pub use plan::Plan;
-pub use random::{Known, Weights};
-pub use rule::{DEFAULT_MS, Rule, RuleId, Target};
+pub use injector::{Faults, HostView};
+pub use plan::FaultPlan;
+pub use random::{RunShape, Weights};
+pub use rule::{DEFAULT_MS, FaultRule, FaultTarget, RuleId};
 
 #[cfg(test)]
 mod tests;

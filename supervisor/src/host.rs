@@ -2,7 +2,7 @@
 //!
 //! * [`Program`]: this binary, held open, so that hosts start from it even if the file is replaced;
 //! * [`Lifecycle`]: where a host is in its life, with one transition function;
-//! * [`Process`]: one incarnation: process, link, command channel, last words;
+//! * [`Process`]: one incarnation: process, link, command channel, stderr tail;
 //! * [`Pool`]: all of them, and the one place where the supervisor waits.
 //!
 //! A host that is lost is replaced by a new incarnation with new memory, in the
@@ -25,13 +25,13 @@ mod stderr_tail;
 mod stop_signals;
 
 pub use decode::decoded;
-pub use error::{CrewError, Kind, ending, is_crash};
-pub use host_set::{Crew, LOAD_PATIENCE};
-pub use lifecycle::{IllegalTransition, Lifecycle, Moment};
-pub use pool::{News, Pool, PoolError};
-pub use process::{Birth, Commands, Process, SpawnError};
-pub use program::Program;
+pub use error::{HostKind, HostSetError, ending, is_crash};
+pub use host_set::{HostSet, LOAD_PATIENCE};
+pub use lifecycle::{IllegalTransition, Lifecycle, LifecycleEvent};
+pub use pool::{HostEvent, HostPool, PoolError};
+pub use process::{CommandSender, HostProcess, SpawnError, SpawnParams};
+pub use program::HostProgram;
 pub use socket_dir::sweep_socket_folders;
-pub use spawn_config::Muster;
-pub use stderr_tail::LastWords;
+pub use spawn_config::SpawnConfig;
+pub use stderr_tail::StderrTail;
 pub use stop_signals::StopSignals;

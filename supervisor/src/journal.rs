@@ -28,10 +28,10 @@ mod tests;
 mod verify;
 mod writer;
 
-pub use error::{Fault, JournalError};
+pub use error::{JournalError, RecordFault};
 pub use frame::{RunId, hex};
-pub use mark::{Mark, MarkFault};
-pub use reader::{Entry, JournalReader, Torn, TornKind};
+pub use mark::{JournalMark, MarkFault};
+pub use reader::{JournalEntry, JournalReader, Torn, TornKind};
 pub use run_state::{create_run_dir, create_run_dir_on, discard_run_dir};
-pub use verify::{Verified, verify};
-pub use writer::{Cut, JournalWriter};
+pub use verify::{VerifyReport, verify};
+pub use writer::{JournalWriter, Truncation};

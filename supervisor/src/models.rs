@@ -4,5 +4,5 @@ pub(crate) mod external_data;
 mod files;
 mod versions;
 
-pub use files::{FolderError, read_folder, read_model};
-pub(crate) use versions::{Version, as_of, judge, lives, versions};
+pub use files::{ModelFilesError, read_folder, read_model};
+pub(crate) use versions::{ModelVersion, as_of, judge, lives, versions};

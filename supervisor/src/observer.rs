@@ -1,7 +1,7 @@
 //! Who wants to see a run while it goes on. Observers cannot change it.
 
 use crate::record::{RunHeader, TickRecord};
-use crate::rundir::Event;
+use crate::rundir::RunEvent;
 use shm_protocol::agent_to_supervisor::{LogLine, Ready};
 use shm_protocol::id::{AgentId, Tick};
 
@@ -16,13 +16,13 @@ pub trait Observer {
     /// Everything is loaded; the first tick follows.
     fn begins(&mut self, _header: &RunHeader) {}
     /// Something happened around the run.
-    fn event(&mut self, _event: &Event) {}
+    fn event(&mut self, _event: &RunEvent) {}
     /// A tick was committed.
     fn committed(&mut self, _tick: Tick, _record: &TickRecord) {}
 }
 
 /// Nobody.
 #[derive(Debug, Default)]
-pub struct Silent;
+pub struct NoopObserver;
 
-impl Observer for Silent {}
+impl Observer for NoopObserver {}

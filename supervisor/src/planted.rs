@@ -39,8 +39,8 @@ shm_protocol::planted_bugs! {
     SkipManifestDigest: "skip-manifest-digest", "checkpoint::tests::damage::a_flipped_bit_anywhere_is_found_and_an_older_checkpoint_serves";
     /// A page is read without its digest being compared.
     SkipPageDigest: "skip-page-digest", "checkpoint::tests::damage::a_flipped_bit_anywhere_is_found_and_an_older_checkpoint_serves";
-    /// A pack that an older checkpoint still names is removed.
-    SweepNamedPack: "sweep-named-pack", "checkpoint::tests::damage::a_damaged_checkpoint_does_not_take_the_place_of_a_good_one";
+    /// A page file that an older checkpoint still names is removed.
+    SweepNamedPageFile: "sweep-named-page-file", "checkpoint::tests::damage::a_damaged_checkpoint_does_not_take_the_place_of_a_good_one";
     /// Checkpoints of ticks that the journal has lost are kept.
     KeepLaterCheckpoints: "keep-later-checkpoints", "checkpoint::tests::checkpoints_after_the_end_of_the_journal_are_forgotten";
     /// What an agent's host says for a checkpoint that came to nothing is not kept, so the next one has older pages.

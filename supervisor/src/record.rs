@@ -5,7 +5,7 @@ mod run_header;
 mod verdict;
 
 pub use run_header::{
-    AgentPin, AwaitedRecord, Become, Digest, Dropped, EnginePin, ModelChange, ModelPin,
+    AgentPin, AwaitedRecord, Become, Digest, DroppedMessages, EnginePin, ModelChange, ModelPin,
     ResultRecord, RunHeader, Seal, SealReason, TickRecord, VersionPin,
 };
 pub use verdict::{ABANDONED, QuarantineReason, RequestName, Verdict};

@@ -6,5 +6,5 @@
 mod limits;
 mod policy;
 
-pub use limits::{Limits, RestartLimit};
-pub use policy::{Cause, Decision, Loss, Policy, Stop, Work};
+pub use limits::{RestartLimit, RestartLimits};
+pub use policy::{HostLoss, HostWork, LossCause, RecoveryDecision, RestartPolicy, StopReason};

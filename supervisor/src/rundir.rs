@@ -27,11 +27,11 @@ mod outbox_mark;
 mod outbox_owner;
 
 pub use error::{RunDirError, RunState};
-pub use events::{Event, EventLog};
-pub use launch::{Launch, NewBounds};
+pub use events::{EventLog, RunEvent};
+pub use launch::{LaunchSettings, NewBounds};
 pub use outbox::{Outbox, OutboxMark};
 
-use crate::faults::{DiskSwitch, FaultyDisk, Plan};
+use crate::faults::{DiskSwitch, FaultPlan, FaultyDisk};
 use crate::sys::disk::{Disk, Guard, Locking, RealDisk, process_claim};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -286,7 +286,7 @@ impl RunDir {
     ///
     /// # Panics
     /// Without the lock.
-    pub fn put_faults(&self, plan: &Plan) -> Result<(), RunDirError> {
+    pub fn put_faults(&self, plan: &FaultPlan) -> Result<(), RunDirError> {
         self.put_file(&self.path.join(FAULTS), plan.to_toml().as_bytes())
     }
 

@@ -14,7 +14,7 @@ pub(crate) mod run;
 pub(crate) mod run_store;
 pub(crate) mod stats;
 
-pub use live_run::Summary;
-pub use replay::{Replay, ReplayRequest, replay};
+pub use live_run::RunSummary;
+pub use replay::{ReplayReport, ReplayRequest, replay};
 pub use resume::{ResumeRequest, resume};
 pub use run::{RunRequest, run};

@@ -41,9 +41,9 @@ mod violation;
 
 pub use action::{Action, Input};
 pub use batch::{Batch, Member};
-pub use machine::{End, Machine, NotThisPlan};
-pub use plan::{Plan, PlannedAgent, PlannedGenerator, PlannedModel};
-pub use recorded_answers::Foretold;
-pub use rounds::Awaiting;
-pub use version_timeline::{Life, Lives};
+pub use machine::{PlanMismatch, RunEnd, TickMachine};
+pub use plan::{PlannedAgent, PlannedGenerator, PlannedModel, RunPlan};
+pub use recorded_answers::RecordedAnswers;
+pub use rounds::AwaitedRequest;
+pub use version_timeline::{VersionSpan, VersionTimeline};
 pub use violation::Violation;

@@ -7,7 +7,7 @@ use super::instance::{Instance, guest, make};
 use super::{Agent, INIT_FUEL, Life};
 use crate::error::HostError;
 use crate::state::State;
-use shm_protocol::agent_state::{PAGE_BYTES, Page, SavedLife, StateRecord};
+use shm_protocol::agent_state::{PAGE_BYTES, Page, SavedInstance, StateRecord};
 use shm_protocol::id::RequestId;
 use std::sync::Arc;
 use thiserror::Error;
@@ -84,7 +84,7 @@ pub enum RestoreError {
 /// A state of which the last record is still to come.
 pub(super) struct Restoring {
     next_request: RequestId,
-    life: SavedLife,
+    life: SavedInstance,
     instance: Option<Instance>,
     /// The smallest number that the next page may have.
     next_page: u64,
@@ -127,7 +127,7 @@ impl Agent {
             next_page: 0,
         };
         self.mirror.clear(0);
-        let SavedLife::Running {
+        let SavedInstance::Running {
             memory_bytes,
             globals,
         } = &record.life
@@ -207,15 +207,15 @@ impl Agent {
     fn finish_restoring(&mut self, restoring: Restoring) -> Result<Life, HostError> {
         self.next_request = restoring.next_request;
         Ok(match (restoring.life, restoring.instance) {
-            (SavedLife::Running { globals, .. }, Some(mut instance)) => {
+            (SavedInstance::Running { globals, .. }, Some(mut instance)) => {
                 instance
                     .set_variables(&self.program, &globals)
                     .map_err(|error| HostError::variables(self.load.agent, &error))?;
                 Life::Running(instance)
             }
-            (SavedLife::Fallen, _) => Life::Fallen,
-            (SavedLife::Halted, _) => Life::Halted,
-            (SavedLife::Running { .. }, None) => unreachable!("the first record makes one"),
+            (SavedInstance::Failed, _) => Life::Fallen,
+            (SavedInstance::Halted, _) => Life::Halted,
+            (SavedInstance::Running { .. }, None) => unreachable!("the first record makes one"),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Agent, Life};
 use crate::error::HostError;
-use shm_protocol::agent_state::{PAGE_BYTES, PAGES_PER_RECORD, Page, SavedLife, StateRecord};
+use shm_protocol::agent_state::{PAGE_BYTES, PAGES_PER_RECORD, Page, SavedInstance, StateRecord};
 use shm_protocol::codec;
 
 /// Most bytes that the encoding of a page has beside its bytes: its number and its length.
@@ -56,17 +56,17 @@ impl Agent {
         give(&record)
     }
 
-    fn saved_life(&mut self) -> Result<SavedLife, HostError> {
+    fn saved_life(&mut self) -> Result<SavedInstance, HostError> {
         let agent = self.load.agent;
         Ok(match &mut self.life {
-            Life::Running(instance) => SavedLife::Running {
+            Life::Running(instance) => SavedInstance::Running {
                 memory_bytes: instance.guest.memory().len() as u64,
                 globals: instance
                     .variables(&self.program)
                     .map_err(|error| HostError::variables(agent, &error))?,
             },
-            Life::Fallen => SavedLife::Fallen,
-            Life::Halted => SavedLife::Halted,
+            Life::Fallen => SavedInstance::Failed,
+            Life::Halted => SavedInstance::Halted,
             Life::Awaited(_) | Life::Parked(_) => unreachable!("the caller has looked"),
         })
     }

@@ -10,7 +10,7 @@ use shm_protocol::agent_state::StateRecord;
 use shm_protocol::agent_to_supervisor::LogLevel;
 use shm_protocol::boot::Extent;
 use shm_protocol::codec;
-use shm_protocol::supervisor_to_agent::Setup;
+use shm_protocol::supervisor_to_agent::AgentSetup;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -29,7 +29,7 @@ fn agent(artifact: &[u8], settings: &[(&str, &str)]) -> Agent {
     let engine = engine();
     let linker = imports::linker(&engine).expect("memory");
     let program = Arc::new(Program::load(&engine, &linker, artifact).expect("ours"));
-    let fleet = Fleet::new(Setup {
+    let fleet = Fleet::new(AgentSetup {
         step_bytes: shm_protocol::limit::STEP_BYTES as u64,
         random_key: [7; 32],
         canonical_nan: true,
@@ -37,7 +37,7 @@ fn agent(artifact: &[u8], settings: &[(&str, &str)]) -> Agent {
         models: Vec::new(),
     });
     let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-    let load = Load {
+    let load = LoadAgent {
         agent: AgentId(0),
         artifact: Extent {
             offset: 0,

@@ -7,7 +7,7 @@
 use super::instance::Instance;
 use crate::bindings::Event;
 use crate::waits::{self, Asked, Exchange};
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 use std::pin::Pin;
 use std::sync::Arc;
 use wasmtime::component::TypedFunc;
@@ -48,7 +48,7 @@ impl Waiting {
     }
 
     /// Goes on with the answer.
-    pub(super) fn resume(self, answer: Arc<Answer>) -> Progress {
+    pub(super) fn resume(self, answer: Arc<RequestResult>) -> Progress {
         self.exchange.answer(answer);
         self.go_on()
     }

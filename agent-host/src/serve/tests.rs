@@ -14,7 +14,7 @@ mod world;
 use shm_protocol::agent_to_supervisor::{Effect, LogLevel, LogLine, Outcome, Status};
 use shm_protocol::id::{AgentId, ModelId, RequestId};
 use shm_protocol::limit;
-use shm_protocol::supervisor_to_agent::{Event, ModelPorts, OnFailure, OnMismatch};
+use shm_protocol::supervisor_to_agent::{AgentEvent, ModelPorts, OnFailure, OnMismatch};
 use shm_protocol::tensor::{DType, Port, Shape, Signature, Tensor};
 use supervisor::{Given, Host};
 
@@ -69,7 +69,7 @@ fn messages_and_randomness_repeat_exactly() {
             for outcome in &outcomes {
                 for effect in &outcome.effects {
                     if let Effect::Send { to, payload } = effect {
-                        inbox[to.index()].push(Event::Message {
+                        inbox[to.index()].push(AgentEvent::Message {
                             sender: outcome.agent,
                             payload: payload.clone(),
                         });
@@ -275,7 +275,7 @@ fn requests_are_numbered_and_results_reach_the_agent() {
         shape,
         data: vec![1; 64],
     };
-    let event = Event::Inference {
+    let event = AgentEvent::Inference {
         request,
         model: ModelId(0),
         outcome: Ok(vec![output]).into(),

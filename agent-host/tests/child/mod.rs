@@ -5,12 +5,12 @@ use command_fds::{CommandFdExt, FdMapping};
 use ipc_channel::ipc::IpcSender;
 use shm_protocol::agent_to_supervisor::{READY, Ready};
 use shm_protocol::boot::{self, Extent, HostArguments, Role};
-use shm_protocol::fault::Slot;
+use shm_protocol::fault::FaultSlot;
 use shm_protocol::id::{AgentId, HostId, Incarnation, Tick};
 use shm_protocol::link::{LinkSizes, SupervisorLink};
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 use shm_protocol::supervisor_to_agent::{
-    Command, Load, OnFailure, STEPS, Setup, Start, Step, Steps,
+    AgentCommand, AgentSetup, LoadAgent, OnFailure, STEPS, StartAgents, Step, Steps,
 };
 use shm_protocol::sys::sealed_memory;
 use shm_protocol::{codec, limit};
@@ -70,7 +70,7 @@ pub(crate) struct Child {
     process: process::Child,
     link: SupervisorLink,
     hello: PipeReader,
-    sender: Option<IpcSender<Command>>,
+    sender: Option<IpcSender<AgentCommand>>,
     extents: Vec<Extent>,
     // The folder of the control channel; removed with this.
     _folder: TempDir,
@@ -87,7 +87,7 @@ impl Child {
     }
 
     /// Starts a host in which these faults wait.
-    pub(crate) fn start_with(components: &[&str], supervisor: i32, faults: &[Slot]) -> Child {
+    pub(crate) fn start_with(components: &[&str], supervisor: i32, faults: &[FaultSlot]) -> Child {
         let incarnation = Incarnation(1);
         let sizes = LinkSizes {
             down_bytes: 1 << 20,
@@ -117,10 +117,10 @@ impl Child {
             .stdin(Stdio::null())
             .stderr(Stdio::piped());
         let mappings = vec![
-            map(theirs.down, boot::DOWN),
-            map(theirs.up, boot::UP),
+            map(theirs.down, boot::TO_HOST),
+            map(theirs.up, boot::FROM_HOST),
             map(theirs.bell, boot::BELL),
-            map(their_hello.into(), boot::HELLO),
+            map(their_hello.into(), boot::CONTROL_NAME_PIPE),
             map(artifacts, boot::ARTIFACTS),
         ];
         command.fd_mappings(mappings).expect("distinct numbers");
@@ -135,7 +135,7 @@ impl Child {
         }
     }
 
-    pub(crate) fn send(&mut self, command: Command) {
+    pub(crate) fn send(&mut self, command: AgentCommand) {
         let hello = &mut self.hello;
         let sender = self.sender.get_or_insert_with(|| {
             let mut name = String::new();
@@ -183,7 +183,7 @@ impl Child {
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
         let (fuel, memory_bytes, artifact) = (1_000_000, 8 << 20, self.extents[component]);
-        self.send(Command::Load(Load {
+        self.send(AgentCommand::Load(LoadAgent {
             agent: AgentId(agent),
             artifact,
             settings,
@@ -199,16 +199,16 @@ impl Child {
     }
 
     pub(crate) fn push(&mut self, kind: u16, tick: u64, message: &impl Encode) {
-        let pushed = self
-            .link
-            .down
-            .try_push(&Header::new(kind, Tick(tick)), &codec::encode(message));
+        let pushed = self.link.down.try_push(
+            &RecordHeader::new(kind, Tick(tick)),
+            &codec::encode(message),
+        );
         assert_eq!(pushed, Ok(true));
         self.link.down.notify();
     }
 
     /// The next record.
-    pub(crate) fn take(&mut self) -> (Header, Vec<u8>) {
+    pub(crate) fn take(&mut self) -> (RecordHeader, Vec<u8>) {
         let mut bytes = Vec::new();
         loop {
             if let Some(header) = self.link.up.try_take(&mut bytes).expect("a sound ring") {
@@ -290,8 +290,8 @@ fn artifacts(components: &[&str]) -> (Vec<Extent>, OwnedFd) {
     (extents, sealed_memory("artifacts", &parts).expect("memory"))
 }
 
-pub(crate) fn setup(agents: Vec<String>) -> Setup {
-    Setup {
+pub(crate) fn setup(agents: Vec<String>) -> AgentSetup {
+    AgentSetup {
         step_bytes: limit::STEP_BYTES as u64,
         random_key: [0; 32],
         canonical_nan: true,
@@ -300,6 +300,6 @@ pub(crate) fn setup(agents: Vec<String>) -> Setup {
     }
 }
 
-pub(crate) fn no_models() -> Start {
-    Start { models: Vec::new() }
+pub(crate) fn no_models() -> StartAgents {
+    StartAgents { models: Vec::new() }
 }

@@ -14,16 +14,16 @@ use shm_protocol::id::Tick;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use supervisor::error::RunError;
-use supervisor::event_loop::{Drive, Ledger, Patience, Real};
-use supervisor::faults::{Faults, Plan};
+use supervisor::event_loop::{EventLoop, Ledger, RealHosts, Timeouts};
+use supervisor::faults::{FaultPlan, Faults};
 use supervisor::fleet::{Durability, Fleet};
 use supervisor::host::StopSignals;
-use supervisor::journal::{JournalReader, Mark};
-use supervisor::launch::{Demands, Manifest, assemble, default_hosts};
-use supervisor::observer::Silent;
+use supervisor::journal::{JournalMark, JournalReader};
+use supervisor::launch::{Manifest, StartupOptions, default_hosts, start_hosts};
+use supervisor::observer::NoopObserver;
 use supervisor::record::TickRecord;
-use supervisor::rundir::{Launch, RunDir};
-use supervisor::tick::Machine;
+use supervisor::rundir::{LaunchSettings, RunDir};
+use supervisor::tick::TickMachine;
 
 /// Agents of each fleet.
 const AGENTS: usize = 100;
@@ -84,7 +84,7 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<(), Trouble> {
 struct Subject {
     fleets: [Fleet; KEPT.len() - 1],
     captured: Captured,
-    launch: Launch,
+    launch: LaunchSettings,
 }
 
 impl Subject {
@@ -92,7 +92,9 @@ impl Subject {
         let mut fleet = Fleet::read(&work.fleet(bench.folder(), AGENTS)?)?;
         fleet.hosts = Some(1);
         fleet.ticks = Some(1000);
-        let summary = bench.live.run(&fleet, Plan::default(), &mut Silent)?;
+        let summary = bench
+            .live
+            .run(&fleet, FaultPlan::default(), &mut NoopObserver)?;
         let ticks_per_second = summary.ticks as f64 / summary.wall.as_secs_f64();
         fleet.ticks = Some(rounded(ticks_per_second * RUN_SECONDS).clamp(1000, 200_000));
         let unchecked = Fleet {
@@ -118,7 +120,7 @@ impl Subject {
         let Some(fleet) = self.fleets.get(kept) else {
             return self.tick_of_nothing(live);
         };
-        let summary = live.run(fleet, Plan::default(), &mut Silent)?;
+        let summary = live.run(fleet, FaultPlan::default(), &mut NoopObserver)?;
         Ok(summary.wall.as_secs_f64() / summary.ticks as f64)
     }
 
@@ -128,9 +130,11 @@ impl Subject {
         let ticks = fleet.ticks.ok_or("a fleet without an end")?;
         let manifest = Manifest::from_fleet(fleet, &|_| None)?;
         let isolated: Vec<bool> = fleet.agents.iter().map(|agent| agent.isolate).collect();
-        let layout =
-            supervisor::launch::Layout::new(&isolated, fleet.hosts.unwrap_or_else(default_hosts));
-        let demands = Demands {
+        let layout = supervisor::launch::Placement::new(
+            &isolated,
+            fleet.hosts.unwrap_or_else(default_hosts),
+        );
+        let demands = StartupOptions {
             inference: true,
             agents: true,
             strict_providers: false,
@@ -140,13 +144,13 @@ impl Subject {
             needed: None,
             providers: Vec::new(),
         };
-        let mut assembled = assemble(
+        let mut assembled = start_hosts(
             &live.engines,
             &manifest,
             layout,
             &demands,
             StopSignals::none()?,
-            &mut Silent,
+            &mut NoopObserver,
         )?;
         assembled.start(self.captured.ports())?;
         let mut forgets = Forgets {
@@ -154,13 +158,13 @@ impl Subject {
             last: now(),
         };
         let began = now();
-        let ended = Drive::new(
-            &mut Real::new(&mut assembled.crew),
-            Machine::new(self.captured.plan(), Some(Tick(ticks))),
+        let ended = EventLoop::new(
+            &mut RealHosts::new(&mut assembled.crew),
+            TickMachine::new(self.captured.plan(), Some(Tick(ticks))),
             &self.captured.header,
             &assembled.orders,
             &mut forgets,
-            Patience::of(&self.launch),
+            Timeouts::of(&self.launch),
         )
         .run();
         assembled.crew.drain()?;
@@ -186,7 +190,7 @@ impl Ledger for Forgets {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn ticks_after(&mut self, _mark: Option<&Mark>) -> Result<JournalReader, RunError> {
+    fn ticks_after(&mut self, _mark: Option<&JournalMark>) -> Result<JournalReader, RunError> {
         Err(RunError::System {
             what: "a journal where none is kept",
             source: std::io::ErrorKind::NotFound.into(),

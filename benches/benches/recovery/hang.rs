@@ -9,13 +9,13 @@ use lockstep_benches::clock::now;
 use lockstep_benches::live::untiring;
 use lockstep_benches::samples::Samples;
 use lockstep_benches::{Trouble, state_agent};
-use shm_protocol::fault::{Kind, Phase};
+use shm_protocol::fault::{FaultKind, FaultPoint};
 use shm_protocol::id::{HostId, Tick};
 use std::time::{Duration, Instant};
-use supervisor::faults::{Plan, Rule, Target};
+use supervisor::faults::{FaultPlan, FaultRule, FaultTarget};
 use supervisor::observer::Observer;
 use supervisor::record::TickRecord;
-use supervisor::rundir::Event;
+use supervisor::rundir::RunEvent;
 
 const DEADLINE: Duration = Duration::from_millis(250);
 
@@ -30,15 +30,15 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<(), Trouble> {
         .map(|number| Tick(number * APART))
         .collect();
     fleet.ticks = silences.last().map(|last| last.0 + APART);
-    let rule = |tick: &Tick| Rule {
+    let rule = |tick: &Tick| FaultRule {
         tick: Some(*tick),
-        ..Rule::new(
-            Phase::BeforeOutcomes,
-            Kind::RingStalled,
-            Target::Host(HostId(0)),
+        ..FaultRule::new(
+            FaultPoint::BeforeOutcomes,
+            FaultKind::RingStalled,
+            FaultTarget::Host(HostId(0)),
         )
     };
-    let faults = Plan {
+    let faults = FaultPlan {
         rules: silences.iter().map(rule).collect(),
     };
     let mut heard = Heard::default();
@@ -67,8 +67,8 @@ impl Observer for Heard {
         self.committed = Some(now());
     }
 
-    fn event(&mut self, event: &Event) {
-        if let (Event::HostLost { .. }, Some(committed)) = (event, self.committed) {
+    fn event(&mut self, event: &RunEvent) {
+        if let (RunEvent::HostLost { .. }, Some(committed)) = (event, self.committed) {
             let silent = committed.elapsed().as_secs_f64();
             self.losses.add(silent - DEADLINE.as_secs_f64());
         }

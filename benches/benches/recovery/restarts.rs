@@ -6,13 +6,13 @@ use lockstep_benches::live::untiring;
 use lockstep_benches::processes::Census;
 use lockstep_benches::{Trouble, state_agent};
 use serde_json::json;
-use shm_protocol::fault::{Kind, Phase};
+use shm_protocol::fault::{FaultKind, FaultPoint};
 use shm_protocol::id::{HostId, Tick};
 use std::time::Duration;
-use supervisor::faults::{Plan, Rule, Target};
+use supervisor::faults::{FaultPlan, FaultRule, FaultTarget};
 use supervisor::observer::Observer;
 use supervisor::record::TickRecord;
-use supervisor::rundir::Event;
+use supervisor::rundir::RunEvent;
 
 /// Ticks between two kills: enough for a checkpoint in between.
 const APART: u64 = 100;
@@ -28,11 +28,15 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<(), Trouble> {
     let mut fleet = untiring(state_agent::fleet(bench.folder(), 1088, 1)?);
     fleet.checkpoint_ticks = 16;
     // A kill that is injected is followed by a restart without a pause, and is a kill all the same.
-    let rule = |number: u64| Rule {
+    let rule = |number: u64| FaultRule {
         tick: Some(Tick(CALM + number * APART)),
-        ..Rule::new(Phase::BeforeStep, Kind::Kill, Target::Host(HostId(0)))
+        ..FaultRule::new(
+            FaultPoint::BeforeStep,
+            FaultKind::Kill,
+            FaultTarget::Host(HostId(0)),
+        )
     };
-    let faults = Plan {
+    let faults = FaultPlan {
         rules: (0..restarts).map(rule).collect(),
     };
     let last = CALM + restarts * APART + CALM;
@@ -120,8 +124,8 @@ impl Observer for Watch {
         }
     }
 
-    fn event(&mut self, event: &Event) {
-        if matches!(event, Event::HostRestored { .. }) {
+    fn event(&mut self, event: &RunEvent) {
+        if matches!(event, RunEvent::HostRestored { .. }) {
             self.restarts += 1;
             if self.restarts == self.half {
                 self.censuses.push(Census::take());

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use supervisor::rundir::Event;
+use supervisor::rundir::RunEvent;
 
 /// How long a run ticks before its supervisor is killed.
 const TICKING: Range<Duration> = Duration::from_millis(20)..Duration::from_millis(150);
@@ -142,7 +142,7 @@ fn last_resumed(dir: &Path, number: usize) -> Result<Option<(u64, f64)>, Trouble
     };
     let mut found = 0;
     for line in whole.lines() {
-        if let Event::Resumed { cut_bytes, ms, .. } = serde_json::from_str(line)? {
+        if let RunEvent::Resumed { cut_bytes, ms, .. } = serde_json::from_str(line)? {
             found += 1;
             if found == number {
                 return Ok(Some((cut_bytes, ms)));

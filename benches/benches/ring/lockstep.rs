@@ -5,7 +5,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use shm_protocol::boot;
 use shm_protocol::id::{Incarnation, Tick};
 use shm_protocol::link::{HostDescriptors, HostLink, LinkSizes, SupervisorLink};
-use shm_protocol::ring::{Header, SharedProducer};
+use shm_protocol::ring::{RecordHeader, SharedProducer};
 use shm_protocol::sys::inherited;
 use std::hint::spin_loop;
 use std::{io, slice};
@@ -22,7 +22,7 @@ fn sizes(task: &Task) -> LinkSizes {
 
 #[inline]
 fn send(ring: &mut SharedProducer, words: usize, first: u64, is_shown: bool) {
-    let header = Header::new(1, Tick(first));
+    let header = RecordHeader::new(1, Tick(first));
     loop {
         if let Some(mut space) = ring
             .try_reserve(&header, 8 * words)
@@ -125,8 +125,8 @@ pub(crate) fn start(task: &Task) -> io::Result<Lockstep> {
             child_fd,
         };
         let mappings = vec![
-            mapping(down, boot::DOWN),
-            mapping(up, boot::UP),
+            mapping(down, boot::TO_HOST),
+            mapping(up, boot::FROM_HOST),
             mapping(bell, boot::BELL),
         ];
         command.fd_mappings(mappings).expect("distinct descriptors");
@@ -151,8 +151,8 @@ impl Child for Lockstep {
 /// The child.
 pub(crate) fn serve() -> io::Result<()> {
     let (down, up, bell) = (
-        inherited::take(boot::DOWN)?,
-        inherited::take(boot::UP)?,
+        inherited::take(boot::TO_HOST)?,
+        inherited::take(boot::FROM_HOST)?,
         inherited::take(boot::BELL)?,
     );
     let link = HostLink::attach(down, up, bell, INCARNATION).map_err(io::Error::other)?;

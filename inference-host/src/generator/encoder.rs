@@ -8,7 +8,7 @@ use super::text::words::Words;
 use crate::backend::Model;
 use crate::sys::tensor::TensorView;
 use serde_json::Value;
-use shm_protocol::generation::{Finish, Order, Piece, Pieces, Sequence};
+use shm_protocol::generation::{DecodeRequest, Delta, Deltas, Finish, Sequence};
 use shm_protocol::tensor::{DType, Shape};
 
 /// How the numbers of the tokens become those of the text.
@@ -97,8 +97,8 @@ impl Encoder {
     }
 
     /// Does what an order says.
-    pub(super) fn answer(&mut self, order: &Order) -> Pieces {
-        Pieces(
+    pub(super) fn answer(&mut self, order: &DecodeRequest) -> Deltas {
+        Deltas(
             order
                 .sequences
                 .iter()
@@ -107,7 +107,7 @@ impl Encoder {
         )
     }
 
-    fn embed(&mut self, sequence: &Sequence) -> Result<Piece, String> {
+    fn embed(&mut self, sequence: &Sequence) -> Result<Delta, String> {
         let request = Request::read(&sequence.asked, &self.settings.sampling)?;
         let Task::Embed(text) = &request.task else {
             return Err("the model makes embeddings and writes no text; ask with input instead of prompt or messages".to_owned());
@@ -129,7 +129,7 @@ impl Encoder {
                 "the model gives {value} in an embedding; its weights or its precision are at fault"
             ));
         }
-        Ok(Piece {
+        Ok(Delta {
             tokens: Vec::new(),
             text: String::new(),
             embedding,

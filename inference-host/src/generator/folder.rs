@@ -2,11 +2,11 @@
 //! which lie beside it, and the JSON that describes them.
 
 use serde_json::{Map, Value};
-use shm_protocol::pack::Pack;
+use shm_protocol::bundle::ModelBundle;
 
 /// A folder with a language model.
 pub(super) struct Folder<'p> {
-    pack: Pack<'p>,
+    pack: ModelBundle<'p>,
     graph: String,
 }
 
@@ -16,7 +16,7 @@ impl<'p> Folder<'p> {
     /// # Errors
     /// When it is none, or has no graph.
     pub(super) fn open(bytes: &'p [u8]) -> Result<Folder<'p>, String> {
-        let pack = Pack::open(bytes).map_err(|error| error.to_string())?;
+        let pack = ModelBundle::open(bytes).map_err(|error| error.to_string())?;
         let named = pack.files().map(|(name, _)| name);
         let graph = named.into_iter().find(|name| name.ends_with(".onnx"));
         let graph = graph.ok_or(
@@ -72,7 +72,7 @@ impl<'p> Folder<'p> {
 }
 
 /// The files in the folder of a graph, by their names from there.
-pub(crate) fn beside<'n, 'p>(pack: &'n Pack<'p>, graph: &str) -> Vec<(&'n str, &'p [u8])> {
+pub(crate) fn beside<'n, 'p>(pack: &'n ModelBundle<'p>, graph: &str) -> Vec<(&'n str, &'p [u8])> {
     let folder = graph.rfind('/').map_or("", |end| &graph[..=end]);
     let files = pack.files().filter(|(name, _)| *name != graph);
     let files = files.filter_map(|(name, bytes)| Some((name.strip_prefix(folder)?, bytes)));
@@ -89,13 +89,13 @@ fn is_description(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shm_protocol::pack::pack;
+    use shm_protocol::bundle::bundle;
 
     fn packed(names: &[&str]) -> Vec<u8> {
         let files = names
             .iter()
             .map(|name| ((*name).to_owned(), name.as_bytes().to_vec()));
-        pack(&files.collect::<Vec<_>>())
+        bundle(&files.collect::<Vec<_>>())
     }
 
     #[test]

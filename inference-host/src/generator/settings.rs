@@ -196,14 +196,14 @@ fn tokens(of: &Map<String, Value>, key: &str) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shm_protocol::pack::pack;
+    use shm_protocol::bundle::bundle;
 
     fn read(files: &[(&str, &str)]) -> Result<Settings, String> {
         let graph = [("model.onnx".to_owned(), Vec::new())];
         let files = files
             .iter()
             .map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec()));
-        let bytes = pack(&graph.into_iter().chain(files).collect::<Vec<_>>());
+        let bytes = bundle(&graph.into_iter().chain(files).collect::<Vec<_>>());
         Settings::read(&Folder::open(&bytes).expect("a pack"))
     }
 

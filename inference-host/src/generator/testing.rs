@@ -3,7 +3,7 @@
 use super::folder::Folder;
 use super::text::words::Words;
 use crate::testing::model_file;
-use shm_protocol::pack::pack;
+use shm_protocol::bundle::bundle;
 
 /// Files that every variant has.
 const FILES: [&str; 4] = [
@@ -27,7 +27,7 @@ pub(super) fn packed(graph: &str, changes: &[(&str, Option<&[u8]>)]) -> Vec<u8> 
         files.retain(|(held, _)| held != name);
         files.extend(contents.map(|contents| ((*name).to_owned(), contents.to_vec())));
     }
-    pack(&files)
+    bundle(&files)
 }
 
 /// Its tokenizer.
@@ -45,5 +45,5 @@ pub(super) fn talk() -> Vec<u8> {
         "tokenizer.json",
         "tokenizer_config.json",
     ];
-    pack(&names.map(|name| (name.to_owned(), model_file(&format!("talk/{name}")))))
+    bundle(&names.map(|name| (name.to_owned(), model_file(&format!("talk/{name}")))))
 }

@@ -6,9 +6,9 @@ use super::testing::{packed, talk};
 use super::*;
 use crate::testing::{engine, model_file};
 use serde_json::json;
-use shm_protocol::generation::{Finish, Piece, Sequence};
+use shm_protocol::bundle::bundle;
+use shm_protocol::generation::{Delta, Finish, Sequence};
 use shm_protocol::id::{AgentId, RequestId};
-use shm_protocol::pack::pack;
 use shm_protocol::tensor::Shape;
 
 const GENERATOR: Generator = Generator {
@@ -47,7 +47,7 @@ fn writer(graph: &str) -> Box<dyn Model> {
 }
 
 fn ask(model: &mut dyn Model, steps: u32, sequences: &[Sequence]) -> Said {
-    let order = codec::encode(&Order {
+    let order = codec::encode(&DecodeRequest {
         steps,
         sequences: sequences.to_vec(),
     });
@@ -56,7 +56,7 @@ fn ask(model: &mut dyn Model, steps: u32, sequences: &[Sequence]) -> Said {
     model.run(&[view], &mut []).expect("it runs");
     let mut bytes = Vec::new();
     model.given(0).expect("an output").copy_to(&mut bytes);
-    let Pieces(pieces) = codec::decode::<_, { limit::TENSOR_BYTES }>(&bytes).expect("pieces");
+    let Deltas(pieces) = codec::decode::<_, { limit::TENSOR_BYTES }>(&bytes).expect("pieces");
     pieces
 }
 
@@ -71,7 +71,7 @@ fn sequence(agent: u32, asked: &serde_json::Value) -> Sequence {
 }
 
 /// What comes of an order.
-type Said = Vec<Result<Piece, String>>;
+type Said = Vec<Result<Delta, String>>;
 
 /// What a text has become.
 #[derive(Clone, Debug, Default, PartialEq)]

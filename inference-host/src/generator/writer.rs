@@ -18,7 +18,7 @@ use super::text::request::{Request, Task};
 use super::text::template::Template;
 use super::text::words::Words;
 use super::writing::Writing;
-use shm_protocol::generation::{Order, Piece, Pieces, Sequence};
+use shm_protocol::generation::{DecodeRequest, Delta, Deltas, Sequence};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A decoder, its words, and the texts on their way.
@@ -55,7 +55,7 @@ pub(super) struct Scratch {
 pub(super) struct Turn {
     pub(super) key: Key,
     pub(super) writing: Option<Writing>,
-    piece: Result<Piece, String>,
+    piece: Result<Delta, String>,
 }
 
 impl Turn {
@@ -79,7 +79,7 @@ impl Turn {
 
 impl Writer {
     /// Does what an order says.
-    pub(super) fn answer(&mut self, order: &Order) -> Pieces {
+    pub(super) fn answer(&mut self, order: &DecodeRequest) -> Deltas {
         self.orders += 1;
         let steps = order.steps as usize;
         let mut seen = BTreeSet::new();
@@ -134,7 +134,7 @@ impl Writer {
             }
         }
         self.settle(&mut turns);
-        Pieces(turns.into_iter().map(|turn| turn.piece).collect())
+        Deltas(turns.into_iter().map(|turn| turn.piece).collect())
     }
 
     /// The text of a sequence as it stands: the one that is here, if it has come no further, or a new one that is
@@ -344,8 +344,8 @@ impl Writer {
 }
 
 /// A piece of nothing yet.
-fn empty(writing: &Writing) -> Piece {
-    Piece {
+fn empty(writing: &Writing) -> Delta {
+    Delta {
         tokens: Vec::new(),
         text: String::new(),
         embedding: Vec::new(),

@@ -7,18 +7,18 @@ use crate::models::Models;
 use crate::sys::in_place::OutputRecord;
 use crate::sys::tensor::TensorView;
 use shm_protocol::codec;
-use shm_protocol::fault::{self, Phase};
+use shm_protocol::fault::{self, FaultPoint};
 use shm_protocol::id::{BatchId, Tick};
 use shm_protocol::inference_to_supervisor::{BATCH_FAILED, BatchFailed, OUTPUT};
-use shm_protocol::ring::{Header, SharedProducer};
-use shm_protocol::supervisor_to_inference::{INPUT, Run};
+use shm_protocol::ring::{RecordHeader, SharedProducer};
+use shm_protocol::supervisor_to_inference::{BatchHead, INPUT};
 use shm_protocol::tensor::{DType, Shape};
 
 /// Most bytes of a failure's message. Engines can be wordy, and a record must fit the smallest ring.
 const MESSAGE_BYTES: usize = 4 << 10;
 
 /// What of an answer could not be put into the ring at once.
-pub(super) type Rest = Vec<(Header, Vec<u8>)>;
+pub(super) type Rest = Vec<(RecordHeader, Vec<u8>)>;
 
 /// What became of a batch.
 pub(super) enum Answer {
@@ -30,7 +30,7 @@ pub(super) enum Answer {
 
 /// One batch, and the models to run it.
 pub(super) struct Batch<'m> {
-    pub(super) run: Run,
+    pub(super) run: BatchHead,
     pub(super) tick: Tick,
     pub(super) models: &'m mut Models,
     pub(super) loader: Option<&'m Loader<'m>>,
@@ -42,7 +42,7 @@ impl Batch<'_> {
     }
 
     /// Type and shape of an input record of this batch.
-    pub(super) fn input(&self, header: &Header) -> Result<(DType, Shape), HostError> {
+    pub(super) fn input(&self, header: &RecordHeader) -> Result<(DType, Shape), HostError> {
         let belongs = header.kind == INPUT && BatchId(header.correlation) == self.run.batch;
         header
             .tensor
@@ -114,7 +114,7 @@ impl Batch<'_> {
     }
 
     /// The record that answers this batch with a failure.
-    pub(super) fn failure(&self, message: &str) -> (Header, Vec<u8>) {
+    pub(super) fn failure(&self, message: &str) -> (RecordHeader, Vec<u8>) {
         let end = (0..=MESSAGE_BYTES.min(message.len()))
             .rev()
             .find(|end| message.is_char_boundary(*end))
@@ -123,9 +123,9 @@ impl Batch<'_> {
             batch: self.run.batch,
             message: message[..end].to_owned(),
         };
-        let header = Header {
+        let header = RecordHeader {
             correlation: self.run.batch.0,
-            ..Header::new(BATCH_FAILED, self.tick)
+            ..RecordHeader::new(BATCH_FAILED, self.tick)
         };
         (header, codec::encode(&failed))
     }
@@ -176,7 +176,7 @@ fn run(
     let written = model
         .run(inputs, &mut [place])
         .map_err(|error| error.to_string())?;
-    fault::point(Phase::AfterRun);
+    fault::point(FaultPoint::AfterRun);
     let record = record.filter(|_| written == Written::InPlace);
     let first = usize::from(record.is_some());
     for number in first..model.signature().outputs.len() {
@@ -194,7 +194,7 @@ fn run(
     }
     if let Some(record) = record {
         record.publish();
-        fault::point(Phase::MidAnswer);
+        fault::point(FaultPoint::MidAnswer);
     }
     Ok(first)
 }
@@ -227,7 +227,7 @@ fn pass_up(
         if let Some(mut record) = record {
             given.copy_to_place(&mut record.place().map_err(|error| bug(error.to_string()))?);
             record.publish();
-            fault::point(Phase::MidAnswer);
+            fault::point(FaultPoint::MidAnswer);
         } else {
             let mut data = Vec::new();
             given.copy_to(&mut data);
@@ -237,13 +237,13 @@ fn pass_up(
     Ok(rest)
 }
 
-fn output(batch: BatchId, tick: Tick, number: usize, dtype: DType, shape: Shape) -> Header {
+fn output(batch: BatchId, tick: Tick, number: usize, dtype: DType, shape: Shape) -> RecordHeader {
     #[allow(clippy::cast_possible_truncation, reason = "at most limit::TENSORS")]
     let subject = number as u32;
-    Header {
+    RecordHeader {
         subject,
         correlation: batch.0,
         tensor: Some((dtype, shape)),
-        ..Header::new(OUTPUT, tick)
+        ..RecordHeader::new(OUTPUT, tick)
     }
 }

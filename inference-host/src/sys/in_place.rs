@@ -2,7 +2,7 @@
 
 use super::tensor::{TensorPlace, TensorView};
 use shm_protocol::ring::{
-    Header, PushError, Reservation, RingViolation, SharedConsumer, SharedProducer,
+    PushError, RecordHeader, Reservation, RingViolation, SharedConsumer, SharedProducer,
 };
 use shm_protocol::sys::SharedMemory;
 use shm_protocol::tensor::{DType, Shape, TensorError};
@@ -17,7 +17,7 @@ pub(crate) struct WaitingRecords<'l> {
 /// A record that waits in a ring. Its pointer is never handed out but as a view that borrows from [`WaitingRecords`].
 #[derive(Debug)]
 struct WaitingRecord {
-    header: Header,
+    header: RecordHeader,
     data: *const u8,
     bytes: usize,
 }
@@ -47,7 +47,7 @@ impl<'l> WaitingRecords<'l> {
     }
 
     /// Their headers, in order.
-    pub(crate) fn headers(&self) -> impl Iterator<Item = &Header> {
+    pub(crate) fn headers(&self) -> impl Iterator<Item = &RecordHeader> {
         self.records.iter().map(|record| &record.header)
     }
 
@@ -82,7 +82,7 @@ impl<'l> OutputRecord<'l> {
     /// Reserves room for the tensor that `header` describes. `None` while the ring is full.
     pub(crate) fn reserve(
         ring: &'l mut SharedProducer,
-        header: &Header,
+        header: &RecordHeader,
         dtype: DType,
         shape: Shape,
         bytes: usize,

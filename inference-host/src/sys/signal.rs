@@ -11,13 +11,13 @@ pub(crate) fn ignore_file_size_signal() -> Result<(), Errno> {
     unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.map(|_| ())
 }
 
-/// What an end within [`rendering`] leaves among the last words.
+/// What an end within [`rendering`] leaves among the end of standard error.
 const RENDERING: &[u8] = b"this was while the model's chat template was rendered\n";
 
 static IS_RENDERING: AtomicBool = AtomicBool::new(false);
 
 /// Does `work`, which renders a chat template. There is no way to refuse memory to it that does not end the process; if that
-/// happens, the last words say where.
+/// happens, the end of standard error say where.
 pub(crate) fn rendering<T>(work: impl FnOnce() -> T) -> T {
     let action = SigAction::new(
         SigHandler::Handler(on_abort),

@@ -7,12 +7,12 @@ use ipc_channel::ipc::IpcSender;
 use shm_protocol::agent_to_supervisor::{FAILURE, Failure};
 use shm_protocol::boot::{self, Extent, HostArguments};
 use shm_protocol::codec;
-use shm_protocol::fault::Slot;
+use shm_protocol::fault::FaultSlot;
 use shm_protocol::id::{BatchId, HostId, Incarnation, ModelId, Tick, VersionId};
-use shm_protocol::inference_to_supervisor::{ModelFacts, ModelLoaded};
+use shm_protocol::inference_to_supervisor::{ModelInfo, ModelLoaded};
 use shm_protocol::link::{LinkSizes, SupervisorLink};
-use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_inference::{self, INPUT, Load, RUN, Run, Setup};
+use shm_protocol::ring::RecordHeader;
+use shm_protocol::supervisor_to_inference::{self, BatchHead, EngineSetup, INPUT, LoadModel, RUN};
 use shm_protocol::sys::sealed_memory;
 use shm_protocol::tensor::Tensor;
 use std::io::Read;
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 pub(crate) struct Host {
     pub(crate) child: Child,
     pub(crate) link: SupervisorLink,
-    pub(crate) commands: Option<IpcSender<supervisor_to_inference::Command>>,
+    pub(crate) commands: Option<IpcSender<supervisor_to_inference::InferenceCommand>>,
     _folder: TempDir,
 }
 
@@ -35,7 +35,7 @@ impl Host {
     }
 
     /// As [`Host::start`], and these faults wait in it.
-    pub(crate) fn start_with(artifacts: &[&[u8]], supervisor: u32, faults: &[Slot]) -> Host {
+    pub(crate) fn start_with(artifacts: &[&[u8]], supervisor: u32, faults: &[FaultSlot]) -> Host {
         let sizes = LinkSizes {
             down_bytes: 1 << 20,
             up_bytes: 1 << 20,
@@ -67,10 +67,10 @@ impl Host {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .fd_mappings(vec![
-                mapping(descriptors.down, boot::DOWN),
-                mapping(descriptors.up, boot::UP),
+                mapping(descriptors.down, boot::TO_HOST),
+                mapping(descriptors.up, boot::FROM_HOST),
                 mapping(descriptors.bell, boot::BELL),
-                mapping(hello_host.into(), boot::HELLO),
+                mapping(hello_host.into(), boot::CONTROL_NAME_PIPE),
                 mapping(artifacts, boot::ARTIFACTS),
             ])
             .expect("distinct descriptors");
@@ -87,7 +87,7 @@ impl Host {
         }
     }
 
-    pub(crate) fn send(&self, command: supervisor_to_inference::Command) {
+    pub(crate) fn send(&self, command: supervisor_to_inference::InferenceCommand) {
         self.commands
             .as_ref()
             .expect("the host is there")
@@ -153,8 +153,11 @@ impl Drop for Host {
     }
 }
 
-pub(crate) fn setup(library: Option<&str>, intra_threads: u32) -> supervisor_to_inference::Command {
-    supervisor_to_inference::Command::Setup(Setup {
+pub(crate) fn setup(
+    library: Option<&str>,
+    intra_threads: u32,
+) -> supervisor_to_inference::InferenceCommand {
+    supervisor_to_inference::InferenceCommand::Setup(EngineSetup {
         library: library.map(str::to_owned),
         intra_threads,
         loads_drivers_later: false,
@@ -166,8 +169,8 @@ pub(crate) fn load_command(
     offset: usize,
     bytes: usize,
     providers: &[&str],
-) -> supervisor_to_inference::Command {
-    supervisor_to_inference::Command::Load(Load {
+) -> supervisor_to_inference::InferenceCommand {
+    supervisor_to_inference::InferenceCommand::Load(LoadModel {
         version: VersionId(model),
         model: ModelId(model),
         keep: true,
@@ -184,7 +187,7 @@ pub(crate) fn load_command(
     })
 }
 
-pub(crate) fn facts(loaded: ModelLoaded) -> ModelFacts {
+pub(crate) fn facts(loaded: ModelLoaded) -> ModelInfo {
     loaded
         .result
         .unwrap_or_else(|refused| panic!("{}", refused.message))
@@ -193,7 +196,7 @@ pub(crate) fn facts(loaded: ModelLoaded) -> ModelFacts {
 /// Sends a batch for model 0, and gives its input.
 pub(crate) fn push_batch(host: &mut Host) -> Tensor {
     let input = floats(&[3, 4], |n| if n % 2 == 0 { 0.1 } else { -0.2 });
-    let run = Run {
+    let run = BatchHead {
         batch: BatchId(0),
         version: VersionId(0),
         model: ModelId(0),
@@ -202,12 +205,12 @@ pub(crate) fn push_batch(host: &mut Host) -> Tensor {
     assert!(
         host.link
             .down
-            .try_push(&Header::new(RUN, Tick(1)), &codec::encode(&run))
+            .try_push(&RecordHeader::new(RUN, Tick(1)), &codec::encode(&run))
             .expect("room")
     );
-    let header = Header {
+    let header = RecordHeader {
         tensor: Some((input.dtype, input.shape)),
-        ..Header::new(INPUT, Tick(1))
+        ..RecordHeader::new(INPUT, Tick(1))
     };
     assert!(host.link.down.try_push(&header, &input.data).expect("room"));
     host.link.down.notify();

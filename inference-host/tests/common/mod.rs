@@ -15,8 +15,8 @@ use shm_protocol::id::{BatchId, Incarnation, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{BATCH_FAILED, BatchFailed, LoadRefused, OUTPUT};
 use shm_protocol::limit;
 use shm_protocol::link::{HostLink, LinkSizes, SupervisorLink};
-use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_inference::{INPUT, RUN, Run};
+use shm_protocol::ring::RecordHeader;
+use shm_protocol::supervisor_to_inference::{BatchHead, INPUT, RUN};
 use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -199,25 +199,25 @@ impl Served {
         let batch = BatchId(self.batches);
         self.batches += 1;
         let tick = tick_of(batch);
-        let run = Run {
+        let run = BatchHead {
             batch,
             version: VersionId(model),
             model: ModelId(model),
             inputs: u32::try_from(inputs.len()).expect("few inputs"),
         };
         self.push(
-            &Header {
+            &RecordHeader {
                 correlation: batch.0,
-                ..Header::new(RUN, tick)
+                ..RecordHeader::new(RUN, tick)
             },
             &codec::encode(&run),
         );
         for (number, input) in inputs.iter().enumerate() {
-            let header = Header {
+            let header = RecordHeader {
                 subject: u32::try_from(number).expect("few inputs"),
                 correlation: batch.0,
                 tensor: Some((input.dtype, input.shape)),
-                ..Header::new(INPUT, tick)
+                ..RecordHeader::new(INPUT, tick)
             };
             self.push(&header, &input.data);
         }
@@ -225,7 +225,7 @@ impl Served {
     }
 
     /// Pushes a record, waiting while the ring is full.
-    pub fn push(&mut self, header: &Header, payload: &[u8]) {
+    pub fn push(&mut self, header: &RecordHeader, payload: &[u8]) {
         while !self
             .link
             .down
@@ -264,7 +264,7 @@ impl Served {
     }
 
     /// The next record, whatever it is.
-    fn next(&mut self) -> (Header, Vec<u8>) {
+    fn next(&mut self) -> (RecordHeader, Vec<u8>) {
         let mut data = Vec::new();
         loop {
             if let Some(header) = self.link.up.try_take(&mut data).expect("a ring in order") {

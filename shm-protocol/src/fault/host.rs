@@ -1,12 +1,12 @@
 //! A host's side: looks whether a fault waits at a point, and lets it happen.
 
 use super::MAY_FAULT;
-use super::kind::Kind;
-use super::phase::Phase;
-use super::slot::{self, ANY, SLOTS, Slot};
+use super::kind::FaultKind;
+use super::point::FaultPoint;
+use super::slot::{self, ANY, FaultSlot, SLOTS};
 use crate::id::Tick;
 use crate::ring::layout::{CONSUMED_AT, LINE, MAY_FAULT_AT};
-use crate::ring::{Bell, Memory, Wake};
+use crate::ring::{Bell, SegmentMemory, Wake};
 use crate::sys::{SharedMemory, crash};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use std::time::Duration;
 const NAP: Duration = Duration::from_millis(100);
 
 /// What the points of this process look at.
-struct Host {
+struct HostFaults {
     down: SharedMemory,
     up: SharedMemory,
     bell: Bell,
@@ -25,12 +25,12 @@ struct Host {
     /// Tick and subject that were named last.
     now: (Tick, u32),
     /// What becomes of the next record.
-    spoil: Option<Kind>,
+    spoil: Option<FaultKind>,
 }
 
-static HOST: Mutex<Option<Host>> = Mutex::new(None);
+static HOST: Mutex<Option<HostFaults>> = Mutex::new(None);
 
-fn lock() -> MutexGuard<'static, Option<Host>> {
+fn lock() -> MutexGuard<'static, Option<HostFaults>> {
     HOST.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -39,7 +39,7 @@ fn lock() -> MutexGuard<'static, Option<Host>> {
 pub(crate) fn attach(down: &SharedMemory, up: &SharedMemory, bell: &Bell) -> bool {
     let may_fault = down.load_u32(MAY_FAULT_AT, Ordering::Relaxed) != 0;
     if may_fault {
-        *lock() = Some(Host {
+        *lock() = Some(HostFaults {
             down: down.clone(),
             up: up.clone(),
             bell: bell.clone(),
@@ -55,7 +55,7 @@ pub(crate) fn attach(down: &SharedMemory, up: &SharedMemory, bell: &Bell) -> boo
 /// Passes a point. `true` if the caller must fail.
 #[cold]
 #[inline(never)]
-pub(super) fn pass(phase: Phase, now: Option<(Tick, u32)>) -> bool {
+pub(super) fn pass(phase: FaultPoint, now: Option<(Tick, u32)>) -> bool {
     let now = {
         let mut host = lock();
         let Some(host) = host.as_mut() else {
@@ -70,33 +70,33 @@ pub(super) fn pass(phase: Phase, now: Option<(Tick, u32)>) -> bool {
 /// Passes a point of the ring, for a record of this tick.
 #[cold]
 #[inline(never)]
-pub(crate) fn at_ring(phase: Phase, tick: Tick) {
+pub(crate) fn at_ring(phase: FaultPoint, tick: Tick) {
     happen(phase, (tick, ANY));
 }
 
 /// Lets happen all that waits here. `true` if the caller must fail.
-fn happen(phase: Phase, (tick, subject): (Tick, u32)) -> bool {
+fn happen(phase: FaultPoint, (tick, subject): (Tick, u32)) -> bool {
     let mut fails = false;
     loop {
         let fired = lock()
             .as_mut()
             .and_then(|host| host.fire(phase, tick, subject));
         let Some(slot) = fired else { return fails };
-        fails |= slot.kind == Kind::ModelGone;
+        fails |= slot.kind == FaultKind::ModelGone;
         execute(&slot);
     }
 }
 
-impl Host {
+impl HostFaults {
     /// A fault that waits at this point and has not fired. The supervisor is told.
-    fn fire(&mut self, phase: Phase, tick: Tick, subject: u32) -> Option<Slot> {
+    fn fire(&mut self, phase: FaultPoint, tick: Tick, subject: u32) -> Option<FaultSlot> {
         for (position, fired) in self.fired.iter_mut().enumerate() {
             let Some((slot, mark)) = slot::read(&self.down, position) else {
                 continue;
             };
             if mark != *fired && slot.matches(phase, tick, subject) {
                 *fired = mark;
-                if slot.kind == Kind::IndexOutOfRange {
+                if slot.kind == FaultKind::IndexOutOfRange {
                     // No position that the supervisor has ever written to, and as well aligned as one.
                     let nowhere = u64::MAX - (LINE as u64 - 1);
                     self.up.store_u64(CONSUMED_AT, nowhere, Ordering::Release);
@@ -115,34 +115,34 @@ impl Host {
 
 /// What becomes of the next record, once.
 #[cold]
-pub(crate) fn take_spoil(takes: impl Fn(Kind) -> bool) -> Option<Kind> {
+pub(crate) fn take_spoil(takes: impl Fn(FaultKind) -> bool) -> Option<FaultKind> {
     lock().as_mut()?.spoil.take_if(|kind| takes(*kind))
 }
 
-fn execute(slot: &Slot) {
+fn execute(slot: &FaultSlot) {
     match slot.kind {
-        Kind::Segfault => crash::write_to_null(),
-        Kind::Abort => std::process::abort(),
-        Kind::Exit | Kind::StartFailure => crash::exit_at_once(1),
-        Kind::Slow => nap(Duration::from_millis(slot.ms.into())),
-        Kind::Kill
-        | Kind::Stop
-        | Kind::SupervisorKill
-        | Kind::IndexOutOfRange
-        | Kind::RingStalled
-        | Kind::NeverReady
-        | Kind::InferenceTimeout => park(),
+        FaultKind::Segfault => crash::write_to_null(),
+        FaultKind::Abort => std::process::abort(),
+        FaultKind::Exit | FaultKind::StartFailure => crash::exit_at_once(1),
+        FaultKind::Slow => nap(Duration::from_millis(slot.ms.into())),
+        FaultKind::Kill
+        | FaultKind::Stop
+        | FaultKind::SupervisorKill
+        | FaultKind::IndexOutOfRange
+        | FaultKind::RingStalled
+        | FaultKind::NeverReady
+        | FaultKind::InferenceTimeout => park(),
         // The next record suffers, or the caller, or nothing in a host does.
-        Kind::TornSlot
-        | Kind::StaleSequence
-        | Kind::RepeatedSequence
-        | Kind::CorruptHeader
-        | Kind::CorruptPayload
-        | Kind::ModelGone
-        | Kind::DiskFull
-        | Kind::WriteError
-        | Kind::ShortWrite
-        | Kind::FsyncError => {}
+        FaultKind::TornSlot
+        | FaultKind::StaleSequence
+        | FaultKind::RepeatedSequence
+        | FaultKind::CorruptHeader
+        | FaultKind::CorruptPayload
+        | FaultKind::ModelGone
+        | FaultKind::DiskFull
+        | FaultKind::WriteError
+        | FaultKind::ShortWrite
+        | FaultKind::FsyncError => {}
     }
 }
 

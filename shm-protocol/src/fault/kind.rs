@@ -1,11 +1,11 @@
 //! What can be made to go wrong, and at which points it can.
 
-use super::phase::{Phase, Pin, Process};
+use super::point::{FaultPoint, FaultProcess, Pin};
 
 /// What a fault does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Kind {
+pub enum FaultKind {
     /// The supervisor kills the host at the point.
     Kill,
     /// The supervisor stops the host at the point, and has to notice by itself.
@@ -52,7 +52,7 @@ pub enum Kind {
     SupervisorKill,
 }
 
-use Kind::{
+use FaultKind::{
     Abort, CorruptHeader, CorruptPayload, DiskFull, Exit, FsyncError, IndexOutOfRange,
     InferenceTimeout, Kill, ModelGone, NeverReady, RepeatedSequence, RingStalled, Segfault,
     ShortWrite, Slow, StaleSequence, StartFailure, Stop, SupervisorKill, TornSlot, WriteError,
@@ -60,7 +60,7 @@ use Kind::{
 
 /// How a supervisor answers a host that has come to a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum FaultResponse {
     /// Kill it.
     Kill,
     /// Stop it, and do nothing more until the deadline says so.
@@ -72,7 +72,7 @@ pub enum Answer {
 }
 
 /// Names, in the order of the enum.
-const NAMES: &[(Kind, &str, &str)] = &[
+const NAMES: &[(FaultKind, &str, &str)] = &[
     (
         Kill,
         "kill",
@@ -153,9 +153,9 @@ const NAMES: &[(Kind, &str, &str)] = &[
     ),
 ];
 
-impl Kind {
+impl FaultKind {
     /// Every kind, in the order in which they are documented.
-    pub const ALL: [Kind; 22] = [
+    pub const ALL: [FaultKind; 22] = [
         Kill,
         Stop,
         Segfault,
@@ -194,7 +194,7 @@ impl Kind {
 
     /// The kind of a name.
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Kind> {
+    pub fn from_name(name: &str) -> Option<FaultKind> {
         NAMES
             .iter()
             .find(|(_, known, _)| *known == name)
@@ -236,18 +236,18 @@ impl Kind {
 
     /// How the supervisor answers a host that says that it has come to this fault.
     #[must_use]
-    pub fn answer(self) -> Answer {
+    pub fn answer(self) -> FaultResponse {
         match self {
-            Kill | TornSlot => Answer::Kill,
-            Stop => Answer::Stop,
-            SupervisorKill => Answer::KillSelf,
-            _ => Answer::Nothing,
+            Kill | TornSlot => FaultResponse::Kill,
+            Stop => FaultResponse::Stop,
+            SupervisorKill => FaultResponse::KillSelf,
+            _ => FaultResponse::Nothing,
         }
     }
 
     /// Whether this can happen at that point.
     #[must_use]
-    pub fn fits(self, phase: Phase) -> bool {
+    pub fn fits(self, phase: FaultPoint) -> bool {
         let of_host = !phase.is_of_supervisor();
         match self {
             Kill | Stop => of_host || !is_without_hosts(phase),
@@ -255,20 +255,22 @@ impl Kind {
             Segfault | Abort | Exit => of_host,
             TornSlot | StaleSequence | RepeatedSequence | CorruptHeader | CorruptPayload => {
                 let of_ring = phase.place() == "shm-protocol";
-                of_host && phase != Phase::HostBorn && (!of_ring || phase == Phase::RingReserved)
+                of_host
+                    && phase != FaultPoint::HostBorn
+                    && (!of_ring || phase == FaultPoint::RingReserved)
             }
             IndexOutOfRange | RingStalled => of_host && phase.pin() != Pin::Start,
-            NeverReady => matches!(phase, Phase::HostBorn | Phase::BeforeReady),
-            StartFailure => phase == Phase::HostBorn,
-            InferenceTimeout => phase == Phase::BeforeBatch,
-            ModelGone => phase == Phase::BeforeModel,
+            NeverReady => matches!(phase, FaultPoint::HostBorn | FaultPoint::BeforeReady),
+            StartFailure => phase == FaultPoint::HostBorn,
+            InferenceTimeout => phase == FaultPoint::BeforeBatch,
+            ModelGone => phase == FaultPoint::BeforeModel,
             DiskFull | WriteError | ShortWrite => writes(phase),
             FsyncError => syncs(phase),
         }
     }
 
-    pub(super) fn from_code(code: u8) -> Option<Kind> {
-        Kind::ALL.get(usize::from(code)).copied()
+    pub(super) fn from_code(code: u8) -> Option<FaultKind> {
+        FaultKind::ALL.get(usize::from(code)).copied()
     }
 
     pub(super) fn code(self) -> u8 {
@@ -277,14 +279,14 @@ impl Kind {
 }
 
 /// Points at which no host runs that could be killed.
-fn is_without_hosts(phase: Phase) -> bool {
-    use Phase::{AfterSeal, BeforeSeal, BeforeSpawn, ResumeBegun, ResumeCut};
+fn is_without_hosts(phase: FaultPoint) -> bool {
+    use FaultPoint::{AfterSeal, BeforeSeal, BeforeSpawn, ResumeBegun, ResumeCut};
     [BeforeSpawn, ResumeBegun, ResumeCut, BeforeSeal, AfterSeal].contains(&phase)
 }
 
 /// Points after which the supervisor writes.
-fn writes(phase: Phase) -> bool {
-    use Phase::{BeforeOutbox, BeforeSeal, BeforeWrite, CheckpointBegun, CheckpointPages};
+fn writes(phase: FaultPoint) -> bool {
+    use FaultPoint::{BeforeOutbox, BeforeSeal, BeforeWrite, CheckpointBegun, CheckpointPages};
     [
         BeforeWrite,
         BeforeOutbox,
@@ -296,24 +298,24 @@ fn writes(phase: Phase) -> bool {
 }
 
 /// Points after which the supervisor syncs.
-fn syncs(phase: Phase) -> bool {
-    use Phase::{AfterWriteBeforeCommit, CheckpointBegun, CheckpointPages};
+fn syncs(phase: FaultPoint) -> bool {
+    use FaultPoint::{AfterWriteBeforeCommit, CheckpointBegun, CheckpointPages};
     let of_journal = [
         AfterWriteBeforeCommit,
-        Phase::BeforeSeal,
-        Phase::BeforeOutbox,
+        FaultPoint::BeforeSeal,
+        FaultPoint::BeforeOutbox,
     ];
     of_journal.contains(&phase) || [CheckpointBegun, CheckpointPages].contains(&phase)
 }
 
-impl Process {
+impl FaultProcess {
     /// The crate that is the process.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Process::Supervisor => "supervisor",
-            Process::AgentHost => "agent host",
-            Process::InferenceHost => "inference host",
+            FaultProcess::Supervisor => "supervisor",
+            FaultProcess::AgentHost => "agent host",
+            FaultProcess::InferenceHost => "inference host",
         }
     }
 }
@@ -324,34 +326,40 @@ mod tests {
 
     #[test]
     fn names_and_codes_lead_back_to_their_kind() {
-        assert_eq!(NAMES.len(), Kind::ALL.len());
-        for (position, kind) in Kind::ALL.iter().enumerate() {
+        assert_eq!(NAMES.len(), FaultKind::ALL.len());
+        for (position, kind) in FaultKind::ALL.iter().enumerate() {
             assert_eq!(NAMES[position].0, *kind);
-            assert_eq!(Kind::from_name(kind.name()), Some(*kind));
-            assert_eq!(Kind::from_code(kind.code()), Some(*kind));
+            assert_eq!(FaultKind::from_name(kind.name()), Some(*kind));
+            assert_eq!(FaultKind::from_code(kind.code()), Some(*kind));
         }
-        assert_eq!(Kind::from_name("explode"), None);
-        assert_eq!(Kind::from_code(22), None);
+        assert_eq!(FaultKind::from_name("explode"), None);
+        assert_eq!(FaultKind::from_code(22), None);
     }
 
     #[test]
     fn every_kind_fits_somewhere_and_every_phase_has_a_kind() {
-        for kind in Kind::ALL {
-            assert!(Phase::ALL.iter().any(|phase| kind.fits(*phase)), "{kind:?}");
+        for kind in FaultKind::ALL {
+            assert!(
+                FaultPoint::ALL.iter().any(|phase| kind.fits(*phase)),
+                "{kind:?}"
+            );
         }
-        for phase in Phase::ALL {
-            assert!(Kind::ALL.iter().any(|kind| kind.fits(*phase)), "{phase:?}");
+        for phase in FaultPoint::ALL {
+            assert!(
+                FaultKind::ALL.iter().any(|kind| kind.fits(*phase)),
+                "{phase:?}"
+            );
         }
     }
 
     #[test]
     fn what_cannot_happen_does_not_fit() {
-        assert!(!Segfault.fits(Phase::BeforeWrite));
-        assert!(!Kill.fits(Phase::ResumeBegun));
-        assert!(!DiskFull.fits(Phase::BeforeStep));
-        assert!(!ModelGone.fits(Phase::BeforeLoad));
-        assert!(!StartFailure.fits(Phase::AfterReady));
-        assert!(!TornSlot.fits(Phase::RingAfterPublish));
-        assert!(TornSlot.fits(Phase::RingReserved) && Kill.fits(Phase::RingAfterPublish));
+        assert!(!Segfault.fits(FaultPoint::BeforeWrite));
+        assert!(!Kill.fits(FaultPoint::ResumeBegun));
+        assert!(!DiskFull.fits(FaultPoint::BeforeStep));
+        assert!(!ModelGone.fits(FaultPoint::BeforeLoad));
+        assert!(!StartFailure.fits(FaultPoint::AfterReady));
+        assert!(!TornSlot.fits(FaultPoint::RingAfterPublish));
+        assert!(TornSlot.fits(FaultPoint::RingReserved) && Kill.fits(FaultPoint::RingAfterPublish));
     }
 }

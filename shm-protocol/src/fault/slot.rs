@@ -5,10 +5,10 @@
 //! first word has a number that is new at every arming, so that a slot which is
 //! armed again meanwhile is never taken for what it was.
 
-use super::kind::Kind;
-use super::phase::{Phase, Pin};
+use super::kind::FaultKind;
+use super::point::{FaultPoint, Pin};
 use crate::id::Tick;
-use crate::ring::Memory;
+use crate::ring::SegmentMemory;
 use crate::ring::layout::{FAULT_SLOT_BYTES, FAULT_SLOTS_AT, FIRED_AT};
 use std::sync::atomic::Ordering;
 
@@ -23,14 +23,14 @@ pub const ANY: u32 = u32::MAX;
 
 /// What is to happen, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct FaultSlot {
     /// The number of the rule, from 1 on.
     pub rule: u32,
     /// Where.
-    pub phase: Phase,
+    pub phase: FaultPoint,
     /// What.
-    pub kind: Kind,
-    /// In this tick, or from it on, as [`Phase::pin`] says; or in [`ANY_TICK`].
+    pub kind: FaultKind,
+    /// In this tick, or from it on, as [`FaultPoint::pin`] says; or in [`ANY_TICK`].
     pub tick: Tick,
     /// For this agent or model, as the phase says; or for [`ANY`].
     pub subject: u32,
@@ -38,14 +38,14 @@ pub struct Slot {
     pub ms: u32,
 }
 
-impl Slot {
+impl FaultSlot {
     /// The word that says that the slot is armed, and is echoed once it has fired.
     pub(super) fn mark(&self, arming: u16) -> u64 {
         let what = u64::from(self.phase.code()) | u64::from(self.kind.code()) << 8;
         u64::from(self.rule) | what << 32 | u64::from(arming) << 48
     }
 
-    pub(super) fn matches(&self, phase: Phase, tick: Tick, subject: u32) -> bool {
+    pub(super) fn matches(&self, phase: FaultPoint, tick: Tick, subject: u32) -> bool {
         let any = self.tick == ANY_TICK;
         let in_time = match phase.pin() {
             // What an agent does before its first tick is no step.
@@ -58,7 +58,7 @@ impl Slot {
 }
 
 /// Shows the host a slot.
-pub(super) fn write<M: Memory>(down: &M, position: usize, slot: &Slot, mark: u64) {
+pub(super) fn write<M: SegmentMemory>(down: &M, position: usize, slot: &FaultSlot, mark: u64) {
     let at = slot_at(position);
     down.store_u64(at, 0, Ordering::Relaxed);
     // So that who sees one of the words below sees at least that the slot is not what it was.
@@ -71,13 +71,13 @@ pub(super) fn write<M: Memory>(down: &M, position: usize, slot: &Slot, mark: u64
 }
 
 /// Takes a slot back.
-pub(super) fn clear<M: Memory>(down: &M, position: usize) {
+pub(super) fn clear<M: SegmentMemory>(down: &M, position: usize) {
     down.store_u64(slot_at(position), 0, Ordering::Release);
 }
 
 /// The slot and its mark, if it is armed and not being changed.
 #[allow(clippy::cast_possible_truncation, reason = "halves and bytes of words")]
-pub(super) fn read<M: Memory>(down: &M, position: usize) -> Option<(Slot, u64)> {
+pub(super) fn read<M: SegmentMemory>(down: &M, position: usize) -> Option<(FaultSlot, u64)> {
     let at = slot_at(position);
     let mark = down.load_u64(at, Ordering::Acquire);
     if mark == 0 {
@@ -89,10 +89,10 @@ pub(super) fn read<M: Memory>(down: &M, position: usize) -> Option<(Slot, u64)> 
     if down.load_u64(at, Ordering::Relaxed) != mark {
         return None;
     }
-    let slot = Slot {
+    let slot = FaultSlot {
         rule: mark as u32,
-        phase: Phase::from_code((mark >> 32) as u8)?,
-        kind: Kind::from_code((mark >> 40) as u8)?,
+        phase: FaultPoint::from_code((mark >> 32) as u8)?,
+        kind: FaultKind::from_code((mark >> 40) as u8)?,
         tick,
         subject: who as u32,
         ms: (who >> 32) as u32,
@@ -101,13 +101,13 @@ pub(super) fn read<M: Memory>(down: &M, position: usize) -> Option<(Slot, u64)> 
 }
 
 /// Says that a slot has fired.
-pub(super) fn echo<M: Memory>(up: &M, position: usize, mark: u64) {
+pub(super) fn echo<M: SegmentMemory>(up: &M, position: usize, mark: u64) {
     // Release: what the host did before is done before the supervisor hears of the fault.
     up.store_u64(FIRED_AT + 8 * position, mark, Ordering::Release);
 }
 
 /// The mark that a host has echoed last for a slot.
-pub(super) fn echoed<M: Memory>(up: &M, position: usize) -> u64 {
+pub(super) fn echoed<M: SegmentMemory>(up: &M, position: usize) -> u64 {
     up.load_u64(FIRED_AT + 8 * position, Ordering::Acquire)
 }
 
@@ -120,11 +120,11 @@ fn slot_at(position: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn slot(phase: Phase, tick: Tick, subject: u32) -> Slot {
-        Slot {
+    fn slot(phase: FaultPoint, tick: Tick, subject: u32) -> FaultSlot {
+        FaultSlot {
             rule: 3,
             phase,
-            kind: Kind::Kill,
+            kind: FaultKind::Kill,
             tick,
             subject,
             ms: 0,
@@ -133,31 +133,31 @@ mod tests {
 
     #[test]
     fn a_slot_holds_in_its_tick_or_from_it_on_as_its_phase_says() {
-        let exact = slot(Phase::BeforeStep, Tick(17), ANY);
-        let hits = [16, 17, 18].map(|tick| exact.matches(Phase::BeforeStep, Tick(tick), 0));
+        let exact = slot(FaultPoint::BeforeStep, Tick(17), ANY);
+        let hits = [16, 17, 18].map(|tick| exact.matches(FaultPoint::BeforeStep, Tick(tick), 0));
         assert_eq!(hits, [false, true, false]);
-        let from = slot(Phase::BeforeBatch, Tick(17), ANY);
-        let hits = [16, 17, 18].map(|tick| from.matches(Phase::BeforeBatch, Tick(tick), 0));
+        let from = slot(FaultPoint::BeforeBatch, Tick(17), ANY);
+        let hits = [16, 17, 18].map(|tick| from.matches(FaultPoint::BeforeBatch, Tick(tick), 0));
         assert_eq!(hits, [false, true, true]);
-        let start = slot(Phase::HostBorn, Tick(17), ANY);
-        assert!(start.matches(Phase::HostBorn, Tick::ZERO, 0));
-        let any = slot(Phase::BeforeStep, ANY_TICK, ANY);
-        assert!(any.matches(Phase::BeforeStep, Tick(1), 0));
-        let begins = slot(Phase::InStep, ANY_TICK, ANY);
-        assert!(!begins.matches(Phase::InStep, Tick::ZERO, 0));
+        let start = slot(FaultPoint::HostBorn, Tick(17), ANY);
+        assert!(start.matches(FaultPoint::HostBorn, Tick::ZERO, 0));
+        let any = slot(FaultPoint::BeforeStep, ANY_TICK, ANY);
+        assert!(any.matches(FaultPoint::BeforeStep, Tick(1), 0));
+        let begins = slot(FaultPoint::InStep, ANY_TICK, ANY);
+        assert!(!begins.matches(FaultPoint::InStep, Tick::ZERO, 0));
     }
 
     #[test]
     fn a_slot_holds_for_its_subject_and_its_phase_alone() {
-        let slot = slot(Phase::BeforeStep, Tick(1), 5);
-        assert!(slot.matches(Phase::BeforeStep, Tick(1), 5));
-        assert!(!slot.matches(Phase::BeforeStep, Tick(1), 6));
-        assert!(!slot.matches(Phase::AfterStep, Tick(1), 5));
+        let slot = slot(FaultPoint::BeforeStep, Tick(1), 5);
+        assert!(slot.matches(FaultPoint::BeforeStep, Tick(1), 5));
+        assert!(!slot.matches(FaultPoint::BeforeStep, Tick(1), 6));
+        assert!(!slot.matches(FaultPoint::AfterStep, Tick(1), 5));
     }
 
     #[test]
     fn no_two_armings_of_a_slot_have_one_mark() {
-        let slot = slot(Phase::BeforeStep, Tick(1), 5);
+        let slot = slot(FaultPoint::BeforeStep, Tick(1), 5);
         assert_ne!(slot.mark(1), slot.mark(2));
         assert_ne!(slot.mark(0), 0, "zero is an empty slot");
     }

@@ -1,6 +1,6 @@
 //! The supervisor's side: arms faults in a host, and hears which have fired.
 
-use super::slot::{self, SLOTS, Slot};
+use super::slot::{self, FaultSlot, SLOTS};
 use crate::sys::SharedMemory;
 
 /// The faults that wait in one incarnation of a host.
@@ -8,12 +8,12 @@ use crate::sys::SharedMemory;
 pub struct ArmedFaults {
     down: SharedMemory,
     up: SharedMemory,
-    slots: [Option<Armed>; SLOTS],
+    slots: [Option<ArmedFault>; SLOTS],
     armings: u16,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Armed {
+struct ArmedFault {
     rule: u32,
     mark: u64,
     /// Whether it was taken back. The host may have seen it before.
@@ -34,17 +34,18 @@ impl ArmedFaults {
     ///
     /// # Panics
     /// When the rule is number zero: our bug.
-    pub fn arm(&mut self, slot: &Slot) -> bool {
+    pub fn arm(&mut self, slot: &FaultSlot) -> bool {
         assert_ne!(slot.rule, 0, "rules count from 1");
         let free = self.slots.iter().position(Option::is_none);
-        let is_withdrawn = |armed: &Option<Armed>| armed.is_some_and(|armed| armed.is_withdrawn);
+        let is_withdrawn =
+            |armed: &Option<ArmedFault>| armed.is_some_and(|armed| armed.is_withdrawn);
         let Some(position) = free.or_else(|| self.slots.iter().position(is_withdrawn)) else {
             return false;
         };
         self.armings = self.armings.wrapping_add(1);
         let mark = slot.mark(self.armings);
         slot::write(&self.down, position, slot, mark);
-        self.slots[position] = Some(Armed {
+        self.slots[position] = Some(ArmedFault {
             rule: slot.rule,
             mark,
             is_withdrawn: false,

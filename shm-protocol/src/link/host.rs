@@ -4,12 +4,11 @@ use super::error::LinkError;
 use super::segment::{self, Direction};
 use super::spin::Spinner;
 use super::supervisor::{down_terms, event, up_terms};
-use crate::fault;
 use crate::id::Incarnation;
-use crate::progress;
 use crate::ring::layout::{FOR_RECORDS, FOR_SPACE};
-use crate::ring::{Header, PushError, SharedConsumer, SharedProducer, Sleeper};
+use crate::ring::{PushError, RecordHeader, SharedConsumer, SharedProducer, Sleeper};
 use crate::sys::{SharedMemory, life};
+use crate::{fault, progress};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -42,7 +41,7 @@ impl WaitPolicy {
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
+pub enum WaitResult {
     /// There is a record.
     Ready,
     /// There is none, and the time is over.
@@ -102,14 +101,14 @@ impl HostLink {
     }
 
     /// Waits until there is a record down: spins first, then sleeps.
-    pub fn wait(&mut self, policy: &WaitPolicy) -> Wait {
+    pub fn wait(&mut self, policy: &WaitPolicy) -> WaitResult {
         let mut spinner = Spinner::new(policy.spin.min(policy.timeout));
         while self.down.is_empty() {
             if !spinner.spin() {
                 return self.sleep(policy.timeout.saturating_sub(policy.spin));
             }
         }
-        Wait::Ready
+        WaitResult::Ready
     }
 
     #[cold]
@@ -117,7 +116,7 @@ impl HostLink {
         clippy::disallowed_methods,
         reason = "how long a wait lasts decides nothing but when the caller looks elsewhere"
     )]
-    fn sleep(&mut self, timeout: Duration) -> Wait {
+    fn sleep(&mut self, timeout: Duration) -> WaitResult {
         let HostLink {
             down,
             peer,
@@ -129,10 +128,10 @@ impl HostLink {
             let left = timeout.saturating_sub(started.elapsed());
             sleeper.sleep(peer, FOR_RECORDS, left, || !down.is_empty());
             if !down.is_empty() {
-                return Wait::Ready;
+                return WaitResult::Ready;
             }
             if started.elapsed() >= timeout {
-                return Wait::TimedOut;
+                return WaitResult::TimedOut;
             }
         }
     }
@@ -141,7 +140,7 @@ impl HostLink {
     ///
     /// # Errors
     /// When the payload can never fit or is not as long as the tensor.
-    pub fn push(&mut self, header: &Header, payload: &[u8]) -> Result<(), PushError> {
+    pub fn push(&mut self, header: &RecordHeader, payload: &[u8]) -> Result<(), PushError> {
         while !self.up.try_push(header, payload)? {
             self.wait_for_space(payload.len())?;
         }

@@ -15,7 +15,7 @@
 //! notices.
 
 use super::layout::{DOORBELL_AT, SLEEP_SHIFT, WAITING_AT};
-use super::memory::Memory;
+use super::memory::SegmentMemory;
 use crate::sys::SharedMemory;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Wake for Bell {
 }
 
 /// Wakes the end that sleeps in [`sleep`], or keeps it from falling asleep.
-pub fn ring_doorbell<M: Memory>(own: &M) {
+pub fn ring_doorbell<M: SegmentMemory>(own: &M) {
     // Release: pairs with the acquire load in `sleep`, so that who sees the new count sees why it was rung.
     own.increment_u32(DOORBELL_AT, Ordering::Release);
     own.futex_wake(DOORBELL_AT);
@@ -69,7 +69,7 @@ impl<B: Wake> Ringer<B> {
 
     /// Call this after the store that the peer may wait for.
     #[inline]
-    pub(super) fn ring_if_waiting<M: Memory>(&mut self, peer: &M, reason: u64) {
+    pub(super) fn ring_if_waiting<M: SegmentMemory>(&mut self, peer: &M, reason: u64) {
         // Pairs with the fence in `Sleeper::announce`.
         peer.fence(Ordering::SeqCst);
         let waiting = peer.load_u64(WAITING_AT, Ordering::Relaxed);
@@ -88,7 +88,7 @@ pub struct Sleeper<M> {
     sleeps: u64,
 }
 
-impl<M: Memory> Sleeper<M> {
+impl<M: SegmentMemory> Sleeper<M> {
     /// The sleeper of the end that writes `own`.
     pub fn new(own: M) -> Self {
         Sleeper { own, sleeps: 0 }

@@ -8,9 +8,9 @@
 use super::bell::{Bell, Ringer, Wake};
 use super::cursor::{payload_offset, record_bytes, sequence};
 use super::error::RingViolation;
-use super::header::{DIMS, Header, REST, Record, Terms, claims_dims};
+use super::header::{DIMS, HeaderFields, REST, RecordHeader, Terms, claims_dims};
 use super::layout::{CONSUMED_AT, CONTROL_BYTES, FOR_SPACE, HEADER_BYTES, PAD};
-use super::memory::Memory;
+use super::memory::SegmentMemory;
 use super::producer::RingTerms;
 use crate::planted::{Bug, planted};
 use crate::sys::SharedMemory;
@@ -28,7 +28,7 @@ pub struct Consumer<M, B = Bell> {
     ringer: Ringer<B>,
     terms: Terms,
     /// Records that were found but not taken, for those who read in place.
-    found: VecDeque<Found>,
+    found: VecDeque<CheckedRecord>,
     /// Where the next record to be found begins.
     frontier: u64,
     /// Where the last record that was taken ends.
@@ -44,13 +44,13 @@ pub type SharedConsumer = Consumer<SharedMemory>;
 
 /// A record whose header was copied and checked.
 #[derive(Clone, Copy, Debug)]
-struct Found {
-    record: Record,
+struct CheckedRecord {
+    record: HeaderFields,
     start: u64,
     end: u64,
 }
 
-impl<M: Memory, B: Wake> Consumer<M, B> {
+impl<M: SegmentMemory, B: Wake> Consumer<M, B> {
     /// The end that reads the ring in `ring` and writes its progress to `own`.
     ///
     /// # Panics
@@ -94,7 +94,7 @@ impl<M: Memory, B: Wake> Consumer<M, B> {
     /// # Errors
     /// When the writer violates the ring. `into` then holds nothing of use.
     #[inline]
-    pub fn try_take(&mut self, into: &mut Vec<u8>) -> Result<Option<Header>, RingViolation> {
+    pub fn try_take(&mut self, into: &mut Vec<u8>) -> Result<Option<RecordHeader>, RingViolation> {
         let found = match self.found.pop_front() {
             Some(found) => found,
             None => match self.find()? {
@@ -116,7 +116,10 @@ impl<M: Memory, B: Wake> Consumer<M, B> {
     /// # Errors
     /// When the writer violates the ring.
     #[inline]
-    pub fn try_peek(&mut self, ahead: usize) -> Result<Option<Peeked<'_, M, B>>, RingViolation> {
+    pub fn try_peek(
+        &mut self,
+        ahead: usize,
+    ) -> Result<Option<RecordInPlace<'_, M, B>>, RingViolation> {
         while self.found.len() <= ahead {
             match self.find()? {
                 Some(found) => self.found.push_back(found),
@@ -124,7 +127,7 @@ impl<M: Memory, B: Wake> Consumer<M, B> {
             }
         }
         let found = &self.found[ahead];
-        Ok(Some(Peeked {
+        Ok(Some(RecordInPlace {
             header: found.record.header,
             found,
             consumer: self,
@@ -150,7 +153,7 @@ impl<M: Memory, B: Wake> Consumer<M, B> {
 
     /// Finds the record at the frontier and moves the frontier behind it. `None` while there is none.
     #[inline(always)]
-    fn find(&mut self) -> Result<Option<Found>, RingViolation> {
+    fn find(&mut self) -> Result<Option<CheckedRecord>, RingViolation> {
         if let Some(violation) = self.violation {
             return Err(violation);
         }
@@ -169,7 +172,7 @@ impl<M: Memory, B: Wake> Consumer<M, B> {
             }
             let end = position + record_bytes(record.payload_bytes, record.header.has_dims());
             self.frontier = end;
-            return Ok(Some(Found {
+            return Ok(Some(CheckedRecord {
                 record,
                 start: position,
                 end,
@@ -179,7 +182,7 @@ impl<M: Memory, B: Wake> Consumer<M, B> {
 
     /// Copies and checks the header at this position.
     #[inline(always)]
-    fn check(&self, position: u64) -> Result<Record, &'static str> {
+    fn check(&self, position: u64) -> Result<HeaderFields, &'static str> {
         let at = self.at(position);
         let rest = self.ring.read_words::<REST>(at + 8);
         let mut dims = None;
@@ -213,7 +216,7 @@ impl<M: Memory, B: Wake> Consumer<M, B> {
         clippy::cast_possible_truncation,
         reason = "layout asserts that a usize has 64 bits"
     )]
-    fn copy(&self, found: &Found, into: &mut Vec<u8>) -> Result<(), RingViolation> {
+    fn copy(&self, found: &CheckedRecord, into: &mut Vec<u8>) -> Result<(), RingViolation> {
         let record = &found.record;
         self.ring
             .read_bytes(self.payload_at(found), record.payload_bytes as usize, into);
@@ -236,7 +239,7 @@ impl<M: Memory, B: Wake> Consumer<M, B> {
         clippy::cast_possible_truncation,
         reason = "layout asserts that a usize has 64 bits"
     )]
-    fn payload_at(&self, found: &Found) -> usize {
+    fn payload_at(&self, found: &CheckedRecord) -> usize {
         self.at(found.start) + payload_offset(found.record.header.has_dims()) as usize
     }
 
@@ -267,14 +270,14 @@ impl<M: Memory, B: Wake> Consumer<M, B> {
 
 /// A record that is read where it lies. It stays there until it is released.
 #[derive(Debug)]
-pub struct Peeked<'a, M = SharedMemory, B = Bell> {
+pub struct RecordInPlace<'a, M = SharedMemory, B = Bell> {
     /// A checked copy of its header.
-    pub header: Header,
-    found: &'a Found,
+    pub header: RecordHeader,
+    found: &'a CheckedRecord,
     consumer: &'a Consumer<M, B>,
 }
 
-impl<M: Memory, B: Wake> Peeked<'_, M, B> {
+impl<M: SegmentMemory, B: Wake> RecordInPlace<'_, M, B> {
     /// Bytes of the payload.
     #[must_use]
     #[allow(
@@ -294,7 +297,7 @@ impl<M: Memory, B: Wake> Peeked<'_, M, B> {
     }
 }
 
-impl<B: Wake> Peeked<'_, SharedMemory, B> {
+impl<B: Wake> RecordInPlace<'_, SharedMemory, B> {
     /// Where the payload lies: aligned to 64 bytes, [`Peeked::payload_bytes`] long, and valid until the record is
     /// released or the consumer dropped. What it points to is the writer's, which may be at odds with a checksum.
     #[must_use]

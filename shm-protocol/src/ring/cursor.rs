@@ -51,11 +51,11 @@ impl Capacity {
 
     /// Where a record goes when `head` is the first free position.
     #[inline]
-    pub(super) fn place(self, head: u64, record_bytes: u64) -> Place {
+    pub(super) fn place(self, head: u64, record_bytes: u64) -> RecordSpan {
         let room = self.to_end(head);
         let pad_bytes = if record_bytes <= room { 0 } else { room };
         let start = head + pad_bytes;
-        Place {
+        RecordSpan {
             pad_bytes,
             start,
             end: start + record_bytes,
@@ -74,7 +74,7 @@ impl Capacity {
 
 /// Where a record goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct RecordSpan {
     /// Bytes of padding before the record; zero if it fits before the end of the ring.
     pub(super) pad_bytes: u64,
     /// Position of its header.

@@ -10,7 +10,7 @@ use crate::tensor::{DType, Shape};
 
 /// What a record says about itself, apart from its sequence, length and checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct RecordHeader {
     /// The tick that the record belongs to.
     pub tick: Tick,
     /// The life of the host that the link was made for. Filled in by the producer.
@@ -25,11 +25,11 @@ pub struct Header {
     pub tensor: Option<(DType, Shape)>,
 }
 
-impl Header {
+impl RecordHeader {
     /// A header without subject, correlation and tensor.
     #[must_use]
     pub fn new(kind: u16, tick: Tick) -> Self {
-        Header {
+        RecordHeader {
             tick,
             incarnation: Incarnation(0),
             kind,
@@ -53,8 +53,8 @@ pub(super) const DIMS: usize = DIMS_BYTES / 8;
 
 /// Everything that a header says, in fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) header: Header,
+pub(super) struct HeaderFields {
+    pub(super) header: RecordHeader,
     pub(super) payload_bytes: u64,
     /// CRC32C of the payload, if the writer gave one.
     pub(super) payload_checksum: Option<u32>,
@@ -62,15 +62,19 @@ pub(super) struct Record {
 
 /// A header in the words in which it lies in memory, but for the sequence and the checksums.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Encoded {
+pub(super) struct HeaderWords {
     rest: [u64; REST],
     /// The dimensions, if the rank is above zero.
     pub(super) dims: Option<[u64; DIMS]>,
 }
 
-impl Encoded {
+impl HeaderWords {
     #[inline]
-    pub(super) fn new(header: &Header, incarnation: Incarnation, payload_bytes: u64) -> Encoded {
+    pub(super) fn new(
+        header: &RecordHeader,
+        incarnation: Incarnation,
+        payload_bytes: u64,
+    ) -> HeaderWords {
         let (dtype, rank, dims) = match &header.tensor {
             None => (0, 0, None),
             Some((dtype, shape)) if shape.dims().is_empty() => (*dtype as u64, 0, None),
@@ -82,7 +86,7 @@ impl Encoded {
         };
         let who = u64::from(header.subject) | u64::from(incarnation.0) << 32;
         let what = u64::from(header.kind) | dtype << 16 | rank << 24;
-        Encoded {
+        HeaderWords {
             rest: [
                 header.tick.0,
                 header.correlation,
@@ -102,9 +106,9 @@ impl Encoded {
     }
 
     /// Padding that fills `bytes`, its header included.
-    pub(super) fn pad(bytes: u64, incarnation: Incarnation) -> Encoded {
-        Encoded::new(
-            &Header::new(PAD, Tick::ZERO),
+    pub(super) fn pad(bytes: u64, incarnation: Incarnation) -> HeaderWords {
+        HeaderWords::new(
+            &RecordHeader::new(PAD, Tick::ZERO),
             incarnation,
             bytes - HEADER_BYTES as u64,
         )
@@ -174,7 +178,7 @@ impl Terms {
         position: u64,
         rest: &[u64; REST],
         dims: Option<&[u64; DIMS]>,
-    ) -> Result<Record, &'static str> {
+    ) -> Result<HeaderFields, &'static str> {
         let [
             tick,
             correlation,
@@ -208,7 +212,7 @@ impl Terms {
             return Err("the payload is not as long as the tensor");
         }
         let payload_checksum = self.payload_checksum(kind, flags, low_u32(checksums))?;
-        let header = Header {
+        let header = RecordHeader {
             tick: Tick(tick),
             incarnation,
             kind,
@@ -216,7 +220,7 @@ impl Terms {
             correlation,
             tensor,
         };
-        Ok(Record {
+        Ok(HeaderFields {
             header,
             payload_bytes,
             payload_checksum,

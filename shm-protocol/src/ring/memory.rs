@@ -11,7 +11,7 @@ use std::time::Duration;
 ///
 /// Every method panics when the offset is outside, not aligned, or when a
 /// method that writes is used on memory of the other end: each would be a bug of the ring.
-pub trait Memory {
+pub trait SegmentMemory {
     /// Bytes of the segment, control page included.
     fn bytes(&self) -> usize;
 

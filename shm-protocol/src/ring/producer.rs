@@ -1,12 +1,12 @@
 //! The writing end of a ring.
 
 use super::bell::{Bell, Ringer, Wake};
-use super::cursor::{Capacity, Place};
+use super::cursor::{Capacity, RecordSpan};
 use super::error::PushError;
-use super::header::{Encoded, Header, Terms};
+use super::header::{HeaderWords, RecordHeader, Terms};
 use super::layout::FOR_RECORDS;
-use super::memory::Memory;
-use super::writer::Writer;
+use super::memory::SegmentMemory;
+use super::writer::RingWriter;
 use crate::id::Incarnation;
 use crate::sys::SharedMemory;
 
@@ -36,7 +36,7 @@ impl RingTerms {
 /// The writing end of a ring.
 #[derive(Debug)]
 pub struct Producer<M, B = Bell> {
-    writer: Writer<M>,
+    writer: RingWriter<M>,
     ringer: Ringer<B>,
     /// Length of the last payload, if it did not fit.
     starved_for: Option<usize>,
@@ -45,14 +45,14 @@ pub struct Producer<M, B = Bell> {
 /// The writing end of a ring in shared memory.
 pub type SharedProducer = Producer<SharedMemory>;
 
-impl<M: Memory, B: Wake> Producer<M, B> {
+impl<M: SegmentMemory, B: Wake> Producer<M, B> {
     /// The end that writes the ring in `own`, which is fresh and zero, and reads its reader's progress in `peer`.
     ///
     /// # Panics
     /// When the capacity is not a power of two, too small, or not that of `own`.
     pub fn new(own: M, peer: M, bell: B, terms: RingTerms) -> Self {
         Producer {
-            writer: Writer::new(own, peer, terms.checked()),
+            writer: RingWriter::new(own, peer, terms.checked()),
             ringer: Ringer::new(bell),
             starved_for: None,
         }
@@ -76,7 +76,7 @@ impl<M: Memory, B: Wake> Producer<M, B> {
     #[inline]
     pub fn try_reserve(
         &mut self,
-        header: &Header,
+        header: &RecordHeader,
         payload_bytes: usize,
     ) -> Result<Option<Reservation<'_, M>>, PushError> {
         let place = self.writer.find_place(header, payload_bytes)?;
@@ -102,7 +102,7 @@ impl<M: Memory, B: Wake> Producer<M, B> {
     /// # Errors
     /// When the payload can never fit, is not as long as the tensor, or the reader violates the ring.
     #[inline]
-    pub fn try_push(&mut self, header: &Header, payload: &[u8]) -> Result<bool, PushError> {
+    pub fn try_push(&mut self, header: &RecordHeader, payload: &[u8]) -> Result<bool, PushError> {
         let is_staged = self.try_stage(header, payload)?;
         if is_staged {
             self.publish();
@@ -115,7 +115,7 @@ impl<M: Memory, B: Wake> Producer<M, B> {
     /// # Errors
     /// When the payload can never fit, is not as long as the tensor, or the reader violates the ring.
     #[inline]
-    pub fn try_stage(&mut self, header: &Header, payload: &[u8]) -> Result<bool, PushError> {
+    pub fn try_stage(&mut self, header: &RecordHeader, payload: &[u8]) -> Result<bool, PushError> {
         if self.writer.has_points() {
             return self.try_stage_with_points(header, payload);
         }
@@ -136,7 +136,7 @@ impl<M: Memory, B: Wake> Producer<M, B> {
     #[inline(never)]
     fn try_stage_with_points(
         &mut self,
-        header: &Header,
+        header: &RecordHeader,
         payload: &[u8],
     ) -> Result<bool, PushError> {
         let place = self.writer.find_place(header, payload.len())?;
@@ -181,15 +181,15 @@ impl<M: Memory, B: Wake> Producer<M, B> {
 /// Space for one record. Dropped without publishing, it leaves the ring as it was.
 #[derive(Debug)]
 pub struct Reservation<'a, M> {
-    writer: &'a mut Writer<M>,
-    encoded: Encoded,
-    place: Place,
+    writer: &'a mut RingWriter<M>,
+    encoded: HeaderWords,
+    place: RecordSpan,
     /// Offset of the payload in the segment.
     payload_at: usize,
     payload_bytes: usize,
 }
 
-impl<M: Memory> Reservation<'_, M> {
+impl<M: SegmentMemory> Reservation<'_, M> {
     /// Bytes of the payload.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {
@@ -228,7 +228,7 @@ impl<M: Memory> Reservation<'_, M> {
     }
 
     #[inline]
-    fn complete(&mut self) -> &mut Writer<M> {
+    fn complete(&mut self) -> &mut RingWriter<M> {
         let (at, bytes) = (self.payload_at, self.payload_bytes);
         if self.writer.has_points() {
             self.writer.pass_half_payload();

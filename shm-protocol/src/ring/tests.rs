@@ -2,7 +2,7 @@
 //! at the worst moment: every plain word is another one once it has been read.
 
 use super::layout::{CONSUMED_AT, CONTROL_BYTES, LEAST_CAPACITY, LINE};
-use super::{Consumer, Header, Memory, Producer, RingTerms, RingViolation, Wake};
+use super::{Consumer, Producer, RecordHeader, RingTerms, RingViolation, SegmentMemory, Wake};
 use crate::id::{Incarnation, Tick};
 use crate::tensor::{DType, Shape};
 use std::cell::{Cell, RefCell};
@@ -48,7 +48,7 @@ impl Fickle {
     }
 }
 
-impl Memory for Fickle {
+impl SegmentMemory for Fickle {
     fn bytes(&self) -> usize {
         8 * WORDS
     }
@@ -142,12 +142,12 @@ fn ends(payload_checksums: bool) -> Ends {
 }
 
 /// A record that is told from all others.
-fn record(number: u64) -> (Header, Vec<u8>) {
+fn record(number: u64) -> (RecordHeader, Vec<u8>) {
     let bytes = number % 5 * 24;
     let payload = (0..bytes)
         .map(|at| u8::try_from((at + number) % 251).expect("small"))
         .collect();
-    let mut header = Header::new(7, Tick(number));
+    let mut header = RecordHeader::new(7, Tick(number));
     (header.incarnation, header.correlation) = (Incarnation(3), number * 11);
     header.tensor = (number.is_multiple_of(2)).then(|| {
         (
@@ -200,7 +200,7 @@ fn a_record_of_an_earlier_lap_is_not_there() {
             assert!(ends.reader.is_empty(), "record {number}, lap {lap}");
             assert_eq!(ends.reader.try_take(&mut found), Ok(None));
         }
-        let mut header = Header::new(7, Tick(number));
+        let mut header = RecordHeader::new(7, Tick(number));
         header.incarnation = Incarnation(3);
         assert_eq!(ends.writer.try_push(&header, &[1; LINE]), Ok(true));
         assert_eq!(ends.reader.try_take(&mut found), Ok(Some(header)));
@@ -212,7 +212,7 @@ fn a_record_of_an_earlier_lap_is_not_there() {
 fn a_payload_that_changed_is_refused() {
     for word in 0..LINE / 8 {
         let mut ends = ends(true);
-        let header = Header::new(7, Tick(1));
+        let header = RecordHeader::new(7, Tick(1));
         assert_eq!(ends.writer.try_push(&header, &[1; LINE]), Ok(true));
         ends.ring.spoil(CONTROL_BYTES + LINE + 8 * word, 8);
         let refused = ends.reader.try_take(&mut Vec::new());
@@ -227,7 +227,7 @@ fn a_payload_that_changed_is_refused() {
 #[test]
 fn a_record_that_reaches_over_others_is_refused() {
     let mut ends = ends(true);
-    let header = Header::new(7, Tick(1));
+    let header = RecordHeader::new(7, Tick(1));
     let fit = LEAST_CAPACITY / (2 * LINE);
     for ahead in 0..=fit {
         // The writer goes on as if everything were taken.

@@ -13,18 +13,18 @@
 mod spoil;
 
 use super::cursor::{
-    Capacity, Place, is_possible_progress, payload_offset, record_bytes, sequence,
+    Capacity, RecordSpan, is_possible_progress, payload_offset, record_bytes, sequence,
 };
 use super::error::{PushError, RingViolation};
-use super::header::{Encoded, Header, REST, Terms};
+use super::header::{HeaderWords, REST, RecordHeader, Terms};
 use super::layout::{CONSUMED_AT, CONTROL_BYTES, HEADER_BYTES, PAD};
-use super::memory::Memory;
-use spoil::Points;
+use super::memory::SegmentMemory;
+use spoil::WriterFaults;
 use std::sync::atomic::Ordering;
 
 /// The writing end of a ring, without the waking.
 #[derive(Debug)]
-pub(super) struct Writer<M> {
+pub(super) struct RingWriter<M> {
     /// The segment of this end.
     own: M,
     /// The segment of the reader, for its progress.
@@ -38,17 +38,17 @@ pub(super) struct Writer<M> {
     consumed: u64,
     /// The points of injected faults, which only a host's ring has, and only if its supervisor said so.
     /// Elsewhere, because they are never there when it matters how long a writer is.
-    points: Option<Box<Points>>,
+    points: Option<Box<WriterFaults>>,
 }
 
-impl<M: Memory> Writer<M> {
+impl<M: SegmentMemory> RingWriter<M> {
     pub(super) fn new(own: M, peer: M, terms: Terms) -> Self {
         assert_eq!(
             own.bytes() as u64,
             CONTROL_BYTES as u64 + terms.capacity.bytes(),
             "the segment fits its ring"
         );
-        Writer {
+        RingWriter {
             own,
             peer,
             terms,
@@ -75,9 +75,9 @@ impl<M: Memory> Writer<M> {
     #[inline]
     pub(super) fn find_place(
         &mut self,
-        header: &Header,
+        header: &RecordHeader,
         payload_bytes: usize,
-    ) -> Result<Option<Place>, PushError> {
+    ) -> Result<Option<RecordSpan>, PushError> {
         assert_ne!(header.kind, PAD, "this kind is the ring's own");
         if payload_bytes > self.max_payload_bytes() {
             return Err(PushError::TooLarge {
@@ -148,7 +148,7 @@ impl<M: Memory> Writer<M> {
         clippy::cast_possible_truncation,
         reason = "layout asserts that a usize has 64 bits"
     )]
-    pub(super) fn payload_at(&self, place: &Place, header: &Header) -> usize {
+    pub(super) fn payload_at(&self, place: &RecordSpan, header: &RecordHeader) -> usize {
         self.at(place.start) + payload_offset(header.has_dims()) as usize
     }
 
@@ -159,8 +159,8 @@ impl<M: Memory> Writer<M> {
     /// The words of a header for this ring. Made from the header once and early: passing the header itself on would
     /// copy it from place to place.
     #[inline]
-    pub(super) fn encode(&self, header: &Header, payload_bytes: usize) -> Encoded {
-        Encoded::new(header, self.terms.incarnation, payload_bytes as u64)
+    pub(super) fn encode(&self, header: &RecordHeader, payload_bytes: usize) -> HeaderWords {
+        HeaderWords::new(header, self.terms.incarnation, payload_bytes as u64)
     }
 
     /// Whether records pass the points of injected faults.
@@ -173,8 +173,8 @@ impl<M: Memory> Writer<M> {
     #[inline]
     pub(super) fn stage(
         &mut self,
-        place: Place,
-        encoded: &Encoded,
+        place: RecordSpan,
+        encoded: &HeaderWords,
         checksum: impl FnOnce(&M) -> u32,
     ) {
         self.clear(place.end);
@@ -184,7 +184,7 @@ impl<M: Memory> Writer<M> {
                 .write_words(self.at(place.start) + HEADER_BYTES, dims);
         }
         if place.pad_bytes > 0 {
-            let pad = Encoded::pad(place.pad_bytes, self.terms.incarnation);
+            let pad = HeaderWords::pad(place.pad_bytes, self.terms.incarnation);
             self.put(self.head, pad.seal(None, self.head));
         }
         self.put(place.start, encoded.seal(checksum, place.start));

@@ -8,7 +8,7 @@
 //! could write the mark itself, and would only be taken for dead.
 
 use super::SharedMemory;
-use crate::ring::Memory;
+use crate::ring::SegmentMemory;
 use crate::ring::layout::{LIFE_AT, OWNER_DIED};
 use nix::libc;
 use std::io;

@@ -7,14 +7,13 @@
 use super::copy::copy_lines;
 use super::futex;
 use super::mapping::{Access, Mapping};
-use crate::ring::Memory;
-use std::io;
+use crate::ring::SegmentMemory;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
-use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
+use std::{io, slice};
 
 /// A mapped segment. Clones share the mapping, which lives as long as any of them.
 #[derive(Clone, Debug)]
@@ -91,7 +90,7 @@ fn check(offset: usize, bytes: usize, limit: usize) {
     );
 }
 
-impl Memory for SharedMemory {
+impl SegmentMemory for SharedMemory {
     #[inline]
     fn bytes(&self) -> usize {
         self.bytes

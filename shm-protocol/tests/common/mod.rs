@@ -6,7 +6,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use shm_protocol::boot;
 use shm_protocol::id::{Incarnation, Tick};
 use shm_protocol::link::HostDescriptors;
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 use shm_protocol::tensor::{DType, Shape};
 use std::process::{Child, Command};
 
@@ -34,7 +34,7 @@ impl Random {
 }
 
 /// Record number `number`: everything about it follows from the number.
-pub(crate) fn record(number: u64, limit: u64, payload: &mut Vec<u8>) -> Header {
+pub(crate) fn record(number: u64, limit: u64, payload: &mut Vec<u8>) -> RecordHeader {
     let mut random = Random::new(number + 1);
     let bytes = match random.below(50) {
         0 => random.below(limit + 1),
@@ -44,7 +44,7 @@ pub(crate) fn record(number: u64, limit: u64, payload: &mut Vec<u8>) -> Header {
     payload.clear();
     payload.extend((0..bytes.div_ceil(8)).flat_map(|_| random.next().to_le_bytes()));
     payload.truncate(usize::try_from(bytes).expect("small"));
-    let mut header = Header::new(u16::try_from(number % 100).expect("small"), Tick(number));
+    let mut header = RecordHeader::new(u16::try_from(number % 100).expect("small"), Tick(number));
     header.incarnation = INCARNATION;
     header.subject = u32::try_from(random.below(1 << 32)).expect("32 bits");
     header.correlation = random.next();
@@ -69,8 +69,8 @@ pub(crate) fn start(entry: &str, role: &str, descriptors: HostDescriptors) -> Ch
         .env(ROLE, role);
     command
         .fd_mappings(vec![
-            mapping(down, boot::DOWN),
-            mapping(up, boot::UP),
+            mapping(down, boot::TO_HOST),
+            mapping(up, boot::FROM_HOST),
             mapping(bell, boot::BELL),
         ])
         .expect("distinct descriptors");

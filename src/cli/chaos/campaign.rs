@@ -11,7 +11,7 @@ use shm_protocol::id::AgentId;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use supervisor::faults::{Known, Plan, Weights};
+use supervisor::faults::{FaultPlan, RunShape, Weights};
 use supervisor::fleet::Fleet;
 use supervisor::host::StopSignals;
 use supervisor::journal::JournalReader;
@@ -82,7 +82,7 @@ impl<'a> Campaign<'a> {
         let began = now();
         let given = self.command.plan.as_ref();
         let given = given
-            .map(|path| Plan::read(path, &self.fleet))
+            .map(|path| FaultPlan::read(path, &self.fleet))
             .transpose()?;
         self.can_draw(given.is_some())?;
         let reference = self.reference()?;
@@ -125,7 +125,7 @@ impl<'a> Campaign<'a> {
         let folder = self.folder.join("reference");
         let lived = self
             .launching(REFERENCE_DEADLINE_MS)
-            .live(&Plan::default(), &folder)?;
+            .live(&FaultPlan::default(), &folder)?;
         if self.stop.asked() {
             return Err(Trouble::stopped("stopped within the run without faults"));
         }
@@ -137,7 +137,7 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    fn lived(&self, plan: &Plan, folder: &Path) -> Result<Lived, Trouble> {
+    fn lived(&self, plan: &FaultPlan, folder: &Path) -> Result<Lived, Trouble> {
         self.launching(self.command.deadline_ms).live(plan, folder)
     }
 
@@ -145,7 +145,7 @@ impl<'a> Campaign<'a> {
     /// reference any more; then a replay must say what the run says.
     fn difference(
         &self,
-        plan: &Plan,
+        plan: &FaultPlan,
         lived: &Lived,
         reference: &Path,
         folder: &Path,
@@ -183,14 +183,14 @@ impl<'a> Campaign<'a> {
     }
 
     /// What is to go wrong in each run, in which these agents wait within their steps.
-    fn plans(&self, waiting: &[AgentId]) -> Vec<Plan> {
+    fn plans(&self, waiting: &[AgentId]) -> Vec<FaultPlan> {
         let faults = usize::try_from(self.command.faults).unwrap_or(usize::MAX);
         let weights = if self.command.kinds.is_empty() {
             Weights::default()
         } else {
             Weights::only(&self.command.kinds)
         };
-        let known = Known {
+        let known = RunShape {
             fleet: &self.fleet,
             ticks: self.ticks,
             waiting,
@@ -199,7 +199,7 @@ impl<'a> Campaign<'a> {
         let plan = |run: usize| {
             let seed = self.command.seed.wrapping_add((run as u64) << 32);
             let count = RULES_PER_RUN.min(faults - run * RULES_PER_RUN);
-            Plan::random(seed, count, &known, &weights)
+            FaultPlan::random(seed, count, &known, &weights)
         };
         (0..runs).map(plan).collect()
     }
@@ -207,7 +207,7 @@ impl<'a> Campaign<'a> {
     /// The smallest plan that shows a difference, and how to see it again.
     fn explained(
         &self,
-        plan: &Plan,
+        plan: &FaultPlan,
         reference: &Path,
         difference: String,
     ) -> Result<Vec<String>, Trouble> {

@@ -1,10 +1,10 @@
 //! What one supervisor has written down: whether it makes sense, and how long
 //! recoveries took after which fault.
 
-use shm_protocol::fault::Kind;
+use shm_protocol::fault::FaultKind;
 use shm_protocol::id::{HostId, Incarnation};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use supervisor::rundir::Event;
+use supervisor::rundir::RunEvent;
 use supervisor::rundir::events::INFERENCE;
 
 /// The role under which a supervisor that goes on is listed.
@@ -26,13 +26,13 @@ pub(super) struct Recovery {
 
 /// What in the events of one supervisor must not be: an incarnation is lost once, a host comes back once for each time
 /// that it was away, and never as an incarnation that was lost.
-pub(super) fn contradictions(events: &[Event]) -> Vec<String> {
+pub(super) fn contradictions(events: &[RunEvent]) -> Vec<String> {
     let mut dead: BTreeSet<Incarnation> = BTreeSet::new();
     let mut away: BTreeSet<HostId> = BTreeSet::new();
     let mut found = Vec::new();
     for event in events {
         match event {
-            Event::HostLost {
+            RunEvent::HostLost {
                 host, incarnation, ..
             } => {
                 if !dead.insert(*incarnation) {
@@ -42,7 +42,7 @@ pub(super) fn contradictions(events: &[Event]) -> Vec<String> {
                 }
                 away.insert(*host);
             }
-            Event::HostRestored {
+            RunEvent::HostRestored {
                 host, incarnation, ..
             } => {
                 if !away.remove(host) {
@@ -54,7 +54,7 @@ pub(super) fn contradictions(events: &[Event]) -> Vec<String> {
                     ));
                 }
             }
-            Event::Unreadable { line, reason } => {
+            RunEvent::Unreadable { line, reason } => {
                 found.push(format!("line {line} of the events: {reason}"));
             }
             _ => {}
@@ -65,27 +65,27 @@ pub(super) fn contradictions(events: &[Event]) -> Vec<String> {
 
 /// Hosts that were lost in the events of one supervisor beyond the faults that end one: deadlines that were missed
 /// without a fault, or losses that drew others after them.
-pub(super) fn unexplained(events: &[Event]) -> u64 {
+pub(super) fn unexplained(events: &[RunEvent]) -> u64 {
     let faults = fired(events).filter(|kind| ends_host(*kind)).count();
     losses(events).saturating_sub(faults) as u64
 }
 
 /// How many hosts were lost.
-pub(super) fn losses(events: &[Event]) -> usize {
-    let is_loss = |event: &&Event| matches!(event, Event::HostLost { .. });
+pub(super) fn losses(events: &[RunEvent]) -> usize {
+    let is_loss = |event: &&RunEvent| matches!(event, RunEvent::HostLost { .. });
     events.iter().filter(is_loss).count()
 }
 
 /// The kinds that fired.
-pub(super) fn fired(events: &[Event]) -> impl Iterator<Item = Kind> {
+pub(super) fn fired(events: &[RunEvent]) -> impl Iterator<Item = FaultKind> {
     events.iter().filter_map(|event| match event {
-        Event::FaultFired { kind, .. } => Kind::from_name(kind),
+        RunEvent::FaultFired { kind, .. } => FaultKind::from_name(kind),
         _ => None,
     })
 }
 
-fn ends_host(kind: Kind) -> bool {
-    kind != Kind::Slow && kind != Kind::SupervisorKill && !kind.is_of_disk()
+fn ends_host(kind: FaultKind) -> bool {
+    kind != FaultKind::Slow && kind != FaultKind::SupervisorKill && !kind.is_of_disk()
 }
 
 /// Every recovery in the events of one supervisor, with the fault before it; `ended` is what ended the supervisor
@@ -93,14 +93,14 @@ fn ends_host(kind: Kind) -> bool {
 ///
 /// Events do not say which fault a host was lost to: it is the oldest one for its role that nobody was lost to yet. Of
 /// two hosts that are lost in one moment, each may stand for the other.
-pub(super) fn recoveries(events: &[Event], ended: Option<Kind>) -> Vec<Recovery> {
+pub(super) fn recoveries(events: &[RunEvent], ended: Option<FaultKind>) -> Vec<Recovery> {
     let mut waiting: BTreeMap<bool, VecDeque<String>> = BTreeMap::new();
     let mut lost_to: BTreeMap<HostId, String> = BTreeMap::new();
     let mut found = Vec::new();
     for event in events {
         match event {
-            Event::FaultFired { kind, target, .. }
-                if Kind::from_name(kind).is_some_and(ends_host) =>
+            RunEvent::FaultFired { kind, target, .. }
+                if FaultKind::from_name(kind).is_some_and(ends_host) =>
             {
                 let of_inference = is_of_inference(target);
                 waiting
@@ -108,7 +108,7 @@ pub(super) fn recoveries(events: &[Event], ended: Option<Kind>) -> Vec<Recovery>
                     .or_default()
                     .push_back(kind.clone());
             }
-            Event::HostLost { host, role, .. } => {
+            RunEvent::HostLost { host, role, .. } => {
                 let kind = waiting
                     .get_mut(&(role == INFERENCE))
                     .and_then(VecDeque::pop_front)
@@ -116,14 +116,14 @@ pub(super) fn recoveries(events: &[Event], ended: Option<Kind>) -> Vec<Recovery>
                 // Who is lost again on the way back is told of once, from its first loss on.
                 lost_to.entry(*host).or_insert(kind);
             }
-            Event::HostRestored { host, role, ms, .. } => found.push(Recovery {
+            RunEvent::HostRestored { host, role, ms, .. } => found.push(Recovery {
                 role: role.clone(),
                 kind: lost_to.remove(host).unwrap_or_else(|| NO_FAULT.to_owned()),
                 ms: *ms,
             }),
-            Event::Resumed { ms, .. } => found.push(Recovery {
+            RunEvent::Resumed { ms, .. } => found.push(Recovery {
                 role: SUPERVISOR.to_owned(),
-                kind: ended.map_or(NO_FAULT, Kind::name).to_owned(),
+                kind: ended.map_or(NO_FAULT, FaultKind::name).to_owned(),
                 ms: *ms,
             }),
             _ => {}
@@ -143,8 +143,8 @@ mod tests {
     use shm_protocol::id::Tick;
     use supervisor::rundir::events::AGENTS;
 
-    fn fault(kind: &str, target: &str) -> Event {
-        Event::FaultFired {
+    fn fault(kind: &str, target: &str) -> RunEvent {
+        RunEvent::FaultFired {
             rule: 1,
             kind: kind.to_owned(),
             phase: "before-step".to_owned(),
@@ -153,8 +153,8 @@ mod tests {
         }
     }
 
-    fn lost(host: u32, role: &str, incarnation: u32) -> Event {
-        Event::HostLost {
+    fn lost(host: u32, role: &str, incarnation: u32) -> RunEvent {
+        RunEvent::HostLost {
             host: HostId(host),
             role: role.to_owned(),
             incarnation: Incarnation(incarnation),
@@ -163,8 +163,8 @@ mod tests {
         }
     }
 
-    fn back(host: u32, role: &str, incarnation: u32, ms: f64) -> Event {
-        Event::HostRestored {
+    fn back(host: u32, role: &str, incarnation: u32, ms: f64) -> RunEvent {
+        RunEvent::HostRestored {
             host: HostId(host),
             role: role.to_owned(),
             incarnation: Incarnation(incarnation),
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_must_not_be_is_named() {
-        let said = |events: &[Event]| contradictions(events).join("; ");
+        let said = |events: &[RunEvent]| contradictions(events).join("; ");
         assert!(said(&[lost(0, AGENTS, 1), lost(0, AGENTS, 1)]).contains("lost twice"));
         assert!(said(&[back(0, AGENTS, 2, 1.0)]).contains("not away"));
         let twice = [
@@ -201,7 +201,7 @@ mod tests {
         assert!(said(&twice).contains("not away"));
         let dead = [lost(0, AGENTS, 1), back(0, AGENTS, 1, 1.0)];
         assert!(said(&dead).contains("incarnation 1, which was lost"));
-        let unreadable = Event::Unreadable {
+        let unreadable = RunEvent::Unreadable {
             line: 3,
             reason: "why".to_owned(),
         };
@@ -246,14 +246,14 @@ mod tests {
 
     #[test]
     fn a_run_that_goes_on_has_come_back_from_what_ended_it() {
-        let resumed = Event::Resumed {
+        let resumed = RunEvent::Resumed {
             tick: Tick(4),
             checkpoint: None,
             cut_bytes: 0,
             redone: 4,
             ms: 7.5,
         };
-        let found = recoveries(&[resumed], Some(Kind::SupervisorKill));
+        let found = recoveries(&[resumed], Some(FaultKind::SupervisorKill));
         assert_eq!(found[0].role, SUPERVISOR);
         assert_eq!(found[0].kind, "supervisor-kill");
     }

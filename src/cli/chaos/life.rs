@@ -3,14 +3,14 @@
 use super::child::{self, Ended, Places};
 use super::history;
 use crate::cli::edge::Trouble;
-use shm_protocol::fault::Kind;
+use shm_protocol::fault::FaultKind;
 use std::fs;
 use std::path::{Path, PathBuf};
 use supervisor::analysis::diff;
-use supervisor::faults::{Plan, Rule, RuleId};
+use supervisor::faults::{FaultPlan, FaultRule, RuleId};
 use supervisor::host::StopSignals;
 use supervisor::journal;
-use supervisor::rundir::{Event, EventLog, RunDir};
+use supervisor::rundir::{EventLog, RunDir, RunEvent};
 
 /// How many deadlines a new host has to say something: it has a library to load, or models.
 const READY_DEADLINES: u64 = 6;
@@ -44,14 +44,14 @@ pub(super) struct Lived {
 /// What one supervisor wrote down.
 #[derive(Debug)]
 pub(super) struct Life {
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<RunEvent>,
     /// The fault that the supervisor before it ended with, if it goes on with its run.
-    pub(super) after: Option<Kind>,
+    pub(super) after: Option<FaultKind>,
 }
 
 impl Launching<'_> {
     /// Lives a run to its end below `folder`.
-    pub(super) fn live(&self, plan: &Plan, folder: &Path) -> Result<Lived, Trouble> {
+    pub(super) fn live(&self, plan: &FaultPlan, folder: &Path) -> Result<Lived, Trouble> {
         fs::create_dir_all(folder)
             .map_err(|error| Trouble::input(format!("cannot make {folder:?}: {error}")))?;
         let mut lived = Lived::default();
@@ -68,7 +68,12 @@ impl Launching<'_> {
     }
 
     /// Lives a run; false when it was killed before it had begun.
-    fn live_once(&self, plan: &Plan, folder: &Path, lived: &mut Lived) -> Result<bool, Trouble> {
+    fn live_once(
+        &self,
+        plan: &FaultPlan,
+        folder: &Path,
+        lived: &mut Lived,
+    ) -> Result<bool, Trouble> {
         let dir = lived.dir.to_string_lossy().into_owned();
         let rules = folder.join("plan.toml");
         fs::write(&rules, plan.to_toml())
@@ -116,9 +121,10 @@ impl Launching<'_> {
     }
 
     /// How a supervisor has ended, given what it wrote down. What is not a fault of the plan is not right.
-    fn ending(&self, ended: &Ended, events: &[Event]) -> Ending {
-        let last =
-            |is_it: fn(Kind) -> bool| history::fired(events).filter(|kind| is_it(*kind)).last();
+    fn ending(&self, ended: &Ended, events: &[RunEvent]) -> Ending {
+        let last = |is_it: fn(FaultKind) -> bool| {
+            history::fired(events).filter(|kind| is_it(*kind)).last()
+        };
         let said = ended.said.lines().last().unwrap_or_default();
         if ended.hung {
             return Ending::Wrong(format!("a supervisor hung: {said}"));
@@ -126,11 +132,11 @@ impl Launching<'_> {
         match (ended.code, ended.signal) {
             (Some(0), _) => Ending::Finished,
             _ if self.stop.asked() => Ending::Finished,
-            (_, Some(SIGKILL)) => match last(|kind| kind == Kind::SupervisorKill) {
+            (_, Some(SIGKILL)) => match last(|kind| kind == FaultKind::SupervisorKill) {
                 Some(kind) => Ending::By(kind),
                 None => Ending::Wrong("a supervisor was killed, and by no fault".to_owned()),
             },
-            (Some(code), _) => match last(Kind::is_of_disk) {
+            (Some(code), _) => match last(FaultKind::is_of_disk) {
                 Some(kind) => Ending::By(kind),
                 None => Ending::Wrong(format!("a supervisor ended with exit code {code}: {said}")),
             },
@@ -184,25 +190,25 @@ enum Ending {
     /// With its run, or because somebody wants it.
     Finished,
     /// By a fault, after which the run goes on.
-    By(Kind),
+    By(FaultKind),
     /// As it must not.
     Wrong(String),
 }
 
 impl Lived {
     /// Everything that happened, over all lives.
-    pub(super) fn events(&self) -> impl Iterator<Item = &Event> {
+    pub(super) fn events(&self) -> impl Iterator<Item = &RunEvent> {
         self.lives.iter().flat_map(|life| &life.events)
     }
 
     /// Whether anything was decided that changes the run.
     pub(super) fn has_verdicts(&self) -> bool {
         self.events()
-            .any(|event| matches!(event, Event::Verdict { .. }))
+            .any(|event| matches!(event, RunEvent::Verdict { .. }))
     }
 
     /// Looks for what one supervisor must not leave, write or become.
-    fn check(&mut self, ended: &Ended, events: &[Event]) {
+    fn check(&mut self, ended: &Ended, events: &[RunEvent]) {
         let left = ended.left.iter().map(|what| format!("left behind: {what}"));
         self.findings.extend(left);
         self.findings.extend(history::contradictions(events));
@@ -243,7 +249,7 @@ fn told(found: Result<Option<String>, Trouble>) -> Option<String> {
     found.unwrap_or_else(|trouble| Some(trouble.message().to_owned()))
 }
 
-fn events(dir: &Path) -> Vec<Event> {
+fn events(dir: &Path) -> Vec<RunEvent> {
     RunDir::read(dir)
         .ok()
         .and_then(|run| EventLog::read(&run).ok())
@@ -257,20 +263,19 @@ fn has_begun(dir: &Path) -> bool {
 }
 
 /// The rules that have not fired as often as they are to.
-fn without_fired(plan: &Plan, events: &[Event]) -> Plan {
+fn without_fired(plan: &FaultPlan, events: &[RunEvent]) -> FaultPlan {
     let fired = |number: u32| {
-        let is_it =
-            |event: &&Event| matches!(event, Event::FaultFired { rule, .. } if *rule == number);
+        let is_it = |event: &&RunEvent| matches!(event, RunEvent::FaultFired { rule, .. } if *rule == number);
         u32::try_from(events.iter().filter(is_it).count()).unwrap_or(u32::MAX)
     };
-    let left = |(id, rule): (RuleId, &Rule)| {
+    let left = |(id, rule): (RuleId, &FaultRule)| {
         let times = rule.times.saturating_sub(fired(id.0));
-        (times > 0).then(|| Rule {
+        (times > 0).then(|| FaultRule {
             times,
             ..rule.clone()
         })
     };
-    Plan {
+    FaultPlan {
         rules: plan.numbered().filter_map(left).collect(),
     }
 }
@@ -279,9 +284,9 @@ fn without_fired(plan: &Plan, events: &[Event]) -> Plan {
 mod tests {
     use super::super::vigil::Vigil;
     use super::*;
-    use shm_protocol::fault::Phase;
+    use shm_protocol::fault::FaultPoint;
     use shm_protocol::id::Tick;
-    use supervisor::faults::Target;
+    use supervisor::faults::FaultTarget;
 
     fn ended(code: Option<i32>, signal: Option<i32>) -> Ended {
         Ended {
@@ -295,17 +300,17 @@ mod tests {
         }
     }
 
-    fn fired(rule: u32, kind: Kind) -> Event {
-        Event::FaultFired {
+    fn fired(rule: u32, kind: FaultKind) -> RunEvent {
+        RunEvent::FaultFired {
             rule,
             kind: kind.name().to_owned(),
-            phase: Phase::TickOpened.name().to_owned(),
+            phase: FaultPoint::TickOpened.name().to_owned(),
             tick: Tick(3),
             target: String::new(),
         }
     }
 
-    fn ending(ended: &Ended, events: &[Event]) -> String {
+    fn ending(ended: &Ended, events: &[RunEvent]) -> String {
         let stop = StopSignals::none().expect("a descriptor");
         let launching = Launching {
             words: &[],
@@ -324,8 +329,11 @@ mod tests {
     #[test]
     fn an_end_that_no_fault_has_brought_about_is_wrong() {
         let (killed, failed) = (ended(None, Some(SIGKILL)), ended(Some(70), None));
-        let by_kill = [fired(1, Kind::Kill), fired(2, Kind::SupervisorKill)];
-        let by_disk = [fired(1, Kind::FsyncError)];
+        let by_kill = [
+            fired(1, FaultKind::Kill),
+            fired(2, FaultKind::SupervisorKill),
+        ];
+        let by_disk = [fired(1, FaultKind::FsyncError)];
         assert_eq!(ending(&ended(Some(0), None), &by_kill), "finished");
         assert_eq!(ending(&killed, &by_kill), "supervisor-kill");
         assert_eq!(ending(&failed, &by_disk), "fsync-error");
@@ -344,14 +352,18 @@ mod tests {
 
     #[test]
     fn what_has_fired_does_not_fire_again() {
-        let rule = |times| Rule {
+        let rule = |times| FaultRule {
             times,
-            ..Rule::new(Phase::TickOpened, Kind::SupervisorKill, Target::Any)
+            ..FaultRule::new(
+                FaultPoint::TickOpened,
+                FaultKind::SupervisorKill,
+                FaultTarget::Any,
+            )
         };
-        let plan = Plan {
+        let plan = FaultPlan {
             rules: vec![rule(1), rule(3), rule(1)],
         };
-        let events = [1, 2, 2].map(|number| fired(number, Kind::SupervisorKill));
+        let events = [1, 2, 2].map(|number| fired(number, FaultKind::SupervisorKill));
         let left = without_fired(&plan, &events);
         assert_eq!(left.rules, [rule(1), rule(1)]);
     }

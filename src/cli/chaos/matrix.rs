@@ -1,30 +1,31 @@
 //! Which faults were injected where: kinds by points.
 
 use serde_json::{Value, json};
-use shm_protocol::fault::{Kind, Phase};
+use shm_protocol::fault::{FaultKind, FaultPoint};
 use std::collections::BTreeMap;
-use supervisor::faults::Plan;
-use supervisor::rundir::Event;
+use supervisor::faults::FaultPlan;
+use supervisor::rundir::RunEvent;
 
 /// How often each kind was to happen at each point, and how often it did.
 #[derive(Debug, Default)]
 pub(super) struct Matrix {
-    planned: BTreeMap<(Phase, Kind), u64>,
-    fired: BTreeMap<(Phase, Kind), u64>,
+    planned: BTreeMap<(FaultPoint, FaultKind), u64>,
+    fired: BTreeMap<(FaultPoint, FaultKind), u64>,
 }
 
 impl Matrix {
     /// What a plan asks for.
-    pub(super) fn plan(&mut self, plan: &Plan) {
+    pub(super) fn plan(&mut self, plan: &FaultPlan) {
         for rule in &plan.rules {
             *self.planned.entry((rule.phase, rule.kind)).or_default() += u64::from(rule.times);
         }
     }
 
     /// Takes in what happened.
-    pub(super) fn take(&mut self, event: &Event) {
-        if let Event::FaultFired { kind, phase, .. } = event
-            && let (Some(kind), Some(phase)) = (Kind::from_name(kind), Phase::from_name(phase))
+    pub(super) fn take(&mut self, event: &RunEvent) {
+        if let RunEvent::FaultFired { kind, phase, .. } = event
+            && let (Some(kind), Some(phase)) =
+                (FaultKind::from_name(kind), FaultPoint::from_name(phase))
         {
             *self.fired.entry((phase, kind)).or_default() += 1;
         }
@@ -43,7 +44,7 @@ impl Matrix {
 
     /// One line for each point that was to be passed, and what it came to over all.
     pub(super) fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = Phase::ALL
+        let mut lines: Vec<String> = FaultPoint::ALL
             .iter()
             .filter(|phase| self.of_phase(&self.planned, **phase).next().is_some())
             .map(|phase| self.line(*phase))
@@ -58,14 +59,14 @@ impl Matrix {
         lines.push(format!(
             "coverage    {} of {} kinds, {points} of {} points, {pairs} of {} pairs of the two",
             self.by_class().len(),
-            Kind::ALL.len(),
-            Phase::ALL.len(),
+            FaultKind::ALL.len(),
+            FaultPoint::ALL.len(),
             pairs_that_fit()
         ));
         lines
     }
 
-    fn line(&self, phase: Phase) -> String {
+    fn line(&self, phase: FaultPoint) -> String {
         let kinds: Vec<String> = self
             .of_phase(&self.fired, phase)
             .map(|(kind, count)| format!("{} {count}", kind.name()))
@@ -82,9 +83,9 @@ impl Matrix {
 
     fn of_phase<'m>(
         &'m self,
-        counts: &'m BTreeMap<(Phase, Kind), u64>,
-        phase: Phase,
-    ) -> impl Iterator<Item = (Kind, u64)> + 'm {
+        counts: &'m BTreeMap<(FaultPoint, FaultKind), u64>,
+        phase: FaultPoint,
+    ) -> impl Iterator<Item = (FaultKind, u64)> + 'm {
         counts
             .iter()
             .filter(move |((at, _), _)| *at == phase)
@@ -121,18 +122,23 @@ impl Matrix {
 
 /// How many pairs of a point and a kind there are that go together.
 fn pairs_that_fit() -> usize {
-    let fitting = |phase: &Phase| Kind::ALL.iter().filter(|kind| kind.fits(*phase)).count();
-    Phase::ALL.iter().map(fitting).sum()
+    let fitting = |phase: &FaultPoint| {
+        FaultKind::ALL
+            .iter()
+            .filter(|kind| kind.fits(*phase))
+            .count()
+    };
+    FaultPoint::ALL.iter().map(fitting).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use shm_protocol::id::Tick;
-    use supervisor::faults::{Rule, Target};
+    use supervisor::faults::{FaultRule, FaultTarget};
 
-    fn fired(kind: Kind, phase: Phase) -> Event {
-        Event::FaultFired {
+    fn fired(kind: FaultKind, phase: FaultPoint) -> RunEvent {
+        RunEvent::FaultFired {
             rule: 1,
             kind: kind.name().to_owned(),
             phase: phase.name().to_owned(),
@@ -144,16 +150,16 @@ mod tests {
     #[test]
     fn what_was_not_reached_is_told_and_not_counted_as_injected() {
         let mut matrix = Matrix::default();
-        matrix.plan(&Plan {
+        matrix.plan(&FaultPlan {
             rules: vec![
-                Rule::new(Phase::BeforeStep, Kind::Kill, Target::Any),
-                Rule {
+                FaultRule::new(FaultPoint::BeforeStep, FaultKind::Kill, FaultTarget::Any),
+                FaultRule {
                     times: 2,
-                    ..Rule::new(Phase::InStep, Kind::Abort, Target::Any)
+                    ..FaultRule::new(FaultPoint::InStep, FaultKind::Abort, FaultTarget::Any)
                 },
             ],
         });
-        matrix.take(&fired(Kind::Abort, Phase::InStep));
+        matrix.take(&fired(FaultKind::Abort, FaultPoint::InStep));
         assert_eq!((matrix.injected(), matrix.not_reached()), (1, 2));
         let lines = matrix.lines();
         assert_eq!(lines[0], format!("{:<26} not reached 1", "before-step"));

@@ -2,12 +2,12 @@
 
 use crate::cli::edge::Trouble;
 use crate::cli::output::line;
-use shm_protocol::fault::{Kind, Phase};
+use shm_protocol::fault::{FaultKind, FaultPoint};
 
 /// Says every point at which faults can be injected, and which.
 pub(super) fn list() -> Result<(), Trouble> {
-    for phase in Phase::ALL {
-        let kinds: Vec<&str> = Kind::ALL
+    for phase in FaultPoint::ALL {
+        let kinds: Vec<&str> = FaultKind::ALL
             .iter()
             .filter(|kind| kind.fits(*phase))
             .map(|kind| kind.name())

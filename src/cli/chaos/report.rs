@@ -12,10 +12,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use supervisor::analysis::inspect::Summary;
-use supervisor::faults::Plan;
+use supervisor::faults::FaultPlan;
 use supervisor::journal::{self, JournalReader, hex};
 use supervisor::record::RunHeader;
-use supervisor::rundir::{Event, RunDir};
+use supervisor::rundir::{RunDir, RunEvent};
 
 /// Most findings that are told one by one; they are often the same.
 const FINDINGS_TOLD: usize = 20;
@@ -71,7 +71,7 @@ impl Report {
     }
 
     /// Takes in what came of a run.
-    pub(super) fn take(&mut self, plan: &Plan, lived: &Lived) {
+    pub(super) fn take(&mut self, plan: &FaultPlan, lived: &Lived) {
         self.runs += 1;
         self.lives += lived.lives.len() as u64;
         self.findings.extend(lived.findings.iter().cloned());
@@ -84,7 +84,7 @@ impl Report {
         self.matrix.plan(plan);
         for event in lived.events() {
             self.matrix.take(event);
-            if let Event::Verdict { tick, text } = event {
+            if let RunEvent::Verdict { tick, text } = event {
                 self.verdicts.push((*tick, text.clone()));
             }
         }

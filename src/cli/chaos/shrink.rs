@@ -2,16 +2,16 @@
 //! (delta debugging: Zeller and Hildebrandt, 2002).
 
 use crate::cli::edge::Trouble;
-use supervisor::faults::Plan;
+use supervisor::faults::FaultPlan;
 
 /// Most times that a smaller plan is tried.
 const MOST_TRIES: usize = 100;
 
 /// Leaves out rules as long as `shows` holds for what is left. When it says nothing, no more is tried.
 pub(super) fn shrink(
-    plan: &Plan,
-    mut shows: impl FnMut(&Plan) -> Result<Option<bool>, Trouble>,
-) -> Result<Plan, Trouble> {
+    plan: &FaultPlan,
+    mut shows: impl FnMut(&FaultPlan) -> Result<Option<bool>, Trouble>,
+) -> Result<FaultPlan, Trouble> {
     let mut smallest = plan.clone();
     let (mut parts, mut tries) = (2, 0);
     while smallest.rules.len() > 1 && tries < MOST_TRIES {
@@ -21,7 +21,7 @@ pub(super) fn shrink(
             let end = (start + part).min(smallest.rules.len());
             let mut rules = smallest.rules.clone();
             rules.drain(start..end);
-            let without = Plan { rules };
+            let without = FaultPlan { rules };
             tries += 1;
             match shows(&without)? {
                 None => return Ok(smallest),
@@ -47,16 +47,16 @@ pub(super) fn shrink(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shm_protocol::fault::{Kind, Phase};
+    use shm_protocol::fault::{FaultKind, FaultPoint};
     use shm_protocol::id::Tick;
-    use supervisor::faults::{Rule, Target};
+    use supervisor::faults::{FaultRule, FaultTarget};
 
-    fn plan(ticks: impl Iterator<Item = u64>) -> Plan {
-        let rule = |tick| Rule {
+    fn plan(ticks: impl Iterator<Item = u64>) -> FaultPlan {
+        let rule = |tick| FaultRule {
             tick: Some(Tick(tick)),
-            ..Rule::new(Phase::BeforeStep, Kind::Kill, Target::Any)
+            ..FaultRule::new(FaultPoint::BeforeStep, FaultKind::Kill, FaultTarget::Any)
         };
-        Plan {
+        FaultPlan {
             rules: ticks.map(rule).collect(),
         }
     }
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn what_is_not_needed_is_left_out() {
         let needed = [Some(Tick(7)), Some(Tick(33))];
-        let shows = |plan: &Plan| {
+        let shows = |plan: &FaultPlan| {
             Ok(Some(needed.iter().all(|tick| {
                 plan.rules.iter().any(|rule| rule.tick == *tick)
             })))

@@ -13,7 +13,7 @@ use crate::record::{ModelPin, ResultRecord, RunHeader, TickRecord};
 pub(crate) use numbers::{element, number};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use shm_protocol::id::{AgentId, ModelId, Tick};
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 use shm_protocol::tensor::{DType, Port, Tensor};
 use std::fmt;
 
@@ -179,7 +179,11 @@ fn model_name(pin: Option<&ModelPin>, model: ModelId) -> String {
 }
 
 /// What a model answered, or why it did not.
-fn answer(f: &mut fmt::Formatter<'_>, pin: Option<&ModelPin>, answer: &Answer) -> fmt::Result {
+fn answer(
+    f: &mut fmt::Formatter<'_>,
+    pin: Option<&ModelPin>,
+    answer: &RequestResult,
+) -> fmt::Result {
     match answer {
         Ok(outputs) => {
             let ports = pin.map(|pin| pin.signature.outputs.as_slice());

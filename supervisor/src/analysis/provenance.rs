@@ -1,14 +1,14 @@
 //! Where a result comes from: which version of which model, run by whom, made it
 //! of what. All of it follows from the journal.
 
-use crate::journal::Entry;
-use crate::models::{Version, judge, lives, versions};
+use crate::journal::JournalEntry;
+use crate::models::{ModelVersion, judge, lives, versions};
 use crate::record::{Digest, RunHeader, Verdict};
-use crate::tick::{Life, Lives};
+use crate::tick::{VersionSpan, VersionTimeline};
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::codec;
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick, VersionId};
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 use shm_protocol::tensor::Tensor;
 use std::collections::BTreeMap;
 
@@ -48,8 +48,8 @@ pub struct MadeBy {
 #[derive(Debug)]
 pub struct Provenances<'run> {
     header: &'run RunHeader,
-    versions: Vec<Version>,
-    lives: Vec<Lives>,
+    versions: Vec<ModelVersion>,
+    lives: Vec<VersionTimeline>,
     /// When who ran a version was lost, and who that was.
     lost: Vec<(VersionId, Tick, String)>,
     /// What was asked and may have results still.
@@ -71,7 +71,7 @@ impl<'run> Provenances<'run> {
     }
 
     /// Where the results of the next tick come from.
-    pub fn next(&mut self, entry: &Entry) -> Vec<Provenance> {
+    pub fn next(&mut self, entry: &JournalEntry) -> Vec<Provenance> {
         let (tick, record) = (entry.tick, &entry.record);
         for verdict in &record.verdicts {
             match verdict {
@@ -81,7 +81,7 @@ impl<'run> Provenances<'run> {
                     self.lost.extend(lost);
                 }
                 Verdict::Changed { model, version, .. } => {
-                    self.lives[model.index()].change(Life {
+                    self.lives[model.index()].change(VersionSpan {
                         from: tick.next(),
                         version: *version,
                         joined: false,
@@ -140,7 +140,7 @@ impl<'run> Provenances<'run> {
         agent: AgentId,
         (model, request): (ModelId, Option<RequestId>),
         input: Digest,
-        answer: &Answer,
+        answer: &RequestResult,
     ) -> Provenance {
         let version = self.lives[model.index()].at(asked).version;
         let made_by = version.and_then(|number| {

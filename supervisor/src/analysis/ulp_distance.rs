@@ -5,7 +5,7 @@
 
 use crate::record::{AwaitedRecord, ResultRecord, RunHeader};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 use shm_protocol::tensor::{DType, Tensor};
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ pub(crate) type Answers<'a> = (&'a [ResultRecord], &'a [AwaitedRecord]);
 /// One answer.
 struct Answered<'a> {
     from: From,
-    answer: &'a Answer,
+    answer: &'a RequestResult,
 }
 
 fn answered<'a>((results, awaited): Answers<'a>) -> Vec<Answered<'a>> {

@@ -17,11 +17,11 @@ const DIGEST_BYTES: usize = 32;
 
 /// What a file is named by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Key([u8; DIGEST_BYTES]);
+pub(super) struct ArtifactKey([u8; DIGEST_BYTES]);
 
-impl Key {
+impl ArtifactKey {
     /// Of a component and everything else that its machine code depends on.
-    pub(super) fn new(component: &[u8], rest: &[&str]) -> Key {
+    pub(super) fn new(component: &[u8], rest: &[&str]) -> ArtifactKey {
         let mut hasher =
             blake3::Hasher::new_derive_key("Lockstep 2026-11 machine code of a component");
         for part in rest {
@@ -30,7 +30,7 @@ impl Key {
                 .update(&(part.len() as u64).to_le_bytes())
                 .update(part.as_bytes());
         }
-        Key(*hasher.update(component).finalize().as_bytes())
+        ArtifactKey(*hasher.update(component).finalize().as_bytes())
     }
 
     fn file_name(&self) -> String {
@@ -52,17 +52,17 @@ pub fn default_folder() -> Option<PathBuf> {
 }
 
 /// A folder with machine code.
-pub(super) struct Cache<'a> {
+pub(super) struct ArtifactCache<'a> {
     folder: &'a Path,
 }
 
-impl<'a> Cache<'a> {
+impl<'a> ArtifactCache<'a> {
     pub(super) fn new(folder: &'a Path) -> Self {
-        Cache { folder }
+        ArtifactCache { folder }
     }
 
     /// What is kept under a key. A damaged file is as good as none.
-    pub(super) fn get(&self, key: &Key) -> Option<Vec<u8>> {
+    pub(super) fn get(&self, key: &ArtifactKey) -> Option<Vec<u8>> {
         let path = self.folder.join(key.file_name());
         let mut content = match fs::read(&path) {
             Ok(content) => content,
@@ -87,7 +87,7 @@ impl<'a> Cache<'a> {
     }
 
     /// Keeps machine code. Whoever reads at the same time sees the old file or the new one.
-    pub(super) fn put(&self, key: &Key, artifact: &[u8]) -> io::Result<()> {
+    pub(super) fn put(&self, key: &ArtifactKey, artifact: &[u8]) -> io::Result<()> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -102,7 +102,7 @@ impl<'a> Cache<'a> {
     }
 }
 
-fn seal(key: &Key, artifact: &[u8]) -> blake3::Hash {
+fn seal(key: &ArtifactKey, artifact: &[u8]) -> blake3::Hash {
     blake3::keyed_hash(&key.0, artifact)
 }
 
@@ -123,8 +123,8 @@ mod tests {
     fn what_is_kept_comes_back_and_is_private() {
         let home = tempfile::tempdir().expect("a folder");
         let folder = home.path().join("a/b");
-        let cache = Cache::new(&folder);
-        let key = Key::new(b"component", &["48.0.8"]);
+        let cache = ArtifactCache::new(&folder);
+        let key = ArtifactKey::new(b"component", &["48.0.8"]);
         assert_eq!(cache.get(&key), None);
         cache.put(&key, b"code").expect("writable");
         assert_eq!(cache.get(&key).as_deref(), Some(&b"code"[..]));
@@ -137,8 +137,11 @@ mod tests {
     #[test]
     fn a_damaged_or_renamed_file_is_no_file() {
         let home = tempfile::tempdir().expect("a folder");
-        let cache = Cache::new(home.path());
-        let (key, other) = (Key::new(b"component", &[]), Key::new(b"another", &[]));
+        let cache = ArtifactCache::new(home.path());
+        let (key, other) = (
+            ArtifactKey::new(b"component", &[]),
+            ArtifactKey::new(b"another", &[]),
+        );
         cache.put(&key, b"code").expect("writable");
         let path = home.path().join(key.file_name());
         let sound = fs::read(&path).expect("readable");
@@ -158,8 +161,8 @@ mod tests {
 
     #[test]
     fn every_part_of_a_key_counts() {
-        let key = |rest: &[&str]| Key::new(b"component", rest);
+        let key = |rest: &[&str]| ArtifactKey::new(b"component", rest);
         assert_ne!(key(&["a", "bc"]), key(&["ab", "c"]));
-        assert_ne!(key(&["a"]), Key::new(b"components", &["a"]));
+        assert_ne!(key(&["a"]), ArtifactKey::new(b"components", &["a"]));
     }
 }

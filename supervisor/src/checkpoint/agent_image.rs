@@ -4,17 +4,17 @@
 //! whole or refused. What it says is a difference to what it said before, unless
 //! everything was asked for; so whoever misses one difference needs everything.
 
-use crate::checkpoint::manifest::{AgentImage, PageAt};
-use shm_protocol::agent_state::{PAGE_BYTES, PAGES_PER_RECORD, Page, SavedLife, StateRecord};
+use crate::checkpoint::manifest::{AgentImage, PageLocation};
+use shm_protocol::agent_state::{PAGE_BYTES, PAGES_PER_RECORD, Page, SavedInstance, StateRecord};
 use shm_protocol::id::{RequestId, Tick};
 use std::collections::BTreeMap;
 
 /// What is known of an agent.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
-    life: SavedLife,
+pub(super) struct AgentImageBuilder {
+    life: SavedInstance,
     next_request: RequestId,
-    pages: BTreeMap<u32, PageAt>,
+    pages: BTreeMap<u32, PageLocation>,
     /// The tick of the records that came last, or of what it began with.
     tick: Tick,
     /// The least number that the next page may have; none when the last record has come.
@@ -25,7 +25,7 @@ pub(super) struct Known {
 
 /// What is known of an agent's state with a part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum ImagePart {
     /// More of it comes.
     More,
     /// All of it.
@@ -34,11 +34,11 @@ pub(super) enum Part {
     Useless,
 }
 
-impl Known {
+impl AgentImageBuilder {
     /// An agent of which nothing was said: all its pages are zero.
-    pub(super) fn nothing() -> Known {
-        Known {
-            life: SavedLife::Halted,
+    pub(super) fn nothing() -> AgentImageBuilder {
+        AgentImageBuilder {
+            life: SavedInstance::Halted,
             next_request: RequestId(0),
             pages: BTreeMap::new(),
             tick: Tick::ZERO,
@@ -48,8 +48,8 @@ impl Known {
     }
 
     /// An agent that has begun with the state of a checkpoint.
-    pub(super) fn of(image: &AgentImage, tick: Tick) -> Known {
-        Known {
+    pub(super) fn of(image: &AgentImage, tick: Tick) -> AgentImageBuilder {
+        AgentImageBuilder {
             life: image.life.clone(),
             next_request: image.next_request,
             pages: image.pages.iter().copied().collect(),
@@ -80,7 +80,7 @@ impl Known {
     }
 
     /// Where its pages are.
-    pub(super) fn pages_mut(&mut self) -> impl Iterator<Item = &mut PageAt> {
+    pub(super) fn pages_mut(&mut self) -> impl Iterator<Item = &mut PageLocation> {
         self.pages.values_mut()
     }
 
@@ -94,8 +94,8 @@ impl Known {
         is_full: bool,
         record: StateRecord,
         most_bytes: u64,
-        mut put: impl FnMut(&[u8]) -> PageAt,
-    ) -> Result<Part, String> {
+        mut put: impl FnMut(&[u8]) -> PageLocation,
+    ) -> Result<ImagePart, String> {
         let is_first = self.tick != tick;
         self.check_place(tick, &record)?;
         let memory_pages = memory_pages(&record.life, most_bytes)?;
@@ -118,11 +118,11 @@ impl Known {
         }
         self.next_page = (!record.is_last).then_some(next_page);
         Ok(match (record.is_last, self.is_lost) {
-            (false, _) => Part::More,
-            (true, true) => Part::Useless,
+            (false, _) => ImagePart::More,
+            (true, true) => ImagePart::Useless,
             (true, false) => {
                 self.forget_beyond(memory_pages);
-                Part::Whole
+                ImagePart::Whole
             }
         })
     }
@@ -169,20 +169,20 @@ impl Known {
 }
 
 /// The pages of the memory of an agent that lives so.
-fn memory_pages(life: &SavedLife, most_bytes: u64) -> Result<u64, String> {
+fn memory_pages(life: &SavedInstance, most_bytes: u64) -> Result<u64, String> {
     match life {
-        SavedLife::Running { memory_bytes, .. } if *memory_bytes > most_bytes => Err(format!(
+        SavedInstance::Running { memory_bytes, .. } if *memory_bytes > most_bytes => Err(format!(
             "it has a memory of {memory_bytes} bytes, where it may have {most_bytes}"
         )),
-        SavedLife::Running { memory_bytes, .. }
+        SavedInstance::Running { memory_bytes, .. }
             if !memory_bytes.is_multiple_of(PAGE_BYTES as u64) =>
         {
             Err(format!(
                 "its memory of {memory_bytes} bytes has no whole pages"
             ))
         }
-        SavedLife::Running { memory_bytes, .. } => Ok(memory_bytes / PAGE_BYTES as u64),
-        SavedLife::Fallen | SavedLife::Halted => Ok(0),
+        SavedInstance::Running { memory_bytes, .. } => Ok(memory_bytes / PAGE_BYTES as u64),
+        SavedInstance::Failed | SavedInstance::Halted => Ok(0),
     }
 }
 

@@ -4,7 +4,7 @@
 use super::collector::Collector;
 use super::error::CheckpointError;
 use super::manifest::Checkpoint;
-use crate::journal::Mark;
+use crate::journal::JournalMark;
 use crate::rundir::OutboxMark;
 use crate::sys::disk::File;
 use shm_protocol::id::{AgentId, Tick};
@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 
 /// What the loop of a run tells.
 #[derive(Debug)]
-enum Told {
+enum CheckpointCommand {
     Begin {
         tick: Tick,
         machine: Vec<u8>,
@@ -28,7 +28,7 @@ enum Told {
         agent: AgentId,
         payload: Vec<u8>,
     },
-    Committed(Mark, OutboxMark),
+    Committed(JournalMark, OutboxMark),
     /// Up to this tick; the outbox once it is synced here.
     Durable(Tick, Option<Arc<dyn File>>),
     Abandon,
@@ -37,7 +37,7 @@ enum Told {
 
 /// What became of it.
 #[derive(Debug)]
-pub enum News {
+pub enum CheckpointOutcome {
     /// A checkpoint is there.
     Published(Arc<Checkpoint>),
     /// One came to nothing.
@@ -47,15 +47,15 @@ pub enum News {
 /// Makes checkpoints beside the ticks.
 #[derive(Debug)]
 pub struct Checkpointer {
-    work: Work,
-    shared: Arc<Shared>,
+    work: CheckpointWorker,
+    shared: Arc<CheckpointQueue>,
 }
 
 #[derive(Debug)]
-enum Work {
+enum CheckpointWorker {
     /// On a thread of its own.
     Thread {
-        told: Option<Sender<Told>>,
+        told: Option<Sender<CheckpointCommand>>,
         thread: Option<JoinHandle<()>>,
     },
     /// Within every call, for a world without threads.
@@ -63,10 +63,10 @@ enum Work {
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct CheckpointQueue {
     is_making: AtomicBool,
     needs_full: AtomicBool,
-    news: Mutex<Vec<News>>,
+    news: Mutex<Vec<CheckpointOutcome>>,
     outbox_failed: Mutex<Option<io::Error>>,
 }
 
@@ -76,14 +76,14 @@ impl Checkpointer {
     /// # Errors
     /// When the system refuses it.
     pub fn start(collector: Collector) -> io::Result<Checkpointer> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(CheckpointQueue::default());
         let (told, to_hear) = mpsc::channel();
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("checkpoints".to_owned())
             .spawn(move || run(collector, &to_hear, &of_thread))?;
         Ok(Checkpointer {
-            work: Work::Thread {
+            work: CheckpointWorker::Thread {
                 told: Some(told),
                 thread: Some(thread),
             },
@@ -95,7 +95,7 @@ impl Checkpointer {
     #[must_use]
     pub fn inline(collector: Collector) -> Checkpointer {
         Checkpointer {
-            work: Work::Inline(Box::new(collector)),
+            work: CheckpointWorker::Inline(Box::new(collector)),
             shared: Arc::default(),
         }
     }
@@ -111,7 +111,7 @@ impl Checkpointer {
     pub fn begin(&mut self, tick: Tick, machine: Vec<u8>, agents: Vec<AgentId>) -> bool {
         let is_full = self.shared.needs_full.load(Ordering::Relaxed);
         self.shared.is_making.store(true, Ordering::Relaxed);
-        self.tell(Told::Begin {
+        self.tell(CheckpointCommand::Begin {
             tick,
             machine,
             agents,
@@ -122,7 +122,7 @@ impl Checkpointer {
 
     /// As [`Collector::state`].
     pub fn state(&mut self, tick: Tick, agent: AgentId, payload: Vec<u8>) {
-        self.tell(Told::State {
+        self.tell(CheckpointCommand::State {
             tick,
             agent,
             payload,
@@ -130,28 +130,28 @@ impl Checkpointer {
     }
 
     /// As [`Collector::committed`].
-    pub fn committed(&mut self, mark: Mark, outbox: OutboxMark) {
-        self.tell(Told::Committed(mark, outbox));
+    pub fn committed(&mut self, mark: JournalMark, outbox: OutboxMark) {
+        self.tell(CheckpointCommand::Committed(mark, outbox));
     }
 
     /// As [`Collector::durable`], once the outbox is synced too, if it is to be.
     pub fn durable(&mut self, tick: Tick, outbox: Option<Arc<dyn File>>) {
-        self.tell(Told::Durable(tick, outbox));
+        self.tell(CheckpointCommand::Durable(tick, outbox));
     }
 
     /// As [`Collector::abandon`].
     pub fn abandon(&mut self) {
-        self.tell(Told::Abandon);
+        self.tell(CheckpointCommand::Abandon);
     }
 
     /// As [`Collector::begun_again`].
     pub fn begun_again(&mut self, agent: AgentId, base: Option<Arc<Checkpoint>>) {
-        self.tell(Told::BegunAgain(agent, base));
+        self.tell(CheckpointCommand::BegunAgain(agent, base));
     }
 
     /// What has become of checkpoints since the last call.
     #[must_use]
-    pub fn news(&self) -> Vec<News> {
+    pub fn news(&self) -> Vec<CheckpointOutcome> {
         std::mem::take(&mut *lock(&self.shared.news))
     }
 
@@ -163,7 +163,7 @@ impl Checkpointer {
 
     /// Waits until all is done that was told. Nothing more is heard after it.
     pub fn finish(&mut self) {
-        if let Work::Thread { told, thread } = &mut self.work {
+        if let CheckpointWorker::Thread { told, thread } = &mut self.work {
             drop(told.take());
             if let Some(thread) = thread.take() {
                 // A panic of the thread has been printed by its own hook.
@@ -172,11 +172,13 @@ impl Checkpointer {
         }
     }
 
-    fn tell(&mut self, what: Told) {
+    fn tell(&mut self, what: CheckpointCommand) {
         match &mut self.work {
             // A thread that is gone has panicked, which was printed; the run needs it only to be faster later.
-            Work::Thread { told, .. } => drop(told.as_ref().map(|told| told.send(what))),
-            Work::Inline(collector) => hear(collector, what, &self.shared),
+            CheckpointWorker::Thread { told, .. } => {
+                drop(told.as_ref().map(|told| told.send(what)))
+            }
+            CheckpointWorker::Inline(collector) => hear(collector, what, &self.shared),
         }
     }
 }
@@ -187,15 +189,15 @@ impl Drop for Checkpointer {
     }
 }
 
-fn run(mut collector: Collector, told: &Receiver<Told>, shared: &Shared) {
+fn run(mut collector: Collector, told: &Receiver<CheckpointCommand>, shared: &CheckpointQueue) {
     while let Ok(what) = told.recv() {
         hear(&mut collector, what, shared);
     }
 }
 
-fn hear(collector: &mut Collector, what: Told, shared: &Shared) {
+fn hear(collector: &mut Collector, what: CheckpointCommand, shared: &CheckpointQueue) {
     let done = match what {
-        Told::Begin {
+        CheckpointCommand::Begin {
             tick,
             machine,
             agents,
@@ -203,34 +205,34 @@ fn hear(collector: &mut Collector, what: Told, shared: &Shared) {
         } => collector
             .begin(tick, machine, agents, is_full)
             .map(|()| None),
-        Told::State {
+        CheckpointCommand::State {
             tick,
             agent,
             payload,
         } => collector.state(tick, agent, &payload),
-        Told::Committed(mark, outbox) => collector.committed(mark, outbox),
-        Told::Durable(tick, outbox) => {
+        CheckpointCommand::Committed(mark, outbox) => collector.committed(mark, outbox),
+        CheckpointCommand::Durable(tick, outbox) => {
             if let Some(Err(source)) = outbox.map(|outbox| outbox.sync()) {
                 *lock(&shared.outbox_failed) = Some(source);
                 collector.abandon();
             }
             collector.durable(tick)
         }
-        Told::Abandon => {
+        CheckpointCommand::Abandon => {
             collector.abandon();
             Ok(None)
         }
-        Told::BegunAgain(agent, base) => {
+        CheckpointCommand::BegunAgain(agent, base) => {
             collector.begun_again(agent, base.as_deref());
             Ok(None)
         }
     };
     let news = match done {
         Ok(None) => None,
-        Ok(Some(checkpoint)) => Some(News::Published(checkpoint)),
-        Err(error) => Some(News::Failed(error)),
+        Ok(Some(checkpoint)) => Some(CheckpointOutcome::Published(checkpoint)),
+        Err(error) => Some(CheckpointOutcome::Failed(error)),
     };
-    let trouble = collector.take_trouble().map(News::Failed);
+    let trouble = collector.take_trouble().map(CheckpointOutcome::Failed);
     lock(&shared.news).extend(news.into_iter().chain(trouble));
     shared
         .needs_full

@@ -4,17 +4,17 @@
 //! it says is taken in, also for a checkpoint that comes to nothing. When an
 //! agent begins again, what is known of it is what it began with.
 
-use super::agent_image::{Known, Part};
+use super::agent_image::{AgentImageBuilder, ImagePart};
 use super::error::CheckpointError;
 use super::manifest::{AgentImage, Checkpoint};
-use super::store::Store;
+use super::store::CheckpointWriter;
 use crate::faults::Faults;
-use crate::journal::Mark;
+use crate::journal::JournalMark;
 use crate::planted::{Bug, planted};
 use crate::rundir::OutboxMark;
 use shm_protocol::agent_state::StateRecord;
 use shm_protocol::codec;
-use shm_protocol::fault::Phase;
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{AgentId, Tick};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,23 +24,23 @@ const ASKED_TICKS: usize = 64;
 
 /// A checkpoint that is being made.
 #[derive(Debug)]
-struct Making {
+struct PendingCheckpoint {
     tick: Tick,
     machine: Vec<u8>,
     expected: BTreeSet<AgentId>,
     missing: BTreeSet<AgentId>,
     is_full: bool,
-    marks: Option<(Mark, OutboxMark)>,
+    marks: Option<(JournalMark, OutboxMark)>,
 }
 
 /// Makes checkpoints.
 #[derive(Debug)]
 pub struct Collector {
-    store: Store,
-    agents: Vec<Known>,
+    store: CheckpointWriter,
+    agents: Vec<AgentImageBuilder>,
     /// Most bytes of the memory of each agent.
     memory_bytes: Vec<u64>,
-    making: Option<Making>,
+    making: Option<PendingCheckpoint>,
     /// Whether everything was asked for, by tick: also when that checkpoint came to nothing, its parts still come.
     asked: BTreeMap<Tick, bool>,
     durable: Tick,
@@ -55,10 +55,10 @@ impl Collector {
     /// A collector for agents of which nothing was said, and whose memories have so many bytes at most: a host cannot
     /// fill the disk.
     #[must_use]
-    pub fn new(store: Store, memory_bytes: Vec<u64>, faults: Faults) -> Collector {
+    pub fn new(store: CheckpointWriter, memory_bytes: Vec<u64>, faults: Faults) -> Collector {
         Collector {
             store,
-            agents: vec![Known::nothing(); memory_bytes.len()],
+            agents: vec![AgentImageBuilder::nothing(); memory_bytes.len()],
             memory_bytes,
             making: None,
             asked: BTreeMap::new(),
@@ -74,7 +74,7 @@ impl Collector {
     /// whole comes to nothing.
     ///
     /// # Errors
-    /// When the packs have become too large and the pages cannot be written anew. This checkpoint comes to nothing then.
+    /// When the page files have become too large and the pages cannot be written anew. This checkpoint comes to nothing then.
     pub fn begin(
         &mut self,
         tick: Tick,
@@ -88,7 +88,7 @@ impl Collector {
         }
         let expected: BTreeSet<AgentId> = agents.into_iter().collect();
         let missing = expected.clone();
-        self.making = Some(Making {
+        self.making = Some(PendingCheckpoint {
             tick,
             machine,
             expected,
@@ -97,9 +97,11 @@ impl Collector {
             marks: None,
         });
         if self.store.wants_new_pack() {
-            let renewed = self
-                .store
-                .renew(self.agents.iter_mut().flat_map(Known::pages_mut));
+            let renewed = self.store.renew(
+                self.agents
+                    .iter_mut()
+                    .flat_map(AgentImageBuilder::pages_mut),
+            );
             if renewed.is_err() {
                 self.lose_all();
             }
@@ -146,14 +148,14 @@ impl Collector {
         agent: AgentId,
         payload: &[u8],
     ) -> Result<Option<Arc<Checkpoint>>, CheckpointError> {
-        let is_of_it = |making: &Making| making.tick == tick;
+        let is_of_it = |making: &PendingCheckpoint| making.tick == tick;
         if planted(Bug::ForgetDifference) && !self.making.as_ref().is_some_and(is_of_it) {
             return Ok(None);
         }
         match self.take(tick, agent, payload)? {
-            Part::Whole => {}
-            Part::More => return Ok(None),
-            Part::Useless => {
+            ImagePart::Whole => {}
+            ImagePart::More => return Ok(None),
+            ImagePart::Useless => {
                 (self.making, self.needs_full) = (None, true);
                 return Ok(None);
             }
@@ -171,7 +173,7 @@ impl Collector {
     /// When it is whole and cannot be published.
     pub fn committed(
         &mut self,
-        mark: Mark,
+        mark: JournalMark,
         outbox: OutboxMark,
     ) -> Result<Option<Arc<Checkpoint>>, CheckpointError> {
         if let Some(making) = self
@@ -197,10 +199,10 @@ impl Collector {
     pub fn begun_again(&mut self, agent: AgentId, base: Option<&Checkpoint>) {
         let image = base.and_then(|base| {
             let image = base.agents.get(agent.index())?.as_ref()?;
-            Some(Known::of(image, base.mark.tick))
+            Some(AgentImageBuilder::of(image, base.mark.tick))
         });
         if let Some(known) = self.agents.get_mut(agent.index()) {
-            *known = image.unwrap_or_else(Known::nothing);
+            *known = image.unwrap_or_else(AgentImageBuilder::nothing);
         }
         // What it said before belongs to nobody any more.
         if self
@@ -210,7 +212,7 @@ impl Collector {
         {
             self.making = None;
         }
-        self.needs_full &= self.agents.iter().any(Known::is_lost);
+        self.needs_full &= self.agents.iter().any(AgentImageBuilder::is_lost);
     }
 
     fn take(
@@ -218,7 +220,7 @@ impl Collector {
         tick: Tick,
         agent: AgentId,
         payload: &[u8],
-    ) -> Result<Part, CheckpointError> {
+    ) -> Result<ImagePart, CheckpointError> {
         let taken = self.understand(tick, agent, payload);
         let taken = taken.map_err(|reason| CheckpointError::State {
             agent,
@@ -235,8 +237,8 @@ impl Collector {
                 return Err(error);
             }
         };
-        self.faults.pass(Phase::CheckpointPages, tick);
-        let flushed = self.store.packs.flush();
+        self.faults.pass(FaultPoint::CheckpointPages, tick);
+        let flushed = self.store.page_files.flush();
         if flushed.is_err() {
             self.lose_all();
         }
@@ -244,7 +246,12 @@ impl Collector {
     }
 
     /// Takes in what a host says, or says why it cannot be.
-    fn understand(&mut self, tick: Tick, agent: AgentId, payload: &[u8]) -> Result<Part, String> {
+    fn understand(
+        &mut self,
+        tick: Tick,
+        agent: AgentId,
+        payload: &[u8],
+    ) -> Result<ImagePart, String> {
         let record =
             codec::decode_record::<StateRecord>(payload).map_err(|error| error.to_string())?;
         if record.agent != agent {
@@ -256,19 +263,21 @@ impl Collector {
             .agents
             .get_mut(agent.index())
             .ok_or_else(|| format!("there are {agents} agents"))?;
-        let packs = &mut self.store.packs;
+        let page_files = &mut self.store.page_files;
         let most_bytes = self.memory_bytes[agent.index()];
-        known.take(tick, is_full, record, most_bytes, |page| packs.put(page))
+        known.take(tick, is_full, record, most_bytes, |page| {
+            page_files.put(page)
+        })
     }
 
     /// After a failed write or sync, nobody knows which pages are on the disk: the next state must be full for all.
     fn lose_all(&mut self) {
-        self.agents.iter_mut().for_each(Known::lose);
+        self.agents.iter_mut().for_each(AgentImageBuilder::lose);
         (self.making, self.needs_full) = (None, true);
     }
 
     fn publish_if_whole(&mut self) -> Result<Option<Arc<Checkpoint>>, CheckpointError> {
-        let is_whole = |making: &Making| {
+        let is_whole = |making: &PendingCheckpoint| {
             making.missing.is_empty()
                 && making.marks.is_some()
                 && (making.tick <= self.durable || planted(Bug::PublishBeforeDurable))
@@ -276,7 +285,7 @@ impl Collector {
         if !self.making.as_ref().is_some_and(is_whole) {
             return Ok(None);
         }
-        let Some(Making {
+        let Some(PendingCheckpoint {
             machine,
             marks: Some((mark, outbox)),
             is_full,
@@ -312,7 +321,7 @@ impl Collector {
 
     fn publish(
         &mut self,
-        (mark, outbox): (Mark, OutboxMark),
+        (mark, outbox): (JournalMark, OutboxMark),
         machine: Vec<u8>,
         agents: Vec<Option<AgentImage>>,
     ) -> Result<Arc<Checkpoint>, CheckpointError> {

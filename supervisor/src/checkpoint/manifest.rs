@@ -10,12 +10,12 @@
 //! | 10 + n | 32 | BLAKE3 of the bytes before |
 
 use super::error::CheckpointError;
-use crate::journal::{Mark, RunId};
+use crate::journal::{JournalMark, RunId};
 use crate::planted::{Bug, planted};
 use crate::record::Digest;
 use crate::rundir::OutboxMark;
 use bincode::{Decode, Encode};
-use shm_protocol::agent_state::SavedLife;
+use shm_protocol::agent_state::SavedInstance;
 use shm_protocol::id::RequestId;
 use shm_protocol::{codec, limit};
 use std::path::Path;
@@ -34,7 +34,7 @@ pub struct Checkpoint {
     /// Who made it.
     pub build: Build,
     /// Where the journal stood.
-    pub mark: Mark,
+    pub mark: JournalMark,
     /// What had left the run.
     pub outbox: OutboxMark,
     /// The state of the schedule, as [`crate::tick::Machine::restore`] takes it.
@@ -66,18 +66,18 @@ impl std::fmt::Display for Build {
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct AgentImage {
     /// Whether it has an instance, and what that is beside its pages.
-    pub life: SavedLife,
+    pub life: SavedInstance,
     /// The number of its next request.
     pub next_request: RequestId,
     /// Its pages that are not zero, in the order of their numbers.
-    pub pages: Vec<(u32, PageAt)>,
+    pub pages: Vec<(u32, PageLocation)>,
 }
 
 /// Where a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct PageAt {
+pub struct PageLocation {
     /// The number of the file.
-    pub pack: u32,
+    pub page_file: u32,
     /// Its position in the file, in pages.
     pub slot: u32,
     /// BLAKE3 of its bytes.
@@ -153,7 +153,7 @@ impl Checkpoint {
     }
 
     /// All pages that it names.
-    pub fn pages(&self) -> impl Iterator<Item = &PageAt> {
+    pub fn pages(&self) -> impl Iterator<Item = &PageLocation> {
         let images = self.agents.iter().flatten();
         images.flat_map(|image| image.pages.iter().map(|(_, at)| at))
     }

@@ -1,21 +1,21 @@
 //! The folder with checkpoints: which are kept, and how much the disk bears.
 //!
 //! The newest `keep` checkpoints stay. A page that none of them names is
-//! garbage. Once more than half of the packs is, and over [`SLACK_BYTES`] of
-//! them, the live pages are moved into a new pack, and the old ones go with the
+//! garbage. Once more than half of the page files is, and over [`SLACK_BYTES`] of
+//! them, the live pages are moved into a new page file, and the old ones go with the
 //! last checkpoint that names them. What that bounds is written down in
 //! `docs/formats/checkpoint.md`.
 
 use super::error::CheckpointError;
-use super::manifest::{AgentImage, Build, Checkpoint, PageAt};
-use super::pack::{self, PackReader, PackWriter};
+use super::manifest::{AgentImage, Build, Checkpoint, PageLocation};
+use super::page_file::{self, PageFileReader, PageFileWriter};
 use crate::journal::RunId;
 use crate::planted::{Bug, planted};
 use crate::rundir::RunDir;
 use crate::sys::disk::Disk;
-use shm_protocol::agent_state::{PAGE_BYTES, PAGES_PER_RECORD, Page, SavedLife, StateRecord};
+use shm_protocol::agent_state::{PAGE_BYTES, PAGES_PER_RECORD, Page, SavedInstance, StateRecord};
 use shm_protocol::codec;
-use shm_protocol::fault::Phase;
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{AgentId, Tick};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -38,7 +38,7 @@ const LEAST_KEPT: usize = 2;
 
 /// The checkpoints of a run, to read.
 #[derive(Clone, Debug)]
-pub struct Shelf {
+pub struct CheckpointReader {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     run: RunId,
@@ -47,24 +47,24 @@ pub struct Shelf {
 
 /// The checkpoints of a run, to add to.
 #[derive(Debug)]
-pub struct Store {
-    shelf: Shelf,
+pub struct CheckpointWriter {
+    shelf: CheckpointReader,
     keep: usize,
     /// Whether files are brought to the disk before they count.
     is_synced: bool,
-    /// Good checkpoints by their ticks, and the packs that each of them names.
+    /// Good checkpoints by their ticks, and the page files that each of them names.
     kept: BTreeMap<Tick, BTreeSet<u32>>,
     /// Bytes of the pages of the newest checkpoint.
     live_bytes: u64,
     slack_bytes: u64,
-    pub(super) packs: PackWriter,
+    pub(super) page_files: PageFileWriter,
 }
 
-impl Shelf {
+impl CheckpointReader {
     /// The checkpoints of a run. There may be none.
     #[must_use]
-    pub fn new(run_dir: &RunDir, run: RunId, build: Build) -> Shelf {
-        Shelf {
+    pub fn new(run_dir: &RunDir, run: RunId, build: Build) -> CheckpointReader {
+        CheckpointReader {
             disk: Arc::clone(run_dir.disk()),
             folder: run_dir.checkpoints(),
             run,
@@ -124,7 +124,7 @@ impl Shelf {
         agent: AgentId,
         image: &AgentImage,
     ) -> Result<Vec<Vec<u8>>, CheckpointError> {
-        let mut reader = PackReader::new(Arc::clone(&self.disk), &self.folder);
+        let mut reader = PageFileReader::new(Arc::clone(&self.disk), &self.folder);
         let mut chunks = image.pages.chunks(PAGES_PER_RECORD).peekable();
         let mut records = Vec::new();
         loop {
@@ -141,7 +141,7 @@ impl Shelf {
             let is_last = chunks.peek().is_none();
             let mut life = image.life.clone();
             if planted(Bug::ForgetGlobals)
-                && let SavedLife::Running { globals, .. } = &mut life
+                && let SavedInstance::Running { globals, .. } = &mut life
             {
                 globals.fill(0);
             }
@@ -180,21 +180,25 @@ impl Shelf {
 
     fn pack_files(&self) -> Result<Vec<(u32, PathBuf)>, CheckpointError> {
         let names = list(&*self.disk, &self.folder)?;
-        let packs = names
+        let page_files = names
             .iter()
-            .filter_map(|name| Some((pack::number(name)?, self.folder.join(name))));
-        Ok(packs.collect())
+            .filter_map(|name| Some((page_file::number(name)?, self.folder.join(name))));
+        Ok(page_files.collect())
     }
 }
 
-impl Store {
+impl CheckpointWriter {
     /// The checkpoints on this shelf, of which the newest `keep` are kept. Makes the folder, and removes what a start
     /// that failed left behind.
     ///
     /// # Errors
     /// When the folder cannot be made or read.
-    pub fn open(shelf: Shelf, keep: u32, is_synced: bool) -> Result<Store, CheckpointError> {
-        let Shelf { disk, folder, .. } = &shelf;
+    pub fn open(
+        shelf: CheckpointReader,
+        keep: u32,
+        is_synced: bool,
+    ) -> Result<CheckpointWriter, CheckpointError> {
+        let CheckpointReader { disk, folder, .. } = &shelf;
         disk.create_dir(folder)
             .map_err(CheckpointError::io("make", folder))?;
         let names = list(&**disk, folder)?;
@@ -203,8 +207,8 @@ impl Store {
             disk.remove_file(&path)
                 .map_err(CheckpointError::io("remove", &path))?;
         }
-        let mut store = Store {
-            packs: PackWriter::new(
+        let mut store = CheckpointWriter {
+            page_files: PageFileWriter::new(
                 Arc::clone(disk),
                 folder,
                 next_pack(&names),
@@ -228,7 +232,7 @@ impl Store {
 
     /// As it is, with less garbage.
     #[cfg(test)]
-    pub(super) fn with_slack(mut self, bytes: u64) -> Store {
+    pub(super) fn with_slack(mut self, bytes: u64) -> CheckpointWriter {
         self.slack_bytes = bytes;
         self
     }
@@ -252,7 +256,7 @@ impl Store {
 
     /// The checkpoints, to read.
     #[must_use]
-    pub fn shelf(&self) -> &Shelf {
+    pub fn shelf(&self) -> &CheckpointReader {
         &self.shelf
     }
 
@@ -261,14 +265,14 @@ impl Store {
     pub(super) fn publish(
         &mut self,
         checkpoint: &Checkpoint,
-        pass: &dyn Fn(Phase),
+        pass: &dyn Fn(FaultPoint),
     ) -> Result<(), CheckpointError> {
         let path = self.shelf.path(checkpoint.mark.tick);
         let mut unfinished = path.clone().into_os_string();
         unfinished.push(UNFINISHED);
         let unfinished = PathBuf::from(unfinished);
         if self.is_synced {
-            self.packs.sync()?;
+            self.page_files.sync()?;
         }
         let bytes = checkpoint.to_bytes();
         let write = || -> io::Result<()> {
@@ -280,9 +284,9 @@ impl Store {
             if self.is_synced {
                 file.sync()?;
             }
-            pass(Phase::CheckpointBeforeRename);
+            pass(FaultPoint::CheckpointBeforeRename);
             self.shelf.disk.rename(&unfinished, &path)?;
-            pass(Phase::CheckpointAfterRename);
+            pass(FaultPoint::CheckpointAfterRename);
             if self.is_synced && !planted(Bug::UnsyncedCheckpointName) {
                 self.shelf.disk.sync_dir(&self.shelf.folder)?;
             }
@@ -301,15 +305,18 @@ impl Store {
 
     /// Takes note of the newest good checkpoint.
     fn note(&mut self, checkpoint: &Checkpoint) {
-        let mut places: Vec<(u32, u32)> = checkpoint.pages().map(|at| (at.pack, at.slot)).collect();
+        let mut places: Vec<(u32, u32)> = checkpoint
+            .pages()
+            .map(|at| (at.page_file, at.slot))
+            .collect();
         places.sort_unstable();
         places.dedup();
         self.live_bytes = places.len() as u64 * PAGE_BYTES as u64;
-        let packs = places.into_iter().map(|(pack, _)| pack).collect();
-        self.kept.insert(checkpoint.mark.tick, packs);
+        let page_files = places.into_iter().map(|(page_file, _)| page_file).collect();
+        self.kept.insert(checkpoint.mark.tick, page_files);
     }
 
-    /// Removes what is older than the newest good checkpoints, those that are damaged, and the packs that only those
+    /// Removes what is older than the newest good checkpoints, those that are damaged, and the page files that only those
     /// named.
     ///
     /// # Errors
@@ -325,12 +332,15 @@ impl Store {
         self.sweep()
     }
 
-    /// Removes packs that no kept checkpoint names.
+    /// Removes page files that no kept checkpoint names.
     fn sweep(&self) -> Result<(), CheckpointError> {
         let is_needed = |number| {
-            number == self.packs.number()
-                || !planted(Bug::SweepNamedPack)
-                    && self.kept.values().any(|packs| packs.contains(&number))
+            number == self.page_files.number()
+                || !planted(Bug::SweepNamedPageFile)
+                    && self
+                        .kept
+                        .values()
+                        .any(|page_files| page_files.contains(&number))
         };
         let files = self.shelf.pack_files()?;
         let garbage: Vec<PathBuf> = files
@@ -354,29 +364,29 @@ impl Store {
 
     /// Whether there is so much garbage that the live pages are to be moved.
     pub(super) fn wants_new_pack(&self) -> bool {
-        self.packs.bytes() > 2 * self.live_bytes + self.slack_bytes
+        self.page_files.bytes() > 2 * self.live_bytes + self.slack_bytes
     }
 
-    /// Moves pages, which are all that agents have now, into a new pack, and removes the packs that are not needed.
+    /// Moves pages, which are all that agents have now, into a new page file, and removes the page files that are not needed.
     ///
     /// # Errors
     /// When a page cannot be read or written. Some are moved then.
     pub(super) fn renew<'a>(
         &mut self,
-        pages: impl Iterator<Item = &'a mut PageAt>,
+        pages: impl Iterator<Item = &'a mut PageLocation>,
     ) -> Result<(), CheckpointError> {
-        self.packs.begin_generation();
-        let mut reader = PackReader::new(Arc::clone(&self.shelf.disk), &self.shelf.folder);
+        self.page_files.begin_generation();
+        let mut reader = PageFileReader::new(Arc::clone(&self.shelf.disk), &self.shelf.folder);
         for at in pages {
-            *at = match self.packs.find(&at.digest) {
+            *at = match self.page_files.find(&at.digest) {
                 Some(moved) => moved,
-                None => self.packs.put(&reader.page(at)?),
+                None => self.page_files.put(&reader.page(at)?),
             };
-            if self.packs.waiting_bytes() > RENEW_BYTES {
-                self.packs.flush()?;
+            if self.page_files.waiting_bytes() > RENEW_BYTES {
+                self.page_files.flush()?;
             }
         }
-        self.packs.flush()?;
+        self.page_files.flush()?;
         self.sweep()
     }
 
@@ -389,9 +399,9 @@ impl Store {
     }
 }
 
-/// The number of a pack that is not there yet.
+/// The number of a page file that is not there yet.
 fn next_pack(names: &[String]) -> u32 {
-    let numbers = names.iter().filter_map(|name| pack::number(name));
+    let numbers = names.iter().filter_map(|name| page_file::number(name));
     numbers.max().map_or(1, |number| number + 1)
 }
 

@@ -8,9 +8,11 @@ mod growth;
 mod hostile;
 mod world;
 
-use super::{Build, CheckpointError, Checkpointer, News, Shelf, Store};
+use super::{
+    Build, CheckpointError, CheckpointOutcome, CheckpointReader, CheckpointWriter, Checkpointer,
+};
 use crate::sys::disk::Disk;
-use crate::sys::memory_disk::Fault;
+use crate::sys::memory_disk::DiskFault;
 use shm_protocol::id::{AgentId, Tick};
 use std::path::Path;
 use world::{World, folder, names, outbox};
@@ -134,7 +136,7 @@ fn a_difference_to_what_could_not_be_written_is_of_no_use() {
     world.work(1);
     world.checkpoint(1).unwrap();
     world.set_page(0, 0, 9);
-    world.disk.fail_call(world.disk.calls(), Fault::NoSpace);
+    world.disk.fail_call(world.disk.calls(), DiskFault::NoSpace);
     assert!(world.checkpoint(2).is_err());
     assert!(world.collector.needs_full());
     world.set_page(1, 0, 8);
@@ -206,13 +208,13 @@ fn what_belongs_elsewhere_or_is_gone_is_refused_with_both_values() {
     let mut world = World::new(1, false);
     world.work(1);
     world.checkpoint(1).unwrap();
-    let refused = |shelf: &Shelf, tick| shelf.load(Tick(tick)).unwrap_err();
+    let refused = |shelf: &CheckpointReader, tick| shelf.load(Tick(tick)).unwrap_err();
     let shelf = world.shelf();
     assert!(matches!(
         refused(&shelf, 2),
         CheckpointError::Missing { .. }
     ));
-    let other = Shelf::new(&world.run, crate::journal::RunId([9; 16]), world::build());
+    let other = CheckpointReader::new(&world.run, crate::journal::RunId([9; 16]), world::build());
     let error = refused(&other, 1);
     assert!(matches!(error, CheckpointError::OtherRun { .. }), "{error}");
     let text = error.to_string();
@@ -224,13 +226,13 @@ fn what_belongs_elsewhere_or_is_gone_is_refused_with_both_values() {
         wasmtime: "49".to_owned(),
         ..world::build()
     };
-    let text = refused(&Shelf::new(&world.run, world::RUN, build), 1).to_string();
+    let text = refused(&CheckpointReader::new(&world.run, world::RUN, build), 1).to_string();
     assert!(
         text.contains("wasmtime 48") && text.contains("wasmtime 49"),
         "{text}"
     );
     // Those of another run are no reason not to go on, and are in nobody's way.
-    let store = Store::open(other, 3, false).unwrap();
+    let store = CheckpointWriter::open(other, 3, false).unwrap();
     drop(store);
     world.reopen();
     world.begin_anew();
@@ -272,7 +274,7 @@ fn checkpoints_after_the_end_of_the_journal_are_forgotten() {
         world.work(tick);
         world.checkpoint(tick).unwrap();
     }
-    let store = Store::open(world.shelf(), 3, false).unwrap();
+    let store = CheckpointWriter::open(world.shelf(), 3, false).unwrap();
     store.forget_after(Tick(1)).unwrap();
     assert_eq!(world.shelf().newest_first().unwrap(), [Tick(1)]);
     world.check(Tick(1));
@@ -304,7 +306,7 @@ fn a_thread_does_what_is_done_inline() {
         .news()
         .into_iter()
         .map(|news| match news {
-            News::Published(checkpoint) => checkpoint.mark.tick,
+            CheckpointOutcome::Published(checkpoint) => checkpoint.mark.tick,
             other => panic!("{other:?}"),
         })
         .collect();
@@ -338,7 +340,7 @@ fn a_collector_of_an_inline_checkpointer_tells_what_became_of_it() {
     assert!(
         matches!(
             &news[..],
-            [News::Failed(CheckpointError::State {
+            [CheckpointOutcome::Failed(CheckpointError::State {
                 agent: AgentId(0),
                 tick: Tick(1),
                 ..

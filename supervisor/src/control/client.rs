@@ -2,7 +2,7 @@
 //! namespace that is named by the run directory: there is no file to be left
 //! behind, and moving the directory changes nothing.
 
-use crate::error::{Kind, RunError};
+use crate::error::{ErrorKind, RunError};
 use crate::rundir::{RunDir, RunDirError};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -18,7 +18,7 @@ pub(crate) const LINE_BYTES: u64 = 64 << 10;
 /// What somebody wants of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wish {
+pub struct ChangeRequest {
     /// The name of the model.
     pub model: String,
     /// What is to become of it.
@@ -45,15 +45,15 @@ pub enum Action {
 /// What a run says to a wish: any number of stages, then one of the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub(crate) enum Said {
+pub(crate) enum ChangeResponse {
     /// What is being done now.
     Stage(String),
     /// It is done, and as durable as the run promises.
-    Done(Made),
+    Done(AppliedChange),
     /// It cannot be.
     Refused {
         /// Whose fault it is.
-        kind: Kind,
+        kind: ErrorKind,
         /// Why.
         message: String,
     },
@@ -62,7 +62,7 @@ pub(crate) enum Said {
 /// A change that was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Made {
+pub struct AppliedChange {
     /// The first tick in which it holds.
     pub from: u64,
     /// Who runs the model then; none if it is unloaded.
@@ -75,7 +75,11 @@ pub struct Made {
 ///
 /// # Errors
 /// [`RunError::NobodyRuns`], [`RunError::ChangeRefused`] with the reason, or when the run ends first.
-pub fn ask(dir: &Path, wish: &Wish, stage: &mut dyn FnMut(&str)) -> Result<Made, RunError> {
+pub fn request_change(
+    dir: &Path,
+    wish: &ChangeRequest,
+    stage: &mut dyn FnMut(&str),
+) -> Result<AppliedChange, RunError> {
     let nobody = || match RunDir::read(dir).and_then(RunDir::locked) {
         Err(RunDirError::InUse { .. }) => RunError::NotListening {
             dir: dir.to_path_buf(),
@@ -94,9 +98,9 @@ pub fn ask(dir: &Path, wish: &Wish, stage: &mut dyn FnMut(&str)) -> Result<Made,
     let mut lines = BufReader::new(&stream);
     loop {
         match read_line(&mut lines).map_err(gone)? {
-            Said::Stage(what) => stage(&what),
-            Said::Done(made) => return Ok(made),
-            Said::Refused { kind, message } => {
+            ChangeResponse::Stage(what) => stage(&what),
+            ChangeResponse::Done(made) => return Ok(made),
+            ChangeResponse::Refused { kind, message } => {
                 return Err(RunError::ChangeRefused { kind, message });
             }
         }

@@ -4,11 +4,15 @@
 //! inference host of its own, compared with the first one and put among the
 //! objects of the run, all while the run ticks; only then the loop is told.
 
-use super::client::{Action, Made, Said, Wish, address, read_line, write_line};
-use crate::error::{Kind, RunError};
-use crate::event_loop::{Arriving, Asked, Operator, ToBecome};
+use super::client::{
+    Action, AppliedChange, ChangeRequest, ChangeResponse, address, read_line, write_line,
+};
+use crate::error::{ErrorKind, RunError};
+use crate::event_loop::{ChangeSource, PendingChange, ProbedVersion, ToBecome};
 use crate::host::StopSignals;
-use crate::launch::{Engines, Lone, LoneRequest, bundle, check_version, reasons, version_title};
+use crate::launch::{
+    Engines, StandaloneModel, StandaloneModelRequest, bundle, check_version, reasons, version_title,
+};
 use crate::models::{read_folder, read_model};
 use crate::record::{Digest, RunHeader, VersionPin};
 use crate::rundir::RunDir;
@@ -16,7 +20,7 @@ use crate::sys::clock::now;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use shm_protocol::id::{ModelId, Tick};
-use shm_protocol::inference_to_supervisor::{Batching, ModelFacts};
+use shm_protocol::inference_to_supervisor::{Batching, ModelInfo};
 use std::collections::BTreeSet;
 use std::io::{self, BufReader};
 use std::os::fd::AsFd;
@@ -42,13 +46,13 @@ const RESERVE: u64 = 64 << 20;
 const TENSOR_BYTES: usize = 1 << 20;
 
 /// What is known of a run whose models may be changed.
-pub(crate) struct Known {
+pub(crate) struct ControlContext {
     pub(crate) engines: Engines,
     pub(crate) run_dir: RunDir,
     /// The header of the run with all changes so far.
     pub(crate) header: RunHeader,
     /// What was found of the first version of each model.
-    pub(crate) facts: Vec<ModelFacts>,
+    pub(crate) facts: Vec<ModelInfo>,
     /// Whether anything but a model's first provider is a refusal.
     pub(crate) strict_providers: bool,
     /// How long a host may be silent while it loads.
@@ -56,22 +60,22 @@ pub(crate) struct Known {
 }
 
 /// Where wishes come in. They are no longer taken once it is dropped.
-pub(crate) struct Desk {
-    asked: Option<Receiver<Asked>>,
+pub(crate) struct ControlServer {
+    asked: Option<Receiver<PendingChange>>,
     closing: StopSignals,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Desk {
+impl ControlServer {
     /// Opens it.
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn open(known: Known) -> io::Result<Desk> {
+    pub(crate) fn open(known: ControlContext) -> io::Result<ControlServer> {
         let listener = UnixListener::bind_addr(&address(known.run_dir.path())?)?;
         let closing = StopSignals::none()?;
         let (sender, asked) = mpsc::channel();
-        let clerk = Clerk {
+        let clerk = ControlWorker {
             named: names(&known.header),
             files: known.header.model_files().collect(),
             known,
@@ -81,7 +85,7 @@ impl Desk {
         let thread = thread::Builder::new()
             .name("changes".to_owned())
             .spawn(move || clerk.work(&listener))?;
-        Ok(Desk {
+        Ok(ControlServer {
             asked: Some(asked),
             closing,
             thread: Some(thread),
@@ -89,13 +93,13 @@ impl Desk {
     }
 }
 
-impl Operator for Desk {
-    fn next(&mut self, _open: Tick) -> Option<Asked> {
+impl ChangeSource for ControlServer {
+    fn next(&mut self, _open: Tick) -> Option<PendingChange> {
         self.asked.as_ref()?.try_recv().ok()
     }
 }
 
-impl Drop for Desk {
+impl Drop for ControlServer {
     fn drop(&mut self) {
         // Who waits for an answer hears that there is none.
         self.asked = None;
@@ -128,17 +132,17 @@ fn names(header: &RunHeader) -> Vec<BTreeSet<String>> {
 }
 
 /// Who takes wishes.
-struct Clerk {
-    known: Known,
+struct ControlWorker {
+    known: ControlContext,
     /// The names of all versions of each model.
     named: Vec<BTreeSet<String>>,
     /// The files of all versions.
     files: BTreeSet<Digest>,
-    loop_of_run: Sender<Asked>,
+    loop_of_run: Sender<PendingChange>,
     closing: StopSignals,
 }
 
-impl Clerk {
+impl ControlWorker {
     fn work(mut self, listener: &UnixListener) {
         while self.hears(listener, None) {
             if let Ok((stream, _)) = listener.accept() {
@@ -177,7 +181,7 @@ impl Clerk {
         let said = match wish.map_err(|error| refused(format!("the wish cannot be read: {error}")))
         {
             Ok(wish) => self.grant(&wish, &|stage| {
-                let _ = write_line(stream, &Said::Stage(stage.to_owned()));
+                let _ = write_line(stream, &ChangeResponse::Stage(stage.to_owned()));
             }),
             Err(refused) => Err(refused),
         };
@@ -186,7 +190,7 @@ impl Clerk {
             true => self.ended(),
             false => error,
         });
-        let said = said.unwrap_or_else(|error| Said::Refused {
+        let said = said.unwrap_or_else(|error| ChangeResponse::Refused {
             kind: error.kind(),
             message: error.to_string(),
         });
@@ -194,13 +198,17 @@ impl Clerk {
     }
 
     /// Does all that a wish needs.
-    fn grant(&mut self, wish: &Wish, stage: &dyn Fn(&str)) -> Result<Said, RunError> {
+    fn grant(
+        &mut self,
+        wish: &ChangeRequest,
+        stage: &dyn Fn(&str),
+    ) -> Result<ChangeResponse, RunError> {
         let model = self.model(&wish.model)?;
         let (to, provider, refused_providers) = match &wish.action {
             Action::Unload => (ToBecome::Unloaded, None, Vec::new()),
             Action::Load => (ToBecome::Loaded, None, Vec::new()),
             Action::Replace { file, version } => {
-                let arriving = self.look_at(model, file, version, stage)?;
+                let arriving = self.probe_version(model, file, version, stage)?;
                 let others = arriving.refused.iter();
                 let others =
                     others.map(|refused| (refused.provider.clone(), refused.detail.clone()));
@@ -218,7 +226,7 @@ impl Clerk {
         };
         stage("waiting for the end of a tick");
         let (answer, answered) = mpsc::channel();
-        let asked = Asked { model, to, answer };
+        let asked = PendingChange { model, to, answer };
         self.loop_of_run.send(asked).map_err(|_| self.ended())?;
         let from = answered.recv().map_err(|_| self.ended())?;
         let from = from.map_err(|reason| refused(format!("model `{}`: {reason}", wish.model)))?;
@@ -226,7 +234,7 @@ impl Clerk {
             self.named[model.index()].insert(version);
             self.files.insert(file);
         }
-        Ok(Said::Done(Made {
+        Ok(ChangeResponse::Done(AppliedChange {
             from: from.0,
             provider,
             refused: refused_providers,
@@ -268,13 +276,13 @@ impl Clerk {
     }
 
     /// Reads another version of a model, finds out what it is, and keeps its file.
-    fn look_at(
+    fn probe_version(
         &self,
         model: ModelId,
         file: &Path,
         version: &str,
         stage: &dyn Fn(&str),
-    ) -> Result<Arriving, RunError> {
+    ) -> Result<ProbedVersion, RunError> {
         let known = &self.known;
         let first = &known.header.models[model.index()];
         if let Some(reason) = crate::fleet::unfit_version(version) {
@@ -293,7 +301,7 @@ impl Clerk {
         };
         stage("loading it in a host of its own");
         let name = version_title(&first.name, version);
-        let request = LoneRequest {
+        let request = StandaloneModelRequest {
             name: &name,
             file: &bytes,
             generator: first.generator,
@@ -309,18 +317,18 @@ impl Clerk {
             tensor_bytes: TENSOR_BYTES,
             patience: known.load_patience,
         };
-        let lone = Lone::load(&known.engines, &request, self.closing.clone());
+        let lone = StandaloneModel::load(&known.engines, &request, self.closing.clone());
         let lone = lone.map_err(|error| RunError::ChangeRefused {
             message: match error.kind() {
-                Kind::Bug | Kind::Machine => format!(
+                ErrorKind::Internal | ErrorKind::Machine => format!(
                     "model {name} cannot be loaded: {error}; ask again, or try it with `lockstep infer`"
                 ),
                 _ => return error,
             },
             // A model that crashes its host is bad input; a host that was killed is not.
             kind: match error.kind() {
-                Kind::Machine => Kind::Machine,
-                _ => Kind::Input,
+                ErrorKind::Machine => ErrorKind::Machine,
+                _ => ErrorKind::BadInput,
             },
         })?;
         let (found, engine) = (lone.facts.clone(), lone.engine.library_digest);
@@ -351,7 +359,7 @@ impl Clerk {
             refused: reasons(&found),
             batching: found.batching.journaled(),
         };
-        Ok(Arriving {
+        Ok(ProbedVersion {
             pin,
             refused: found.refused,
             memory,
@@ -369,7 +377,7 @@ fn is_ours(stream: &UnixStream) -> bool {
 
 fn refused(message: String) -> RunError {
     RunError::ChangeRefused {
-        kind: Kind::Input,
+        kind: ErrorKind::BadInput,
         message,
     }
 }

@@ -4,26 +4,28 @@
 //! A step that is taken again is told the answers that it got before, and does
 //! not wait for them. What it asks for must be what it asked for then.
 
-use super::host_slot::Stage;
-use super::{Drive, Trouble};
+use super::host_slot::HostStage;
+use super::{EventLoop, LoopError};
 use crate::error::RunError;
 use crate::planted::{Bug, planted};
-use crate::tick::{Awaiting, Input};
-use shm_protocol::agent_to_supervisor::{Effect, Outcome, PARKED, Parked, Status, Wait};
+use crate::tick::{AwaitedRequest, Input};
+use shm_protocol::agent_to_supervisor::{
+    AWAIT_REQUESTS, AwaitRequest, AwaitRequests, Effect, Outcome, Status,
+};
 use shm_protocol::codec;
 use shm_protocol::id::{AgentId, HostId, Tick};
-use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_agent::{ANSWERS, Awaited, Step};
+use shm_protocol::ring::RecordHeader;
+use shm_protocol::supervisor_to_agent::{AWAIT_RESULTS, AwaitResult, Step};
 
-impl Drive<'_> {
+impl EventLoop<'_> {
     /// Lets a host go on with agents that wait. One that has not got the step yet gets the answers with it.
     pub(super) fn answer(
         &mut self,
         host: HostId,
-        mut answers: Vec<Awaited>,
+        mut answers: Vec<AwaitResult>,
     ) -> Result<(), RunError> {
         let station = self.station(host);
-        if !matches!(station.stage, Stage::Serving) {
+        if !matches!(station.stage, HostStage::Serving) {
             return Ok(());
         }
         answers.retain(|answer| station.lacks(answer));
@@ -39,11 +41,11 @@ impl Drive<'_> {
         if answers.is_empty() {
             return Ok(());
         }
-        station.owe(answers.len());
+        station.expect_replies(answers.len());
         let tick = station.tick;
         let pushed = self.push_answers(host, tick, &answers);
         self.hosts.notify(host);
-        self.settle(host, pushed)
+        self.handle_host_error(host, pushed)
     }
 
     /// Tells a host the answers that the steps of the open tick got before, if they are taken again.
@@ -52,20 +54,22 @@ impl Drive<'_> {
         host: HostId,
         tick: Tick,
         steps: &[Step],
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), LoopError> {
         if planted(Bug::ForgetAnswers) {
             return Ok(());
         }
         let known = |step: &Step| {
             let agent = step.agent;
             let answers = self.machine.answers(agent);
-            (0..).zip(answers).map(move |(number, outcome)| Awaited {
-                agent,
-                number,
-                outcome: outcome.clone(),
-            })
+            (0..)
+                .zip(answers)
+                .map(move |(number, outcome)| AwaitResult {
+                    agent,
+                    number,
+                    outcome: outcome.clone(),
+                })
         };
-        let answers: Vec<Awaited> = steps.iter().flat_map(known).collect();
+        let answers: Vec<AwaitResult> = steps.iter().flat_map(known).collect();
         let told = answers
             .iter()
             .map(|answer| (answer.agent, answer.number as usize + 1));
@@ -78,8 +82,8 @@ impl Drive<'_> {
         &mut self,
         host: HostId,
         tick: Tick,
-        answers: &[Awaited],
-    ) -> Result<(), Trouble> {
+        answers: &[AwaitResult],
+    ) -> Result<(), LoopError> {
         if answers.is_empty() {
             return Ok(());
         }
@@ -89,17 +93,23 @@ impl Drive<'_> {
             self.push_answers(host, tick, front)?;
             return self.push_answers(host, tick, back);
         }
-        let header = Header::new(ANSWERS, tick);
+        let header = RecordHeader::new(AWAIT_RESULTS, tick);
         let mut parts = std::iter::once(encoded.as_slice());
         self.push(host, &header, encoded.len(), &mut parts)
     }
 
-    pub(super) fn hear_parked(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
-        let Parked { mut waits } = self.expect(host, header, PARKED)?;
+    pub(super) fn on_await_requests(
+        &mut self,
+        host: HostId,
+        header: &RecordHeader,
+    ) -> Result<(), LoopError> {
+        let AwaitRequests {
+            requests: mut waits,
+        } = self.expect(host, header, AWAIT_REQUESTS)?;
         let tick = header.tick;
-        self.station(host).paid(waits.len());
-        if self.station(host).is_on_its_way_back() {
-            waits = self.compare_waits(host, tick, waits)?;
+        self.station(host).on_replies(waits.len());
+        if self.station(host).is_restoring() {
+            waits = self.compare_awaits(host, tick, waits)?;
         }
         if !waits.is_empty() {
             self.try_apply(Input::Parked { host, tick, waits })?;
@@ -108,16 +118,16 @@ impl Drive<'_> {
     }
 
     /// Takes out the waits that are known already, and checks that they are the same again.
-    fn compare_waits(
+    fn compare_awaits(
         &mut self,
         host: HostId,
         tick: Tick,
-        waits: Vec<Wait>,
-    ) -> Result<Vec<Wait>, Trouble> {
+        waits: Vec<AwaitRequest>,
+    ) -> Result<Vec<AwaitRequest>, LoopError> {
         let mut fresh = Vec::new();
         for wait in waits {
             let agent = wait.agent;
-            let awaiting = Awaiting {
+            let awaiting = AwaitedRequest {
                 model: wait.model,
                 inputs: wait.inputs.clone(),
             };
@@ -126,16 +136,20 @@ impl Drive<'_> {
                 let mut outcome = known.clone();
                 outcome
                     .effects
-                    .retain(|effect| Awaiting::of(effect).is_some());
+                    .retain(|effect| AwaitedRequest::of(effect).is_some());
                 outcome.effects.push(awaiting.effect());
-                return self.differs(host, tick, known, outcome).map(|()| fresh);
+                return self
+                    .handle_difference(host, tick, known, outcome)
+                    .map(|()| fresh);
             }
             match self.asked_before(host, tick, &wait) {
                 None => fresh.push(wait),
                 Some(asked) if asked == awaiting || planted(Bug::BelieveRedone) => {}
                 Some(asked) => {
                     let (known, outcome) = (lone(agent, &asked), lone(agent, &awaiting));
-                    return self.differs(host, tick, known, outcome).map(|()| fresh);
+                    return self
+                        .handle_difference(host, tick, known, outcome)
+                        .map(|()| fresh);
                 }
             }
         }
@@ -143,7 +157,12 @@ impl Drive<'_> {
     }
 
     /// What an agent has waited for in the place of the first wait of a step that is taken again.
-    fn asked_before(&mut self, host: HostId, tick: Tick, wait: &Wait) -> Option<Awaiting> {
+    fn asked_before(
+        &mut self,
+        host: HostId,
+        tick: Tick,
+        wait: &AwaitRequest,
+    ) -> Option<AwaitedRequest> {
         if tick != self.machine.tick() {
             return None;
         }
@@ -156,12 +175,12 @@ impl Drive<'_> {
     }
 
     /// Checks that a step which is taken again has waited for the same as before.
-    pub(super) fn compare_waited(
+    pub(super) fn compare_awaited(
         &mut self,
         host: HostId,
         tick: Tick,
         outcome: &Outcome,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), LoopError> {
         let agent = outcome.agent;
         if tick != self.machine.tick() || self.station(host).repeating.remove(&agent).is_none() {
             return Ok(());
@@ -169,22 +188,22 @@ impl Drive<'_> {
         let mut known = outcome.clone();
         let mut asked = self.machine.asked(agent).iter();
         for effect in &mut known.effects {
-            if Awaiting::of(effect).is_some()
+            if AwaitedRequest::of(effect).is_some()
                 && let Some(asked) = asked.next()
             {
                 *effect = asked.effect();
             }
         }
-        known.effects.extend(asked.map(Awaiting::effect));
+        known.effects.extend(asked.map(AwaitedRequest::effect));
         if known == *outcome {
             return Ok(());
         }
-        self.differs(host, tick, known, outcome.clone())
+        self.handle_difference(host, tick, known, outcome.clone())
     }
 }
 
 /// An outcome that has nothing but a wait, to be compared with another one.
-fn lone(agent: AgentId, awaiting: &Awaiting) -> Outcome {
+fn lone(agent: AgentId, awaiting: &AwaitedRequest) -> Outcome {
     let effects: Vec<Effect> = vec![awaiting.effect()];
     Outcome {
         agent,

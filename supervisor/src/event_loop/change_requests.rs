@@ -10,14 +10,14 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc::Sender;
 
 /// Who asks for changes of models.
-pub trait Operator {
+pub trait ChangeSource {
     /// What is asked for next, if anything is; `open` is the tick that is open.
-    fn next(&mut self, open: Tick) -> Option<Asked>;
+    fn next(&mut self, open: Tick) -> Option<PendingChange>;
 }
 
 /// What is asked for.
 #[derive(Debug)]
-pub struct Asked {
+pub struct PendingChange {
     /// The model.
     pub model: ModelId,
     /// What is to become of it.
@@ -34,12 +34,12 @@ pub enum ToBecome {
     /// It answers requests again.
     Loaded,
     /// It is another version.
-    Version(Box<Arriving>),
+    Version(Box<ProbedVersion>),
 }
 
 /// A version that was looked at.
 #[derive(Debug)]
-pub struct Arriving {
+pub struct ProbedVersion {
     /// What it is.
     pub pin: VersionPin,
     /// Providers that were refused.

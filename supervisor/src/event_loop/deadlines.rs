@@ -5,11 +5,11 @@
 //! meant to last: a supervisor that was stopped, or a machine that slept, does
 //! not hold its own absence against its hosts.
 
-use super::host_slot::Stage;
-use super::{Drive, Trouble};
+use super::host_slot::HostStage;
+use super::{EventLoop, LoopError};
 use crate::error::RunError;
-use crate::host::{Kind, News};
-use crate::recovery::Cause;
+use crate::host::{HostEvent, HostKind};
+use crate::recovery::LossCause;
 use shm_protocol::id::HostId;
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ const LONGEST_SLICE: Duration = Duration::from_millis(50);
 
 /// When it was looked at last.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Deadlines {
     last: Duration,
 }
 
-impl Watch {
-    pub(super) fn new(now: Duration) -> Watch {
-        Watch { last: now }
+impl Deadlines {
+    pub(super) fn new(now: Duration) -> Deadlines {
+        Deadlines { last: now }
     }
 
     /// The time since the last call, but not more than a slice.
@@ -41,12 +41,12 @@ impl Watch {
     }
 }
 
-impl Drive<'_> {
+impl EventLoop<'_> {
     /// Waits for the next thing that happens, and lets it happen.
     pub(super) fn listen(&mut self) -> Result<(), RunError> {
         self.ledger.idle()?;
-        self.tell_granted();
-        self.bring_back()?;
+        self.acknowledge_durable_changes();
+        self.advance_restarts()?;
         let waits_for_room = self.flush()?;
         let slice = (self.patience.deadline / SLICES).min(LONGEST_SLICE);
         let patience = if waits_for_room { ROOM_PATIENCE } else { slice };
@@ -55,7 +55,7 @@ impl Drive<'_> {
         let now = self.hosts.clock();
         let passed = self.watch.passed(now, slice + slice / SLICES);
         for (position, station) in self.stations.iter_mut().enumerate() {
-            if station.owed == 0 {
+            if station.outstanding == 0 {
                 continue;
             }
             station.silent += passed;
@@ -68,10 +68,10 @@ impl Drive<'_> {
             }
         }
         match news {
-            News::Silence => self.accuse(),
+            HostEvent::Silence => self.check_deadlines(),
             news => {
-                self.hear(news)?;
-                self.accuse()
+                self.on_event(news)?;
+                self.check_deadlines()
             }
         }
     }
@@ -82,18 +82,18 @@ impl Drive<'_> {
         for position in 0..self.stations.len() {
             let host = HostId::from_index(position);
             let station = &mut self.stations[position];
-            if station.outbound.is_empty() {
+            if station.send_queue.is_empty() {
                 continue;
             }
-            match station.outbound.flush(self.hosts, host) {
+            match station.send_queue.flush(self.hosts, host) {
                 Ok(true) => station.silent = Duration::ZERO,
                 Ok(false) => {}
                 Err(source) => {
-                    let broken = Trouble::Host(format!("its ring is broken: {source}"));
-                    self.settle(host, Err(broken))?;
+                    let broken = LoopError::Host(format!("its ring is broken: {source}"));
+                    self.handle_host_error(host, Err(broken))?;
                 }
             }
-            waits |= !self.stations[position].outbound.is_empty();
+            waits |= !self.stations[position].send_queue.is_empty();
         }
         Ok(waits)
     }
@@ -104,7 +104,7 @@ impl Drive<'_> {
             .stations
             .iter()
             .filter_map(|station| match station.stage {
-                Stage::Pausing(until) => Some(until),
+                HostStage::Pausing(until) => Some(until),
                 _ => None,
             });
         match pauses.min() {
@@ -114,26 +114,26 @@ impl Drive<'_> {
     }
 
     /// Ends the incarnations that have owed an answer for too long.
-    fn accuse(&mut self) -> Result<(), RunError> {
+    fn check_deadlines(&mut self) -> Result<(), RunError> {
         for position in 0..self.stations.len() {
             let host = HostId::from_index(position);
             let allowed = self.allowed(host);
             let station = &self.stations[position];
-            if station.owed == 0 || station.silent < allowed {
+            if station.outstanding == 0 || station.silent < allowed {
                 continue;
             }
             let what = match station.stage {
-                Stage::Starting => "said that it is ready",
-                Stage::Loading(_) => "said anything while it loads",
+                HostStage::Starting => "said that it is ready",
+                HostStage::Loading(_) => "said anything while it loads",
                 _ => "answered or reported progress",
             };
             let (key, _) = self.deadline(host);
             let tick = self.machine.tick();
             self.station(host).miss(key, tick);
             let allowed = allowed.as_millis();
-            self.lose(
+            self.fail_host(
                 host,
-                Cause::Slow,
+                LossCause::Slow,
                 &format!("it has not {what} for {allowed} ms ({key})"),
             )?;
         }
@@ -151,10 +151,12 @@ impl Drive<'_> {
     pub(super) fn deadline(&self, host: HostId) -> (&'static str, Duration) {
         let patience = &self.patience;
         match (&self.stations[host.index()].stage, self.hosts.kind(host)) {
-            (Stage::Starting, Kind::Agents) => ("agent_ready_ms", patience.agent_ready),
-            (Stage::Starting, Kind::Inference) => ("inference_ready_ms", patience.inference_ready),
-            (Stage::Loading(_), _) => ("load_ms", patience.load),
-            (_, Kind::Inference) if self.held.is_loading() => ("load_ms", patience.load),
+            (HostStage::Starting, HostKind::Agents) => ("agent_ready_ms", patience.agent_ready),
+            (HostStage::Starting, HostKind::Inference) => {
+                ("inference_ready_ms", patience.inference_ready)
+            }
+            (HostStage::Loading(_), _) => ("load_ms", patience.load),
+            (_, HostKind::Inference) if self.held.is_loading() => ("load_ms", patience.load),
             _ => ("deadline_ms", patience.deadline),
         }
     }

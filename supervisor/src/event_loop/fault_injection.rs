@@ -1,20 +1,20 @@
 //! The points of the supervisor at which faults can be injected, and what is
 //! done to hosts on purpose.
 
-use super::Drive;
-use super::hosts::Strike;
+use super::EventLoop;
+use super::hosts::InjectedSignal;
 use crate::error::RunError;
-use crate::faults::{Injection, Target};
-use shm_protocol::fault::Phase;
+use crate::faults::{FaultTarget, Injection};
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{HostId, Tick};
 
-impl Drive<'_> {
+impl EventLoop<'_> {
     /// Passes a point in the open tick.
     #[inline]
-    pub(super) fn pass(&mut self, phase: Phase) {
+    pub(super) fn pass(&mut self, phase: FaultPoint) {
         if self.faults.may_fault() {
             self.faults.pass(phase, self.machine.tick());
-            self.strike();
+            self.inject_waiting();
         }
     }
 
@@ -28,11 +28,11 @@ impl Drive<'_> {
         for host in (0..self.stations.len()).map(HostId::from_index) {
             self.hosts.arm(host);
         }
-        self.pass(Phase::TickOpened);
+        self.pass(FaultPoint::TickOpened);
     }
 
     /// A host has come to a fault.
-    pub(super) fn hear_fault(&mut self, host: HostId, rule: u32) -> Result<(), RunError> {
+    pub(super) fn on_fault(&mut self, host: HostId, rule: u32) -> Result<(), RunError> {
         if let Some(injection) = self.faults.fired(rule, host) {
             self.inject(injection);
         }
@@ -40,7 +40,7 @@ impl Drive<'_> {
     }
 
     /// Does to hosts what points that were passed ask for.
-    fn strike(&mut self) {
+    fn inject_waiting(&mut self) {
         for injection in self.faults.take_waiting() {
             self.inject(injection);
         }
@@ -48,22 +48,26 @@ impl Drive<'_> {
 
     fn inject(&mut self, injection: Injection) {
         let (rule, target, strike) = match injection {
-            Injection::Kill(rule, target) => (rule, target, Strike::Kill),
-            Injection::Stop(rule, target) => (rule, target, Strike::Stop),
+            Injection::Kill(rule, target) => (rule, target, InjectedSignal::Kill),
+            Injection::Stop(rule, target) => (rule, target, InjectedSignal::Stop),
             Injection::KillSelf => crate::faults::kill_self(),
             Injection::Slow(_) | Injection::Disk(..) => return,
         };
         if let Some(host) = self.host_of(&target) {
             self.faults.ends(rule, host);
-            self.hosts.strike(host, strike);
+            self.hosts.inject_signal(host, strike);
         }
     }
 
-    fn host_of(&self, target: &Target) -> Option<HostId> {
+    fn host_of(&self, target: &FaultTarget) -> Option<HostId> {
         match target {
-            Target::Agent(agent, _) => self.orders.layout.host_of.get(agent.index()).copied(),
-            Target::Host(host) => Some(*host).filter(|host| host.index() < self.stations.len()),
-            Target::Any | Target::Inference | Target::Model(..) => self.hosts.inference_host(),
+            FaultTarget::Agent(agent, _) => self.orders.layout.host_of.get(agent.index()).copied(),
+            FaultTarget::Host(host) => {
+                Some(*host).filter(|host| host.index() < self.stations.len())
+            }
+            FaultTarget::Any | FaultTarget::Inference | FaultTarget::Model(..) => {
+                self.hosts.inference_host()
+            }
         }
     }
 }

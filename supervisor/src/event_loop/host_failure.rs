@@ -1,31 +1,36 @@
 //! A host is lost: its incarnation ends, and it is decided what becomes of it.
 
-use super::Drive;
-use super::host_slot::Stage;
-use super::restart::Comeback;
+use super::EventLoop;
+use super::host_slot::HostStage;
+use super::restart::HostRestart;
 use crate::error::RunError;
-use crate::host::Kind;
+use crate::host::HostKind;
 use crate::record::{QuarantineReason, Verdict};
-use crate::recovery::{Cause, Decision, Loss, Stop, Work};
-use crate::rundir::Event;
+use crate::recovery::{HostLoss, HostWork, LossCause, RecoveryDecision, StopReason};
+use crate::rundir::RunEvent;
 use crate::rundir::events::{AGENTS, INFERENCE};
 use crate::tick::Input;
-use shm_protocol::fault::Phase;
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{AgentId, BatchId, HostId};
 use std::time::Duration;
 
-impl Drive<'_> {
+impl EventLoop<'_> {
     /// Ends the incarnation of a host and decides what becomes of it.
-    pub(super) fn lose(&mut self, host: HostId, cause: Cause, text: &str) -> Result<(), RunError> {
+    pub(super) fn fail_host(
+        &mut self,
+        host: HostId,
+        cause: LossCause,
+        text: &str,
+    ) -> Result<(), RunError> {
         let stderr_tail = self.hosts.end(host);
         let text = if stderr_tail.is_empty() {
             text.to_owned()
         } else {
-            format!("{text}; its last words: {stderr_tail}")
+            format!("{text}; last stderr output: {stderr_tail}")
         };
         let counts = !self.faults.is_injected(host);
         let crashed = self.batch_at_work(host);
-        let crashed = crashed.filter(|_| counts && cause == Cause::Crash);
+        let crashed = crashed.filter(|_| counts && cause == LossCause::Crash);
         let text = match crashed {
             Some(batch) => {
                 let crashes = self.machine.crashes(batch) + 1;
@@ -36,9 +41,9 @@ impl Drive<'_> {
         };
         let (kind, tick) = (self.hosts.kind(host), self.machine.tick());
         self.spare_is_due = Some(tick);
-        self.pass(Phase::RecoveryBegun);
+        self.pass(FaultPoint::RecoveryBegun);
         let incarnation = self.station(host).incarnation;
-        self.ledger.event(Event::HostLost {
+        self.ledger.event(RunEvent::HostLost {
             host,
             role: role(kind),
             incarnation,
@@ -46,16 +51,16 @@ impl Drive<'_> {
             cause: text.clone(),
         })?;
         let now = self.hosts.clock();
-        let missed = (cause == Cause::Slow).then(|| self.deadline(host).0);
+        let missed = (cause == LossCause::Slow).then(|| self.deadline(host).0);
         let work = self.work(host);
         let comeback = self
             .station(host)
-            .comeback
-            .get_or_insert_with(|| Comeback::after_loss(now, &text));
+            .restart
+            .get_or_insert_with(|| HostRestart::after_loss(now, &text));
         comeback.is_planned = false;
         comeback.base = None;
-        comeback.redone = 0;
-        let loss = Loss {
+        comeback.reexecuted = 0;
+        let loss = HostLoss {
             host,
             tick,
             cause,
@@ -63,23 +68,25 @@ impl Drive<'_> {
             counts,
         };
         match self.policy.decide(&loss, now) {
-            Decision::Restart { after, carefully } => self.restart(host, now + after, carefully)?,
-            Decision::Poison { crashes } => self.poisoned(host, crashes, now)?,
-            Decision::Stop(stop) => return Err(self.at_limit(host, stop, missed, text)),
+            RecoveryDecision::Restart { after, carefully } => {
+                self.restart(host, now + after, carefully)?
+            }
+            RecoveryDecision::Poison { crashes } => self.poisoned(host, crashes, now)?,
+            RecoveryDecision::Stop(stop) => return Err(self.at_limit(host, stop, missed, text)),
         }
         if let Some(batch) = crashed {
             self.apply(Input::Crashed { batch })?;
         }
         match kind {
-            Kind::Inference => self.apply(Input::EngineLost),
-            Kind::Agents => Ok(()),
+            HostKind::Inference => self.apply(Input::EngineLost),
+            HostKind::Agents => Ok(()),
         }
     }
 
     fn at_limit(
         &self,
         host: HostId,
-        stop: Stop,
+        stop: StopReason,
         key: Option<&'static str>,
         cause: String,
     ) -> RunError {
@@ -103,23 +110,23 @@ impl Drive<'_> {
     }
 
     /// The work of a host that may have crashed it.
-    pub(super) fn work(&self, host: HostId) -> Work {
+    pub(super) fn work(&self, host: HostId) -> HostWork {
         let station = &self.stations[host.index()];
-        if !matches!(station.stage, Stage::Serving) || station.owed == 0 {
-            return Work::Idle;
+        if !matches!(station.stage, HostStage::Serving) || station.outstanding == 0 {
+            return HostWork::Idle;
         }
         match (self.hosts.kind(host), self.batch_at_work(host)) {
-            (Kind::Agents, _) => Work::Steps,
-            (Kind::Inference, None) => Work::Idle,
-            (Kind::Inference, Some(_)) => Work::Batch,
+            (HostKind::Agents, _) => HostWork::Steps,
+            (HostKind::Inference, None) => HostWork::Idle,
+            (HostKind::Inference, Some(_)) => HostWork::Batch,
         }
     }
 
     /// The batch that the inference host works on: it answers them in the order of their numbers. None while it loads.
     fn batch_at_work(&self, host: HostId) -> Option<BatchId> {
         let station = &self.stations[host.index()];
-        let is_engine = self.hosts.kind(host) == Kind::Inference;
-        let serves = is_engine && matches!(station.stage, Stage::Serving);
+        let is_engine = self.hosts.kind(host) == HostKind::Inference;
+        let serves = is_engine && matches!(station.stage, HostStage::Serving);
         let first = self.answering.first();
         first.filter(|_| serves && !self.held.is_loading())
     }
@@ -130,19 +137,19 @@ impl Drive<'_> {
         at: Duration,
         carefully: bool,
     ) -> Result<(), RunError> {
-        if self.hosts.kind(host) == Kind::Inference {
-            self.answering.bereave();
+        if self.hosts.kind(host) == HostKind::Inference {
+            self.answering.reset_after_crash();
             self.held.bereave();
         }
         let has_work =
-            self.hosts.kind(host) == Kind::Inference || self.living(host).next().is_some();
+            self.hosts.kind(host) == HostKind::Inference || self.living(host).next().is_some();
         let station = self.station(host);
-        station.bereave();
-        station.is_careful = carefully;
+        station.reset_after_crash();
+        station.is_isolating = carefully;
         station.stage = if has_work {
-            Stage::Pausing(at)
+            HostStage::Pausing(at)
         } else {
-            Stage::GivenUp
+            HostStage::Retired
         };
         Ok(())
     }
@@ -188,9 +195,9 @@ impl Drive<'_> {
 }
 
 /// What a kind of host is called in events.
-pub(super) fn role(kind: Kind) -> String {
+pub(super) fn role(kind: HostKind) -> String {
     match kind {
-        Kind::Agents => AGENTS.to_owned(),
-        Kind::Inference => INFERENCE.to_owned(),
+        HostKind::Agents => AGENTS.to_owned(),
+        HostKind::Inference => INFERENCE.to_owned(),
     }
 }

@@ -1,10 +1,10 @@
 //! What the loop of a run needs of processes. [`Crew`] is the real thing; the
 //! simulator has another, in one thread and with its own time.
 
-use crate::host::{Crew, CrewError, Kind, News};
+use crate::host::{HostEvent, HostKind, HostSet, HostSetError};
 use crate::sys::clock::now;
 use shm_protocol::id::{HostId, Incarnation};
-use shm_protocol::ring::{Header, PushError};
+use shm_protocol::ring::{PushError, RecordHeader};
 use shm_protocol::{supervisor_to_agent as agents, supervisor_to_inference as inference};
 use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
@@ -25,13 +25,13 @@ pub trait Hosts {
     ///
     /// # Errors
     /// When waiting itself fails.
-    fn next(&mut self, patience: Duration) -> Result<News, CrewError>;
+    fn next(&mut self, patience: Duration) -> Result<HostEvent, HostSetError>;
 
     /// Whether somebody asked for the end, without waiting.
     ///
     /// # Errors
     /// When looking itself fails.
-    fn stop_asked(&mut self) -> Result<bool, CrewError>;
+    fn stop_asked(&mut self) -> Result<bool, HostSetError>;
 
     /// The payload of the record that was told of last.
     fn payload(&self) -> &[u8];
@@ -49,7 +49,7 @@ pub trait Hosts {
     fn try_push(
         &mut self,
         host: HostId,
-        header: &Header,
+        header: &RecordHeader,
         payload_bytes: usize,
         parts: &mut dyn Iterator<Item = &[u8]>,
     ) -> Result<bool, PushError>;
@@ -61,37 +61,48 @@ pub trait Hosts {
     ///
     /// # Errors
     /// When the system refuses it.
-    fn spawn(&mut self, host: HostId) -> Result<Incarnation, CrewError>;
+    fn spawn(&mut self, host: HostId) -> Result<Incarnation, HostSetError>;
 
     /// Hears that a host is ready, which is the record that was told of last.
     ///
     /// # Errors
     /// When it says something else or cannot be reached.
-    fn welcome(&mut self, host: HostId, header: &Header) -> Result<(), CrewError>;
+    fn complete_handshake(
+        &mut self,
+        host: HostId,
+        header: &RecordHeader,
+    ) -> Result<(), HostSetError>;
 
     /// Sends a command to an agent host.
     ///
     /// # Errors
     /// When it is gone.
-    fn command_agents(&mut self, host: HostId, command: agents::Command) -> Result<(), CrewError>;
+    fn command_agents(
+        &mut self,
+        host: HostId,
+        command: agents::AgentCommand,
+    ) -> Result<(), HostSetError>;
 
     /// Sends a command to the inference host.
     ///
     /// # Errors
     /// When it is gone.
-    fn command_inference(&mut self, command: inference::Command) -> Result<(), CrewError>;
+    fn command_inference(
+        &mut self,
+        command: inference::InferenceCommand,
+    ) -> Result<(), HostSetError>;
 
     /// Notes that a host was told to start.
     ///
     /// # Errors
     /// When it is gone.
-    fn started(&mut self, host: HostId) -> Result<(), CrewError>;
+    fn started(&mut self, host: HostId) -> Result<(), HostSetError>;
 
     /// Ends the incarnation of the inference host, if there is one, which is to be started anew: with its models in this
     /// memory, if some is given.
     fn retire_engine(&mut self, host: HostId, memory: Option<OwnedFd>);
 
-    /// Ends the incarnation of a host, whatever it does; nothing of it is told any more. Gives its last words.
+    /// Ends the incarnation of a host, whatever it does; nothing of it is told any more. Gives the end of its standard error.
     fn end(&mut self, host: HostId) -> String;
 
     /// How a host ended that is dying, if that can be known at once.
@@ -124,14 +135,14 @@ pub trait Hosts {
     fn arm(&mut self, _host: HostId) {}
 
     /// Kills or stops a host on purpose; what comes of it is noticed as it always is.
-    fn strike(&mut self, _host: HostId, _strike: Strike) {}
+    fn inject_signal(&mut self, _host: HostId, _strike: InjectedSignal) {}
 
     /// Which kind a host is.
-    fn kind(&self, host: HostId) -> Kind {
+    fn kind(&self, host: HostId) -> HostKind {
         if host.index() < self.agent_hosts() {
-            Kind::Agents
+            HostKind::Agents
         } else {
-            Kind::Inference
+            HostKind::Inference
         }
     }
 
@@ -143,7 +154,7 @@ pub trait Hosts {
 
 /// What is done to a host on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strike {
+pub enum InjectedSignal {
     /// It is killed.
     Kill,
     /// It is stopped, and hangs.
@@ -151,19 +162,19 @@ pub enum Strike {
 }
 
 /// The hosts of a real run, and when it began.
-pub struct Real<'crew> {
-    crew: &'crew mut Crew,
+pub struct RealHosts<'crew> {
+    crew: &'crew mut HostSet,
     began: Instant,
 }
 
-impl Real<'_> {
+impl RealHosts<'_> {
     /// These hosts, from now on.
-    pub fn new(crew: &mut Crew) -> Real<'_> {
-        Real { crew, began: now() }
+    pub fn new(crew: &mut HostSet) -> RealHosts<'_> {
+        RealHosts { crew, began: now() }
     }
 }
 
-impl Hosts for Real<'_> {
+impl Hosts for RealHosts<'_> {
     fn agent_hosts(&self) -> usize {
         self.crew.agent_hosts()
     }
@@ -176,7 +187,7 @@ impl Hosts for Real<'_> {
         self.began.elapsed()
     }
 
-    fn next(&mut self, patience: Duration) -> Result<News, CrewError> {
+    fn next(&mut self, patience: Duration) -> Result<HostEvent, HostSetError> {
         loop {
             let news = self.crew.pool.next(patience)?;
             if !self.crew.hear_spare(&news) {
@@ -185,7 +196,7 @@ impl Hosts for Real<'_> {
         }
     }
 
-    fn stop_asked(&mut self) -> Result<bool, CrewError> {
+    fn stop_asked(&mut self) -> Result<bool, HostSetError> {
         Ok(self.crew.pool.look_aside()?)
     }
 
@@ -207,7 +218,7 @@ impl Hosts for Real<'_> {
     fn try_push(
         &mut self,
         host: HostId,
-        header: &Header,
+        header: &RecordHeader,
         payload_bytes: usize,
         parts: &mut dyn Iterator<Item = &[u8]>,
     ) -> Result<bool, PushError> {
@@ -233,23 +244,34 @@ impl Hosts for Real<'_> {
         }
     }
 
-    fn spawn(&mut self, host: HostId) -> Result<Incarnation, CrewError> {
+    fn spawn(&mut self, host: HostId) -> Result<Incarnation, HostSetError> {
         self.crew.spawn(host)
     }
 
-    fn welcome(&mut self, host: HostId, header: &Header) -> Result<(), CrewError> {
+    fn complete_handshake(
+        &mut self,
+        host: HostId,
+        header: &RecordHeader,
+    ) -> Result<(), HostSetError> {
         self.crew.welcome(host, header)
     }
 
-    fn command_agents(&mut self, host: HostId, command: agents::Command) -> Result<(), CrewError> {
+    fn command_agents(
+        &mut self,
+        host: HostId,
+        command: agents::AgentCommand,
+    ) -> Result<(), HostSetError> {
         self.crew.command_agents(host, command)
     }
 
-    fn command_inference(&mut self, command: inference::Command) -> Result<(), CrewError> {
+    fn command_inference(
+        &mut self,
+        command: inference::InferenceCommand,
+    ) -> Result<(), HostSetError> {
         self.crew.command_inference(command)
     }
 
-    fn started(&mut self, host: HostId) -> Result<(), CrewError> {
+    fn started(&mut self, host: HostId) -> Result<(), HostSetError> {
         self.crew.started(host)
     }
 
@@ -257,7 +279,7 @@ impl Hosts for Real<'_> {
         if let Some(memory) = memory {
             self.crew.renew_models(memory);
         }
-        // It was sound, and its last words mean nothing.
+        // It was sound, and the end of its standard error mean nothing.
         self.crew.end(host);
     }
 
@@ -291,10 +313,10 @@ impl Hosts for Real<'_> {
         self.crew.arm(host);
     }
 
-    fn strike(&mut self, host: HostId, strike: Strike) {
+    fn inject_signal(&mut self, host: HostId, strike: InjectedSignal) {
         match (strike, self.crew.pool.host(host)) {
-            (Strike::Kill, Some(process)) => process.kill(),
-            (Strike::Stop, Some(process)) => process.stop(),
+            (InjectedSignal::Kill, Some(process)) => process.kill(),
+            (InjectedSignal::Stop, Some(process)) => process.stop(),
             (_, None) => {}
         }
     }

@@ -1,68 +1,68 @@
 //! What hosts say, by where they are in their lives.
 
-use super::host_slot::Stage;
-use super::{Drive, Trouble};
+use super::host_slot::HostStage;
+use super::{EventLoop, LoopError};
 use crate::analysis::diff;
 use crate::error::RunError;
-use crate::host::{Kind, News, decoded};
+use crate::host::{HostEvent, HostKind, decoded};
 use crate::planted::{Bug, planted};
 use crate::record::TickRecord;
-use crate::recovery::{Cause, Work};
+use crate::recovery::{HostWork, LossCause};
 use crate::tick::Input;
 use bincode::Decode;
 use shm_protocol::agent_state::STATE;
-use shm_protocol::agent_to_supervisor::{OUTCOMES, Outcome, Outcomes, PARKED};
-use shm_protocol::fault::Phase;
+use shm_protocol::agent_to_supervisor::{AWAIT_REQUESTS, OUTCOMES, Outcome, Outcomes};
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{AgentId, HostId, Tick};
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 use std::process::ExitStatus;
 
-impl Drive<'_> {
-    pub(super) fn hear(&mut self, news: News) -> Result<(), RunError> {
+impl EventLoop<'_> {
+    pub(super) fn on_event(&mut self, news: HostEvent) -> Result<(), RunError> {
         match news {
-            News::Record { host, header } => {
-                let heard = self.hear_record(host, &header);
-                self.settle(host, heard)
+            HostEvent::Record { host, header } => {
+                let heard = self.on_record(host, &header);
+                self.handle_host_error(host, heard)
             }
-            News::Garbage { host, violation } => self.lose(
+            HostEvent::Garbage { host, violation } => self.fail_host(
                 host,
-                Cause::Crash,
+                LossCause::Crash,
                 &format!("it wrote garbage into its ring: {violation}"),
             ),
-            News::Dying { host } => {
+            HostEvent::Dying { host } => {
                 match self.hosts.ending_of(host) {
                     Some(status) => self.exited(host, status),
-                    None if self.work(host) == Work::Idle => {
-                        self.lose(host, Cause::Outside, "its process died")
+                    None if self.work(host) == HostWork::Idle => {
+                        self.fail_host(host, LossCause::Outside, "its process died")
                     }
                     // It matters how it ended, which is told once its memory is torn down.
                     None => Ok(()),
                 }
             }
-            News::Exited { host, status } => self.exited(host, status),
-            News::Fault { host, rule } => self.hear_fault(host, rule),
-            News::StopAsked => self.apply(Input::Stop),
-            News::Silence => Ok(()),
+            HostEvent::Exited { host, status } => self.exited(host, status),
+            HostEvent::Fault { host, rule } => self.on_fault(host, rule),
+            HostEvent::StopAsked => self.apply(Input::Stop),
+            HostEvent::Silence => Ok(()),
         }
     }
 
     fn exited(&mut self, host: HostId, status: ExitStatus) -> Result<(), RunError> {
         let cause = match crate::host::is_crash(status) {
-            true => Cause::Crash,
-            false => Cause::Outside,
+            true => LossCause::Crash,
+            false => LossCause::Outside,
         };
-        self.lose(host, cause, &crate::host::ending(status))
+        self.fail_host(host, cause, &crate::host::ending(status))
     }
 
-    fn hear_record(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
-        let is_engine = self.hosts.kind(host) == Kind::Inference;
+    fn on_record(&mut self, host: HostId, header: &RecordHeader) -> Result<(), LoopError> {
+        let is_engine = self.hosts.kind(host) == HostKind::Inference;
         match self.station(host).stage {
-            Stage::Starting => self.hear_ready(host, header),
-            Stage::Loading(_) => self.hear_loaded(host, header),
-            _ if is_engine => self.hear_engine(host, header),
-            _ if header.kind == STATE => self.hear_state(host, header),
-            _ if header.kind == PARKED => self.hear_parked(host, header),
-            _ => self.hear_outcomes(host, header),
+            HostStage::Starting => self.on_ready(host, header),
+            HostStage::Loading(_) => self.on_loaded(host, header),
+            _ if is_engine => self.on_engine_record(host, header),
+            _ if header.kind == STATE => self.on_state(host, header),
+            _ if header.kind == AWAIT_REQUESTS => self.on_await_requests(host, header),
+            _ => self.on_outcomes(host, header),
         }
     }
 
@@ -70,19 +70,19 @@ impl Drive<'_> {
     pub(super) fn expect<T: Decode<()>>(
         &self,
         host: HostId,
-        header: &Header,
+        header: &RecordHeader,
         wanted: u16,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, LoopError> {
         let kind = self.hosts.kind(host);
         Ok(decoded(kind, host, header, wanted, self.hosts.payload())?)
     }
 
-    fn hear_outcomes(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
+    fn on_outcomes(&mut self, host: HostId, header: &RecordHeader) -> Result<(), LoopError> {
         let Outcomes { mut outcomes } = self.expect(host, header, OUTCOMES)?;
         let tick = header.tick;
-        self.pass(Phase::OutcomeHeard);
-        self.station(host).paid(outcomes.len());
-        if self.station(host).is_on_its_way_back() {
+        self.pass(FaultPoint::OutcomeHeard);
+        self.station(host).on_replies(outcomes.len());
+        if self.station(host).is_restoring() {
             outcomes = self.compare_known(host, tick, outcomes)?;
         }
         if !outcomes.is_empty() {
@@ -101,39 +101,43 @@ impl Drive<'_> {
         host: HostId,
         tick: Tick,
         outcomes: Vec<Outcome>,
-    ) -> Result<Vec<Outcome>, Trouble> {
+    ) -> Result<Vec<Outcome>, LoopError> {
         let mut fresh = Vec::new();
         for outcome in outcomes {
             match self.station(host).known.remove(&(tick, outcome.agent)) {
                 None => {
-                    self.compare_waited(host, tick, &outcome)?;
+                    self.compare_awaited(host, tick, &outcome)?;
                     fresh.push(outcome);
                 }
                 Some(known) if known == outcome || planted(Bug::BelieveRedone) => {}
-                Some(known) => return self.differs(host, tick, known, outcome).map(|()| fresh),
+                Some(known) => {
+                    return self
+                        .handle_difference(host, tick, known, outcome)
+                        .map(|()| fresh);
+                }
             }
         }
-        self.has_repeated(host)?;
+        self.check_restored(host)?;
         Ok(fresh)
     }
 
     /// Looks whether everything that was known has come again.
-    pub(super) fn has_repeated(&mut self, host: HostId) -> Result<(), RunError> {
-        match self.station(host).is_on_its_way_back() {
+    pub(super) fn check_restored(&mut self, host: HostId) -> Result<(), RunError> {
+        match self.station(host).is_restoring() {
             true => Ok(()),
-            false => self.back_at_work(host),
+            false => self.finish_restart(host),
         }
     }
 
     /// A step came to something else than before. Perhaps the state that it began with was wrong: that is tried once
     /// more from the very beginning, and a second difference ends the run.
-    pub(super) fn differs(
+    pub(super) fn handle_difference(
         &mut self,
         host: HostId,
         tick: Tick,
         known: Outcome,
         outcome: Outcome,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), LoopError> {
         let agent = outcome.agent;
         let record = |outcome| TickRecord {
             outcomes: vec![outcome],
@@ -145,16 +149,18 @@ impl Drive<'_> {
         );
         let began_with = self
             .station(host)
-            .comeback
+            .restart
             .as_ref()
             .and_then(|back| back.base);
-        if std::mem::replace(&mut self.station(host).distrusts, true) || began_with.is_none() {
-            return Err(Trouble::Run(RunError::Nondeterminism {
+        if std::mem::replace(&mut self.station(host).ignores_checkpoints, true)
+            || began_with.is_none()
+        {
+            return Err(LoopError::Run(RunError::Nondeterminism {
                 agent: self.agent_name(agent),
                 what,
             }));
         }
-        Err(Trouble::Gone(format!(
+        Err(LoopError::Gone(format!(
             "an agent did something else than the journal says, beginning with a checkpoint: {what}"
         )))
     }

@@ -1,22 +1,22 @@
 //! Batches on their way to the engine, and its answers.
 
-use super::host_slot::Stage;
-use super::{Drive, Trouble};
+use super::host_slot::HostStage;
+use super::{EventLoop, LoopError};
 use crate::error::RunError;
-use crate::host::{CrewError, batch_messages};
+use crate::host::{HostSetError, batch_messages};
 use crate::planted::{Bug, planted};
 use crate::tick::{Batch, Input};
-use shm_protocol::fault::Phase;
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::generation;
 use shm_protocol::id::{BatchId, HostId};
 use shm_protocol::inference_to_supervisor::{BATCH_FAILED, BatchFailed, MODEL_LOADED, OUTPUT};
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 use shm_protocol::tensor::Tensor;
 use std::collections::BTreeMap;
 
 /// What the engine has been asked, and what it is in the middle of answering.
 #[derive(Debug, Default)]
-pub(super) struct Answering {
+pub(super) struct InFlightBatches {
     /// Outputs that each running batch will have.
     running: BTreeMap<BatchId, usize>,
     batch: BatchId,
@@ -25,9 +25,9 @@ pub(super) struct Answering {
     holds_back: bool,
 }
 
-impl Answering {
+impl InFlightBatches {
     /// The engine is gone, and half an answer with it.
-    pub(super) fn bereave(&mut self) {
+    pub(super) fn reset_after_crash(&mut self) {
         self.running.clear();
         if !planted(Bug::KeepHalfAnswer) {
             self.outputs.clear();
@@ -40,13 +40,13 @@ impl Answering {
     }
 }
 
-impl Drive<'_> {
+impl EventLoop<'_> {
     pub(super) fn infer(&mut self, batch: &Batch) -> Result<(), RunError> {
         let Some(host) = self.hosts.inference_host() else {
             // A replay takes the results from the journal.
             return Ok(());
         };
-        if !matches!(self.station(host).stage, Stage::Serving) {
+        if !matches!(self.station(host).stage, HostStage::Serving) {
             // It is submitted with all others once the engine is back.
             return Ok(());
         }
@@ -58,7 +58,7 @@ impl Drive<'_> {
             return self.submit_open();
         }
         let pushed = self.push_batch(host, batch);
-        self.settle(host, pushed)
+        self.handle_host_error(host, pushed)
     }
 
     /// Submits every batch that was not answered, as it was submitted before. While it is not known which of them crashes
@@ -89,15 +89,15 @@ impl Drive<'_> {
             }
         }
         for batch in &batches {
-            if matches!(self.station(host).stage, Stage::Serving) {
+            if matches!(self.station(host).stage, HostStage::Serving) {
                 let pushed = self.push_batch(host, batch);
-                self.settle(host, pushed)?;
+                self.handle_host_error(host, pushed)?;
             }
         }
         Ok(())
     }
 
-    fn push_batch(&mut self, host: HostId, batch: &Batch) -> Result<(), Trouble> {
+    fn push_batch(&mut self, host: HostId, batch: &Batch) -> Result<(), LoopError> {
         let model = &self.header.models[batch.model.index()];
         let outputs = match model.generator {
             None => model.signature.outputs.len(),
@@ -123,23 +123,27 @@ impl Drive<'_> {
                 .expect("checked when the request came in");
             self.push(host, &header, bytes, &mut batch.input_parts(position))?;
         }
-        self.station(host).owe(1);
+        self.station(host).expect_replies(1);
         self.hosts.notify(host);
         Ok(())
     }
 
-    pub(super) fn hear_engine(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
+    pub(super) fn on_engine_record(
+        &mut self,
+        host: HostId,
+        header: &RecordHeader,
+    ) -> Result<(), LoopError> {
         if header.kind == MODEL_LOADED {
-            return self.hear_version(host, header);
+            return self.on_version_loaded(host, header);
         }
         let batch = BatchId(header.correlation);
-        let out_of_place = CrewError::OutOfPlace {
+        let out_of_place = HostSetError::OutOfPlace {
             kind: self.hosts.kind(host),
             host,
             record: header.kind,
         };
-        self.station(host).paid(0);
-        self.pass(Phase::AnswerHeard);
+        self.station(host).on_replies(0);
+        self.pass(FaultPoint::AnswerHeard);
         match (header.kind, header.tensor) {
             (OUTPUT, Some((dtype, shape))) => {
                 let answering = &mut self.answering;
@@ -176,7 +180,7 @@ impl Drive<'_> {
         host: HostId,
         batch: BatchId,
         outputs: Result<Vec<Tensor>, String>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), LoopError> {
         let crashes = self.machine.crashes(batch);
         self.try_apply(Input::Answer { batch, outputs })?;
         self.answering.running.remove(&batch);
@@ -184,12 +188,12 @@ impl Drive<'_> {
             // It was not the batch.
             self.count_loss(host, "it crashed over a batch that it has now answered")?;
         }
-        self.station(host).paid(1);
+        self.station(host).on_replies(1);
         if self.answering.holds_back {
             self.submit_open()?;
         }
-        if self.station(host).comeback.is_some() && self.station(host).owed == 0 {
-            self.back_at_work(host)?;
+        if self.station(host).restart.is_some() && self.station(host).outstanding == 0 {
+            self.finish_restart(host)?;
         }
         Ok(())
     }

@@ -1,25 +1,29 @@
 //! The inference host on its way back: the engine, and every version that is needed.
 
-use super::host_slot::Stage;
-use super::restart::Loading;
-use super::{Drive, Trouble};
+use super::host_slot::HostStage;
+use super::restart::LoadProgress;
+use super::{EventLoop, LoopError};
 use crate::error::RunError;
 use crate::record::EnginePin;
 use shm_protocol::id::HostId;
 use shm_protocol::inference_to_supervisor::{ENGINE_READY, EngineReady, MODEL_LOADED, ModelLoaded};
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 use shm_protocol::supervisor_to_inference as inference;
 
-impl Drive<'_> {
+impl EventLoop<'_> {
     /// The engine says that it is loaded, or a model. Both must be what they were.
-    pub(super) fn hear_model(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
+    pub(super) fn on_engine_loading(
+        &mut self,
+        host: HostId,
+        header: &RecordHeader,
+    ) -> Result<(), LoopError> {
         let stage = &mut self.station(host).stage;
-        let Stage::Loading(Loading::Engine { left }) = stage else {
+        let HostStage::Loading(LoadProgress::Engine { left }) = stage else {
             unreachable!("the caller has looked");
         };
         let mut left = match left.take() {
             None => {
-                self.hear_engine_ready(host, header)?;
+                self.on_engine_ready(host, header)?;
                 self.machine.needed().into_iter().collect()
             }
             Some(left) => {
@@ -29,24 +33,26 @@ impl Drive<'_> {
                 left
             }
         };
-        self.station(host).paid(1);
+        self.station(host).on_replies(1);
         if let Some(version) = left.pop_front() {
-            let load = inference::Command::Load(self.load_of(version));
-            self.station(host).stage = Stage::Loading(Loading::Engine { left: Some(left) });
-            self.station(host).owe(1);
+            let load = inference::InferenceCommand::Load(self.load_of(version));
+            self.station(host).stage =
+                HostStage::Loading(LoadProgress::Engine { left: Some(left) });
+            self.station(host).expect_replies(1);
             return Ok(self.hosts.command_inference(load)?);
         }
-        self.hosts.command_inference(inference::Command::Start)?;
+        self.hosts
+            .command_inference(inference::InferenceCommand::Start)?;
         self.hosts.started(host)?;
-        self.station(host).stage = Stage::Serving;
+        self.station(host).stage = HostStage::Serving;
         self.submit_open()?;
-        if self.station(host).owed == 0 {
-            self.back_at_work(host)?;
+        if self.station(host).outstanding == 0 {
+            self.finish_restart(host)?;
         }
         Ok(())
     }
 
-    fn hear_engine_ready(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
+    fn on_engine_ready(&mut self, host: HostId, header: &RecordHeader) -> Result<(), LoopError> {
         let ready: EngineReady = self.expect(host, header, ENGINE_READY)?;
         let present = EnginePin {
             name: ready.engine,
@@ -56,7 +62,7 @@ impl Drive<'_> {
         if self.header.engine.as_ref() == Some(&present) {
             return Ok(());
         }
-        Err(Trouble::Run(RunError::EngineChanged {
+        Err(LoopError::Run(RunError::EngineChanged {
             before: self
                 .header
                 .engine

@@ -1,27 +1,27 @@
 //! A machine that follows a journal: it takes every turn that the run took.
 
 use crate::error::RunError;
-use crate::journal::Entry;
+use crate::journal::JournalEntry;
 use crate::planted::{Bug, planted};
-use crate::tick::{Action, Input, Machine};
+use crate::tick::{Action, Input, TickMachine};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{HostId, Tick};
 use std::collections::BTreeMap;
 
 /// A machine that follows a journal.
 #[derive(Debug)]
-pub(crate) struct Follower {
-    machine: Machine,
+pub(crate) struct JournalFollower {
+    machine: TickMachine,
     /// The last tick that was read. Its outcomes go to the machine once the verdicts of the next tick are known,
     /// because they open that.
-    pending: Option<Entry>,
+    pending: Option<JournalEntry>,
     actions: Vec<Action>,
 }
 
-impl Follower {
+impl JournalFollower {
     /// A machine that has not opened the tick which comes first.
-    pub(crate) fn new(machine: Machine) -> Follower {
-        Follower {
+    pub(crate) fn new(machine: TickMachine) -> JournalFollower {
+        JournalFollower {
             machine,
             pending: None,
             actions: Vec::new(),
@@ -40,10 +40,13 @@ impl Follower {
     ///
     /// # Errors
     /// When the journal has what the machine has not asked for.
-    pub(crate) fn follow(&mut self, entry: Entry) -> Result<std::vec::Drain<'_, Action>, RunError> {
+    pub(crate) fn follow(
+        &mut self,
+        entry: JournalEntry,
+    ) -> Result<std::vec::Drain<'_, Action>, RunError> {
         if !planted(Bug::ForgetVerdict) {
             self.machine
-                .foretell(entry.tick, entry.record.verdicts.clone());
+                .preload_verdicts(entry.tick, entry.record.verdicts.clone());
         }
         self.open_next()?;
         if !entry.record.results.is_empty() {
@@ -69,7 +72,7 @@ impl Follower {
     pub(crate) fn arrive(
         mut self,
         quarantine_after: u32,
-    ) -> Result<(Machine, Vec<Action>), RunError> {
+    ) -> Result<(TickMachine, Vec<Action>), RunError> {
         if !planted(Bug::ForgetQuarantine) {
             self.machine.quarantine_after(quarantine_after);
         }

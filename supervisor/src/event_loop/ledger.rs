@@ -1,9 +1,9 @@
 //! What the loop of a run needs of its journal and its checkpoints.
 
 use crate::error::RunError;
-use crate::journal::{JournalReader, Mark};
+use crate::journal::{JournalMark, JournalReader};
 use crate::record::{AwaitedRecord, ResultRecord, TickRecord};
-use crate::rundir::Event;
+use crate::rundir::RunEvent;
 use shm_protocol::id::{AgentId, HostId, Tick};
 use std::ops::ControlFlow;
 
@@ -45,7 +45,7 @@ pub trait Ledger {
     ///
     /// # Errors
     /// [`RunError`] ends the run.
-    fn event(&mut self, _event: Event) -> Result<(), RunError> {
+    fn event(&mut self, _event: RunEvent) -> Result<(), RunError> {
         Ok(())
     }
 
@@ -67,14 +67,14 @@ pub trait Ledger {
     ///
     /// # Errors
     /// [`RunError`] ends the run.
-    fn ticks_after(&mut self, mark: Option<&Mark>) -> Result<JournalReader, RunError>;
+    fn ticks_after(&mut self, mark: Option<&JournalMark>) -> Result<JournalReader, RunError>;
 
     /// The best state to begin these agents with: of the newest checkpoint that can be read and is not distrusted, or
     /// none.
     ///
     /// # Errors
     /// [`RunError`] ends the run.
-    fn base(&mut self, _agents: &[AgentId]) -> Result<Option<Base>, RunError> {
+    fn base(&mut self, _agents: &[AgentId]) -> Result<Option<BaseState>, RunError> {
         Ok(None)
     }
 
@@ -98,9 +98,9 @@ pub trait Ledger {
 
 /// A state to begin agents with.
 #[derive(Debug)]
-pub struct Base {
+pub struct BaseState {
     /// Where the journal stood.
-    pub mark: Mark,
+    pub mark: JournalMark,
     /// The machine.
     pub machine: Vec<u8>,
     /// The state of agents, as encoded records; those that are not here begin anew.

@@ -2,31 +2,31 @@
 //! the first that asks for them, and let go once nothing is left to answer. Both
 //! go through the ring, between batches, so that the order is that of the ring.
 
-use super::host_slot::Stage;
-use super::model_changes::Files;
-use super::restart::Loading;
-use super::{Drive, Trouble};
+use super::host_slot::HostStage;
+use super::model_changes::FileExtents;
+use super::restart::LoadProgress;
+use super::{EventLoop, LoopError};
 use crate::error::RunError;
-use crate::launch::{Found, found, version_title};
-use crate::models::{Version, judge, versions};
+use crate::launch::{ReloadOutcome, found, version_title};
+use crate::models::{ModelVersion, judge, versions};
 use crate::planted::{Bug, planted};
 use crate::record::{RunHeader, Verdict};
-use crate::rundir::Event;
+use crate::rundir::RunEvent;
 use crate::tick::Input;
 use shm_protocol::codec;
 use shm_protocol::id::{HostId, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{MODEL_LOADED, ModelLoaded};
-use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_inference::{LOAD, Load, UNLOAD};
+use shm_protocol::ring::RecordHeader;
+use shm_protocol::supervisor_to_inference::{LOAD, LoadModel, UNLOAD};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the loop knows of versions.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct LoadedModels {
     /// What each is, by its number.
-    all: Vec<Version>,
+    all: Vec<ModelVersion>,
     /// How each is loaded; none where models are not run.
-    loads: Vec<Load>,
+    loads: Vec<LoadModel>,
     /// Those that the inference host has, or is told to load.
     loaded: BTreeSet<VersionId>,
     /// How often it was told to load each that it has not answered.
@@ -41,17 +41,17 @@ pub(super) struct Held {
     looked: Tick,
 }
 
-impl Held {
+impl LoadedModels {
     pub(super) fn new(
         header: &RunHeader,
         verdicts: &[(Tick, Verdict)],
-        loads: &[Load],
+        loads: &[LoadModel],
         changes: bool,
-    ) -> Held {
+    ) -> LoadedModels {
         let mut all = versions(header);
         judge(&mut all, verdicts.iter().map(|(_, verdict)| verdict));
         let kept = loads.iter().filter(|load| load.keep);
-        Held {
+        LoadedModels {
             all,
             loads: loads.to_vec(),
             loaded: kept.map(|load| load.version).collect(),
@@ -63,8 +63,8 @@ impl Held {
         }
     }
 
-    pub(super) fn elsewhere(self, present: &RunHeader) -> Held {
-        Held {
+    pub(super) fn elsewhere(self, present: &RunHeader) -> LoadedModels {
+        LoadedModels {
             all: versions(present),
             stays: true,
             ..self
@@ -95,10 +95,15 @@ impl Held {
     }
 
     /// Says how a version that has come in is loaded, and from where all are.
-    pub(super) fn arrange(&mut self, model: ModelId, version: Option<VersionId>, files: &Files) {
+    pub(super) fn arrange(
+        &mut self,
+        model: ModelId,
+        version: Option<VersionId>,
+        files: &FileExtents,
+    ) {
         if let (Some(version), Some(first)) = (version, self.loads.get(model.index())) {
             let pin = &self.version(version).pin;
-            let load = Load {
+            let load = LoadModel {
                 version,
                 name: version_title(&pin.name, &pin.version),
                 ..first.clone()
@@ -112,29 +117,33 @@ impl Held {
         }
     }
 
-    pub(super) fn version(&self, version: VersionId) -> &Version {
+    pub(super) fn version(&self, version: VersionId) -> &ModelVersion {
         &self.all[version.index()]
     }
 }
 
-impl Drive<'_> {
+impl EventLoop<'_> {
     /// Tells the inference host which versions to load and which to let go, once in every tick.
     pub(super) fn bring_versions(&mut self) -> Result<(), RunError> {
         let tick = self.machine.tick();
         let Some(host) = self.hosts.inference_host() else {
             return Ok(());
         };
-        let is_serving = matches!(self.station(host).stage, Stage::Serving);
+        let is_serving = matches!(self.station(host).stage, HostStage::Serving);
         if !self.held.changes || self.held.looked == tick || !is_serving {
             return Ok(());
         }
         self.held.looked = tick;
         let needed = self.machine.needed();
         let told = self.tell_versions(host, &needed);
-        self.settle(host, told)
+        self.handle_host_error(host, told)
     }
 
-    fn tell_versions(&mut self, host: HostId, needed: &BTreeSet<VersionId>) -> Result<(), Trouble> {
+    fn tell_versions(
+        &mut self,
+        host: HostId,
+        needed: &BTreeSet<VersionId>,
+    ) -> Result<(), LoopError> {
         let idle: Vec<VersionId> = self.held.loaded.difference(needed).copied().collect();
         for version in idle {
             self.unload_version(host, version)?;
@@ -145,8 +154,8 @@ impl Drive<'_> {
             .try_for_each(|version| self.load_version(host, version))
     }
 
-    fn unload_version(&mut self, host: HostId, version: VersionId) -> Result<(), Trouble> {
-        let mut header = Header::new(UNLOAD, self.machine.tick());
+    fn unload_version(&mut self, host: HostId, version: VersionId) -> Result<(), LoopError> {
+        let mut header = RecordHeader::new(UNLOAD, self.machine.tick());
         header.subject = version.0;
         self.push(host, &header, 0, &mut std::iter::empty())?;
         self.held.loaded.remove(&version);
@@ -154,16 +163,20 @@ impl Drive<'_> {
     }
 
     /// Has a version loaded between two batches.
-    pub(super) fn load_version(&mut self, host: HostId, version: VersionId) -> Result<(), Trouble> {
+    pub(super) fn load_version(
+        &mut self,
+        host: HostId,
+        version: VersionId,
+    ) -> Result<(), LoopError> {
         let load = codec::encode(&self.load_of(version));
-        let header = Header::new(LOAD, self.machine.tick());
+        let header = RecordHeader::new(LOAD, self.machine.tick());
         self.push(
             host,
             &header,
             load.len(),
             &mut std::iter::once(load.as_slice()),
         )?;
-        self.station(host).owe(1);
+        self.station(host).expect_replies(1);
         self.hosts.notify(host);
         Ok(())
     }
@@ -188,15 +201,15 @@ impl Drive<'_> {
             let Some(host) = self.hosts.inference_host() else {
                 continue;
             };
-            let is_serving = matches!(self.station(host).stage, Stage::Serving);
+            let is_serving = matches!(self.station(host).stage, HostStage::Serving);
             // Batches come behind it in the ring.
             if is_serving && self.has_version(*version) {
                 let moved = self.load_version(host, *version);
-                self.settle(host, moved)?;
+                self.handle_host_error(host, moved)?;
             } else if self.has_version(*version) && self.held.asked.contains_key(version) {
                 self.held.stale.insert(*version);
             } else if self.has_version(*version)
-                && let Stage::Loading(Loading::Engine { left: Some(left) }) =
+                && let HostStage::Loading(LoadProgress::Engine { left: Some(left) }) =
                     &mut self.station(host).stage
             {
                 // It has been loaded, and others are still to be.
@@ -207,12 +220,12 @@ impl Drive<'_> {
     }
 
     /// How a version is loaded to be kept.
-    pub(super) fn load_of(&mut self, version: VersionId) -> Load {
+    pub(super) fn load_of(&mut self, version: VersionId) -> LoadModel {
         self.held.loaded.insert(version);
         // It is told by whom it is run now.
         self.held.stale.remove(&version);
         *self.held.asked.entry(version).or_default() += 1;
-        Load {
+        LoadModel {
             keep: true,
             providers: self.held.version(version).pin.providers.clone(),
             ..self.held.loads[version.index()].clone()
@@ -225,9 +238,13 @@ impl Drive<'_> {
     }
 
     /// The inference host says that a version is loaded while it serves.
-    pub(super) fn hear_version(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
+    pub(super) fn on_version_loaded(
+        &mut self,
+        host: HostId,
+        header: &RecordHeader,
+    ) -> Result<(), LoopError> {
         let loaded: ModelLoaded = self.expect(host, header, MODEL_LOADED)?;
-        self.station(host).paid(1);
+        self.station(host).on_replies(1);
         match self.take_version(loaded)? {
             Some(again) => self.load_version(host, again),
             None => Ok(()),
@@ -239,10 +256,10 @@ impl Drive<'_> {
     pub(super) fn take_version(
         &mut self,
         loaded: ModelLoaded,
-    ) -> Result<Option<VersionId>, Trouble> {
+    ) -> Result<Option<VersionId>, LoopError> {
         let version = loaded.version;
         let Some(asked) = self.held.asked.get_mut(&version) else {
-            return Err(Trouble::Host(format!(
+            return Err(LoopError::Host(format!(
                 "it has loaded version {version}, which nobody asked for"
             )));
         };
@@ -263,10 +280,10 @@ impl Drive<'_> {
         let expected = self.held.version(version);
         let name = expected.pin.name.clone();
         match found(version, expected, loaded.result, self.losing)? {
-            Found::Refused(message) => return Err(Trouble::Host(message)),
-            Found::Same => {}
-            Found::Moved { verdict, refused } => {
-                let event = |refused| Event::provider_refused(&name, refused);
+            ReloadOutcome::Refused(message) => return Err(LoopError::Host(message)),
+            ReloadOutcome::Same => {}
+            ReloadOutcome::Moved { verdict, refused } => {
+                let event = |refused| RunEvent::provider_refused(&name, refused);
                 for event in refused.iter().map(event) {
                     self.ledger.event(event)?;
                 }

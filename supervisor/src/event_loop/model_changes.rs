@@ -4,12 +4,12 @@
 //! A version that comes in is in memory that the inference host does not have.
 //! It is started anew with that once the verdict is committed, as after a loss.
 
-use super::Drive;
-use super::change_requests::{Asked, Operator, ToBecome};
-use super::restart::Comeback;
+use super::EventLoop;
+use super::change_requests::{ChangeSource, PendingChange, ToBecome};
+use super::restart::HostRestart;
 use crate::error::RunError;
 use crate::record::{Become, Digest, Verdict};
-use crate::tick::{Input, Lives};
+use crate::tick::{Input, VersionTimeline};
 use shm_protocol::boot::Extent;
 use shm_protocol::id::{ModelId, Tick, VersionId};
 use std::collections::BTreeMap;
@@ -18,29 +18,29 @@ use std::sync::mpsc::Sender;
 
 /// What the loop knows of who changes models.
 #[derive(Default)]
-pub(super) struct Changing<'a> {
-    operator: Option<&'a mut dyn Operator>,
+pub(super) struct ModelChanges<'a> {
+    operator: Option<&'a mut dyn ChangeSource>,
     /// The tick with whose commit the inference host is started anew, and with which memory if with another.
     renewal: Option<(Tick, Option<OwnedFd>)>,
     /// Who waits to hear that the verdict of a tick is durable.
     granted: Vec<(Tick, Sender<Result<Tick, String>>)>,
 }
 
-impl<'a> Drive<'a> {
+impl<'a> EventLoop<'a> {
     /// Lets somebody change models.
     #[must_use]
-    pub fn operated_by(mut self, operator: &'a mut dyn Operator) -> Drive<'a> {
+    pub fn with_change_source(mut self, operator: &'a mut dyn ChangeSource) -> EventLoop<'a> {
         self.changing.operator = Some(operator);
         self
     }
 
     /// After a commit: does what the verdicts of that tick ask for, and takes in what is asked for next.
-    pub(super) fn operate(&mut self, committed: Tick) -> Result<(), RunError> {
+    pub(super) fn take_change_requests(&mut self, committed: Tick) -> Result<(), RunError> {
         let is_due = |renewal: &mut (Tick, Option<OwnedFd>)| renewal.0 <= committed;
         if let Some((_, memory)) = self.changing.renewal.take_if(is_due) {
-            self.renew_engine(memory)?;
+            self.restart_inference_host(memory)?;
         }
-        self.tell_granted();
+        self.acknowledge_durable_changes();
         let open = self.machine.tick();
         let Some(operator) = &mut self.changing.operator else {
             return Ok(());
@@ -48,7 +48,7 @@ impl<'a> Drive<'a> {
         let Some(asked) = operator.next(open) else {
             return Ok(());
         };
-        let Asked { model, to, answer } = asked;
+        let PendingChange { model, to, answer } = asked;
         let verdict = match self.machine.lives(model) {
             Some(lives) => self.verdict(model, lives, &to),
             None => Err("the run has no such model".to_owned()),
@@ -56,7 +56,7 @@ impl<'a> Drive<'a> {
         match verdict {
             Ok(verdict) => {
                 self.changing.granted.push((open, answer));
-                self.grant(verdict, to)
+                self.apply_change(verdict, to)
             }
             Err(reason) => {
                 // Who asked may be gone.
@@ -67,7 +67,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Tells those whose verdicts are durable by now.
-    pub(super) fn tell_granted(&mut self) {
+    pub(super) fn acknowledge_durable_changes(&mut self) {
         if self.changing.granted.is_empty() {
             return;
         }
@@ -79,7 +79,12 @@ impl<'a> Drive<'a> {
     }
 
     /// The verdict that a change is, or why it cannot be made.
-    fn verdict(&self, model: ModelId, lives: &Lives, to: &ToBecome) -> Result<Verdict, String> {
+    fn verdict(
+        &self,
+        model: ModelId,
+        lives: &VersionTimeline,
+        to: &ToBecome,
+    ) -> Result<Verdict, String> {
         let next = self.machine.tick().next();
         if let Some(tick) = lives.change_after(next) {
             return Err(format!(
@@ -114,7 +119,7 @@ impl<'a> Drive<'a> {
         })
     }
 
-    fn grant(&mut self, verdict: Verdict, to: ToBecome) -> Result<(), RunError> {
+    fn apply_change(&mut self, verdict: Verdict, to: ToBecome) -> Result<(), RunError> {
         let Verdict::Changed { model, version, .. } = &verdict else {
             unreachable!("it was made a moment ago");
         };
@@ -137,17 +142,17 @@ impl<'a> Drive<'a> {
     }
 
     /// Starts the inference host anew, with other memory if there is some.
-    fn renew_engine(&mut self, memory: Option<OwnedFd>) -> Result<(), RunError> {
+    fn restart_inference_host(&mut self, memory: Option<OwnedFd>) -> Result<(), RunError> {
         let Some(host) = self.hosts.inference_host() else {
             return Ok(());
         };
         self.hosts.retire_engine(host, memory);
         let now = self.hosts.clock();
-        let comeback = Comeback::as_planned(now, "a model was changed");
-        self.station(host).comeback.get_or_insert(comeback);
+        let comeback = HostRestart::as_planned(now, "a model was changed");
+        self.station(host).restart.get_or_insert(comeback);
         self.restart(host, now, false)
     }
 }
 
 /// Where a version and all others are after one has come.
-pub(super) type Files = BTreeMap<Digest, Extent>;
+pub(super) type FileExtents = BTreeMap<Digest, Extent>;

@@ -1,56 +1,56 @@
 //! The committed ticks once more, for the agents of one host: a second machine
 //! follows the journal and asks for the very steps that were asked for then.
 
-use super::journal_follower::Follower;
-use super::ledger::Base;
+use super::journal_follower::JournalFollower;
+use super::ledger::BaseState;
 use crate::error::RunError;
-use crate::journal::{Entry, JournalReader, Mark};
+use crate::journal::{JournalEntry, JournalMark, JournalReader};
 use crate::planted::{Bug, planted};
-use crate::tick::{Action, Machine, Plan};
+use crate::tick::{Action, RunPlan, TickMachine};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{AgentId, HostId, Tick};
-use shm_protocol::supervisor_to_agent::{Awaited, Step};
+use shm_protocol::supervisor_to_agent::{AwaitResult, Step};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Follows the journal for one host.
 #[derive(Debug)]
-pub(super) struct Redo {
+pub(super) struct Reexecution {
     host: HostId,
     /// For each agent that comes back, the last tick that its state contains.
     agents: BTreeMap<AgentId, Tick>,
-    follower: Follower,
+    follower: JournalFollower,
     reader: JournalReader,
-    mark: Option<Mark>,
+    mark: Option<JournalMark>,
 }
 
 /// A tick to execute again.
-pub(super) struct Again {
+pub(super) struct PastTick {
     pub(super) tick: Tick,
     pub(super) steps: Vec<Step>,
     /// What they waited for was answered so.
-    pub(super) answers: Vec<Awaited>,
+    pub(super) answers: Vec<AwaitResult>,
     /// What they came to then.
     pub(super) outcomes: Vec<Outcome>,
 }
 
-impl Redo {
+impl Reexecution {
     /// Follows the journal from a state, or from its beginning.
     pub(super) fn new(
         host: HostId,
-        plan: Plan,
-        base: Option<&Base>,
+        plan: RunPlan,
+        base: Option<&BaseState>,
         agents: BTreeMap<AgentId, Tick>,
         reader: JournalReader,
-    ) -> Result<Redo, RunError> {
+    ) -> Result<Reexecution, RunError> {
         let machine = match base {
-            Some(base) => Machine::restore(plan, None, &base.machine)?,
-            None => Machine::new(plan, None),
+            Some(base) => TickMachine::restore(plan, None, &base.machine)?,
+            None => TickMachine::new(plan, None),
         };
-        Ok(Redo {
+        Ok(Reexecution {
             host,
             agents,
-            follower: Follower::new(machine),
+            follower: JournalFollower::new(machine),
             reader,
             mark: base.map(|base| base.mark),
         })
@@ -62,7 +62,7 @@ impl Redo {
     }
 
     /// Where to read on, when the journal has grown.
-    pub(super) fn mark(&self) -> Option<&Mark> {
+    pub(super) fn mark(&self) -> Option<&JournalMark> {
         self.mark.as_ref()
     }
 
@@ -72,7 +72,7 @@ impl Redo {
     }
 
     /// The next committed tick; none when the reader has come to its end.
-    pub(super) fn next(&mut self) -> Result<Option<Again>, RunError> {
+    pub(super) fn next(&mut self) -> Result<Option<PastTick>, RunError> {
         let Some(entry) = self.reader.next_tick()? else {
             return Ok(None);
         };
@@ -92,7 +92,7 @@ impl Redo {
             }
         }
         steps.retain(|step| self.is_wanted(step.agent, tick));
-        Ok(Some(Again {
+        Ok(Some(PastTick {
             tick,
             steps,
             answers,
@@ -100,11 +100,11 @@ impl Redo {
         }))
     }
 
-    fn answers(&self, entry: &Entry) -> Vec<Awaited> {
+    fn answers(&self, entry: &JournalEntry) -> Vec<AwaitResult> {
         let mut numbers: BTreeMap<AgentId, u32> = BTreeMap::new();
         let awaited = entry.record.awaited.iter().map(|record| {
             let next = numbers.entry(record.agent).or_default();
-            Awaited {
+            AwaitResult {
                 agent: record.agent,
                 number: std::mem::replace(next, *next + 1),
                 outcome: Arc::clone(&record.outcome),
@@ -115,7 +115,7 @@ impl Redo {
             .collect()
     }
 
-    fn outcomes(&self, entry: &Entry) -> Vec<Outcome> {
+    fn outcomes(&self, entry: &JournalEntry) -> Vec<Outcome> {
         let outcomes = entry.record.outcomes.iter();
         outcomes
             .filter(|outcome| self.is_wanted(outcome.agent, entry.tick))

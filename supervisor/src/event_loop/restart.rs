@@ -2,21 +2,21 @@
 //! the state of its agents, executes the ticks after it, and takes up the open one.
 
 use super::host_failure::role;
-use super::host_slot::Stage;
-use super::ledger::Base;
-use super::reexecute::Redo;
-use super::{Drive, Trouble};
+use super::host_slot::HostStage;
+use super::ledger::BaseState;
+use super::reexecute::Reexecution;
+use super::{EventLoop, LoopError};
 use crate::error::RunError;
-use crate::host::Kind;
+use crate::host::HostKind;
 use crate::launch::plan;
 use crate::planted::{Bug, planted};
-use crate::recovery::Cause;
-use crate::rundir::Event;
+use crate::recovery::LossCause;
+use crate::rundir::RunEvent;
 use shm_protocol::agent_state::RESTORE;
-use shm_protocol::agent_to_supervisor::{LOADED, Loaded};
-use shm_protocol::fault::Phase;
+use shm_protocol::agent_to_supervisor::{AGENT_LOADED, AgentLoaded};
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{AgentId, HostId, Tick, VersionId};
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 use shm_protocol::{limit, supervisor_to_agent as agents, supervisor_to_inference as inference};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -26,64 +26,64 @@ const REDO_AHEAD: usize = 4096;
 
 /// A host on its way back.
 #[derive(Debug)]
-pub(super) struct Comeback {
+pub(super) struct HostRestart {
     pub(super) lost_at: Duration,
     pub(super) cause: String,
     /// The checkpoint that its agents began with.
     pub(super) base: Option<Tick>,
-    pub(super) redone: u64,
+    pub(super) reexecuted: u64,
     /// It is told of as a part of the run that goes on, and not alone.
     pub(super) is_resume: bool,
     /// It was not lost but is started anew, which is not told.
     pub(super) is_planned: bool,
 }
 
-impl Comeback {
+impl HostRestart {
     /// After a loss.
-    pub(super) fn after_loss(lost_at: Duration, cause: &str) -> Comeback {
-        Comeback {
+    pub(super) fn after_loss(lost_at: Duration, cause: &str) -> HostRestart {
+        HostRestart {
             lost_at,
             cause: cause.to_owned(),
             base: None,
-            redone: 0,
+            reexecuted: 0,
             is_resume: false,
             is_planned: false,
         }
     }
 
     /// After an end that was meant.
-    pub(super) fn as_planned(ended_at: Duration, cause: &str) -> Comeback {
-        Comeback {
+    pub(super) fn as_planned(ended_at: Duration, cause: &str) -> HostRestart {
+        HostRestart {
             is_planned: true,
-            ..Comeback::after_loss(ended_at, cause)
+            ..HostRestart::after_loss(ended_at, cause)
         }
     }
 
     /// With a run that goes on.
-    pub(super) fn after_resume(lost_at: Duration) -> Comeback {
-        Comeback {
+    pub(super) fn after_resume(lost_at: Duration) -> HostRestart {
+        HostRestart {
             is_resume: true,
-            ..Comeback::after_loss(lost_at, "the run goes on")
+            ..HostRestart::after_loss(lost_at, "the run goes on")
         }
     }
 }
 
 /// What a new incarnation has still to be told.
 #[derive(Debug)]
-pub(super) enum Loading {
+pub(super) enum LoadProgress {
     /// Of agents.
     Agents {
-        left: VecDeque<agents::Load>,
+        left: VecDeque<agents::LoadAgent>,
         unanswered: usize,
-        base: Option<Base>,
+        base: Option<BaseState>,
     },
     /// Of the engine and the models: the versions that are still to be loaded, once the engine is.
     Engine { left: Option<VecDeque<VersionId>> },
 }
 
-impl Drive<'_> {
+impl EventLoop<'_> {
     /// Does what can be done for hosts on their way back: starts those whose pause is over, and lets others go on.
-    pub(super) fn bring_back(&mut self) -> Result<(), RunError> {
+    pub(super) fn advance_restarts(&mut self) -> Result<(), RunError> {
         // It takes a while to start one, and nobody waits for it: the tick in which a host was lost comes first.
         if self
             .spare_is_due
@@ -97,10 +97,12 @@ impl Drive<'_> {
             let host = HostId::from_index(position);
             let station = &self.stations[position];
             match &station.stage {
-                Stage::Pausing(until) if *until <= self.hosts.clock() => self.start_again(host)?,
-                Stage::Redoing(_) if station.known.len() < REDO_AHEAD => {
-                    let gone_on = self.go_on_redoing(host);
-                    self.settle(host, gone_on)?;
+                HostStage::Pausing(until) if *until <= self.hosts.clock() => {
+                    self.start_again(host)?
+                }
+                HostStage::Reexecuting(_) if station.known.len() < REDO_AHEAD => {
+                    let gone_on = self.continue_reexecution(host);
+                    self.handle_host_error(host, gone_on)?;
                 }
                 _ => {}
             }
@@ -109,33 +111,37 @@ impl Drive<'_> {
     }
 
     fn start_again(&mut self, host: HostId) -> Result<(), RunError> {
-        self.pass(Phase::BeforeSpawn);
+        self.pass(FaultPoint::BeforeSpawn);
         match self.hosts.spawn(host) {
             Ok(incarnation) => {
                 let station = self.station(host);
                 if !planted(Bug::ReuseIncarnation) {
                     station.incarnation = incarnation;
                 }
-                station.stage = Stage::Starting;
+                station.stage = HostStage::Starting;
                 if self.hosts.is_ready(host) {
                     return self.begin_loading(host);
                 }
-                self.station(host).owe(1);
+                self.station(host).expect_replies(1);
                 Ok(())
             }
-            Err(error) => self.lose(host, Cause::Outside, &error.to_string()),
+            Err(error) => self.fail_host(host, LossCause::Outside, &error.to_string()),
         }
     }
 
-    pub(super) fn hear_ready(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
-        self.hosts.welcome(host, header)?;
-        self.station(host).paid(1);
+    pub(super) fn on_ready(
+        &mut self,
+        host: HostId,
+        header: &RecordHeader,
+    ) -> Result<(), LoopError> {
+        self.hosts.complete_handshake(host, header)?;
+        self.station(host).on_replies(1);
         match self.hosts.kind(host) {
-            Kind::Agents => Ok(self.begin_loading(host)?),
-            Kind::Inference => {
-                self.station(host).stage = Stage::Loading(Loading::Engine { left: None });
-                self.station(host).owe(1);
-                let setup = inference::Command::Setup(self.orders.engine.clone());
+            HostKind::Agents => Ok(self.begin_loading(host)?),
+            HostKind::Inference => {
+                self.station(host).stage = HostStage::Loading(LoadProgress::Engine { left: None });
+                self.station(host).expect_replies(1);
+                let setup = inference::InferenceCommand::Setup(self.orders.engine.clone());
                 Ok(self.hosts.command_inference(setup)?)
             }
         }
@@ -144,7 +150,7 @@ impl Drive<'_> {
     /// Tells an agent host that is ready what to load.
     pub(super) fn begin_loading(&mut self, host: HostId) -> Result<(), RunError> {
         let living: Vec<AgentId> = self.living(host).collect();
-        let base = if self.station(host).distrusts {
+        let base = if self.station(host).ignores_checkpoints {
             None
         } else {
             self.ledger.base(&living)?
@@ -155,37 +161,37 @@ impl Drive<'_> {
         };
         let left = living
             .iter()
-            .map(|agent| agents::Load {
+            .map(|agent| agents::LoadAgent {
                 restored: restored(*agent),
                 ..self.orders.loads[agent.index()].clone()
             })
             .collect();
         let station = self.station(host);
-        if let Some(comeback) = &mut station.comeback {
+        if let Some(comeback) = &mut station.restart {
             comeback.base = base.as_ref().map(|base| base.mark.tick);
         }
-        station.stage = Stage::Loading(Loading::Agents {
+        station.stage = HostStage::Loading(LoadProgress::Agents {
             left,
             unanswered: 0,
             base,
         });
         let told = self.set_up(host).and_then(|()| self.load_more(host));
-        self.settle(host, told)
+        self.handle_host_error(host, told)
     }
 
-    fn set_up(&mut self, host: HostId) -> Result<(), Trouble> {
+    fn set_up(&mut self, host: HostId) -> Result<(), LoopError> {
         if self.hosts.is_set_up(host) || planted(Bug::SkipSetup) {
             return Ok(());
         }
-        let setup = agents::Command::Setup(self.orders.setup.clone());
+        let setup = agents::AgentCommand::Setup(self.orders.setup.clone());
         Ok(self.hosts.command_agents(host, setup)?)
     }
 
     /// Keeps a bounded number of loads under way. After the last one, the host is told to start.
-    fn load_more(&mut self, host: HostId) -> Result<(), Trouble> {
+    fn load_more(&mut self, host: HostId) -> Result<(), LoopError> {
         let mut loads = Vec::new();
         let station = &mut self.stations[host.index()];
-        let Stage::Loading(Loading::Agents {
+        let HostStage::Loading(LoadProgress::Agents {
             left, unanswered, ..
         }) = &mut station.stage
         else {
@@ -198,40 +204,46 @@ impl Drive<'_> {
             loads.push(load);
         }
         let is_done = *unanswered == 0;
-        station.owe(loads.len());
+        station.expect_replies(loads.len());
         for load in loads {
             self.hosts
-                .command_agents(host, agents::Command::Load(load))?;
+                .command_agents(host, agents::AgentCommand::Load(load))?;
         }
         if is_done {
-            self.begin_redoing(host)?;
+            self.begin_reexecution(host)?;
         }
         Ok(())
     }
 
-    pub(super) fn hear_loaded(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
-        if self.hosts.kind(host) == Kind::Inference {
-            return self.hear_model(host, header);
+    pub(super) fn on_loaded(
+        &mut self,
+        host: HostId,
+        header: &RecordHeader,
+    ) -> Result<(), LoopError> {
+        if self.hosts.kind(host) == HostKind::Inference {
+            return self.on_engine_loading(host, header);
         }
-        let loaded: Loaded = self.expect(host, header, LOADED)?;
-        loaded.result.map_err(Trouble::Host)?;
-        self.station(host).paid(1);
+        let loaded: AgentLoaded = self.expect(host, header, AGENT_LOADED)?;
+        loaded.result.map_err(LoopError::Host)?;
+        self.station(host).on_replies(1);
         if let Some(opaque) = self.opaque.get_mut(loaded.agent.index()) {
             *opaque = loaded.opaque;
         }
-        if let Stage::Loading(Loading::Agents { unanswered, .. }) = &mut self.station(host).stage {
+        if let HostStage::Loading(LoadProgress::Agents { unanswered, .. }) =
+            &mut self.station(host).stage
+        {
             *unanswered = unanswered.saturating_sub(1);
         }
         self.load_more(host)
     }
 
     /// Gives the agents their state, and the ticks that it does not contain.
-    fn begin_redoing(&mut self, host: HostId) -> Result<(), Trouble> {
-        let stage = std::mem::replace(&mut self.station(host).stage, Stage::Starting);
-        let Stage::Loading(Loading::Agents { base, .. }) = stage else {
+    fn begin_reexecution(&mut self, host: HostId) -> Result<(), LoopError> {
+        let stage = std::mem::replace(&mut self.station(host).stage, HostStage::Starting);
+        let HostStage::Loading(LoadProgress::Agents { base, .. }) = stage else {
             unreachable!("the caller has looked");
         };
-        let start = agents::Command::Start(self.orders.start.clone());
+        let start = agents::AgentCommand::Start(self.orders.start.clone());
         self.hosts.command_agents(host, start)?;
         self.hosts.started(host)?;
         let mut contained: BTreeMap<AgentId, Tick> =
@@ -251,10 +263,10 @@ impl Drive<'_> {
         let reader = self
             .ledger
             .ticks_after(from.as_ref().map(|base| &base.mark))?;
-        self.pass(Phase::RecoveryRestored);
+        self.pass(FaultPoint::RecoveryRestored);
         let plan = plan(self.header, &self.orders.layout);
-        let redo = Redo::new(host, plan, from.as_ref(), contained, reader)?;
-        self.station(host).stage = Stage::Redoing(Box::new(redo));
+        let redo = Reexecution::new(host, plan, from.as_ref(), contained, reader)?;
+        self.station(host).stage = HostStage::Reexecuting(Box::new(redo));
         Ok(())
     }
 
@@ -264,9 +276,9 @@ impl Drive<'_> {
         agent: AgentId,
         tick: Tick,
         records: &[Vec<u8>],
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), LoopError> {
         for (position, record) in records.iter().enumerate() {
-            let mut header = Header::new(RESTORE, tick);
+            let mut header = RecordHeader::new(RESTORE, tick);
             header.subject = agent.0;
             header.correlation = u64::from(position + 1 == records.len());
             self.push(
@@ -280,9 +292,9 @@ impl Drive<'_> {
     }
 
     /// Sends committed ticks as long as there is room, and the open one behind them.
-    fn go_on_redoing(&mut self, host: HostId) -> Result<(), Trouble> {
-        let stage = std::mem::replace(&mut self.station(host).stage, Stage::Starting);
-        let Stage::Redoing(mut redo) = stage else {
+    fn continue_reexecution(&mut self, host: HostId) -> Result<(), LoopError> {
+        let stage = std::mem::replace(&mut self.station(host).stage, HostStage::Starting);
+        let HostStage::Reexecuting(mut redo) = stage else {
             unreachable!("the caller has looked");
         };
         // The open tick is not committed, whatever else the journal has.
@@ -294,8 +306,8 @@ impl Drive<'_> {
                 continue;
             };
             let station = self.station(host);
-            if let Some(comeback) = &mut station.comeback {
-                comeback.redone += u64::from(!again.steps.is_empty());
+            if let Some(comeback) = &mut station.restart {
+                comeback.reexecuted += u64::from(!again.steps.is_empty());
             }
             for outcome in again.outcomes {
                 station.known.insert((again.tick, outcome.agent), outcome);
@@ -306,18 +318,18 @@ impl Drive<'_> {
             }
         }
         if redo.tick() < committed {
-            self.station(host).stage = Stage::Redoing(redo);
+            self.station(host).stage = HostStage::Reexecuting(redo);
             return Ok(());
         }
-        self.take_up(host)
+        self.resume_open_tick(host)
     }
 
     /// The host has been told of every committed tick, and gets what is asked of it in the open one.
-    fn take_up(&mut self, host: HostId) -> Result<(), Trouble> {
+    fn resume_open_tick(&mut self, host: HostId) -> Result<(), LoopError> {
         let open = self.machine.tick();
-        self.pass(Phase::RecoveryRedone);
+        self.pass(FaultPoint::RecoveryRedone);
         let station = &mut self.stations[host.index()];
-        station.stage = Stage::Serving;
+        station.stage = HostStage::Serving;
         if station.tick == open {
             station
                 .steps
@@ -333,40 +345,40 @@ impl Drive<'_> {
         } else {
             station.ask_nothing();
         }
-        self.has_repeated(host)?;
+        self.check_restored(host)?;
         Ok(self.send_steps(host)?)
     }
 
     /// Everything that was known has come again as it was.
-    pub(super) fn back_at_work(&mut self, host: HostId) -> Result<(), RunError> {
+    pub(super) fn finish_restart(&mut self, host: HostId) -> Result<(), RunError> {
         let (kind, tick, now) = (
             self.hosts.kind(host),
             self.machine.tick(),
             self.hosts.clock(),
         );
         let station = self.station(host);
-        if !matches!(station.stage, Stage::Serving) {
+        if !matches!(station.stage, HostStage::Serving) {
             return Ok(());
         }
-        station.distrusts = false;
+        station.ignores_checkpoints = false;
         let incarnation = station.incarnation;
-        let Some(comeback) = station.comeback.take() else {
+        let Some(comeback) = station.restart.take() else {
             return Ok(());
         };
         if comeback.is_planned {
             return Ok(());
         }
         if comeback.is_resume {
-            let (checkpoint, redone) = (comeback.base, comeback.redone);
+            let (checkpoint, redone) = (comeback.base, comeback.reexecuted);
             return self.ledger.resumed(host, checkpoint, redone);
         }
-        self.ledger.event(Event::HostRestored {
+        self.ledger.event(RunEvent::HostRestored {
             host,
             role: role(kind),
             incarnation,
             tick,
             checkpoint: comeback.base.map(|tick| tick.0),
-            redone: comeback.redone,
+            redone: comeback.reexecuted,
             ms: now.saturating_sub(comeback.lost_at).as_secs_f64() * 1e3,
             cause: comeback.cause,
         })

@@ -3,22 +3,22 @@
 
 use super::hosts::Hosts;
 use shm_protocol::id::HostId;
-use shm_protocol::ring::{Header, PushError};
+use shm_protocol::ring::{PushError, RecordHeader};
 use std::collections::VecDeque;
 
 /// Records that wait for room in a host's ring.
 #[derive(Debug, Default)]
-pub(crate) struct Outbound {
-    waiting: VecDeque<(Header, Vec<u8>)>,
+pub(crate) struct SendQueue {
+    waiting: VecDeque<(RecordHeader, Vec<u8>)>,
 }
 
-impl Outbound {
+impl SendQueue {
     /// Publishes a record whose payload is these parts one after the other, or lets it wait.
     pub(crate) fn push(
         &mut self,
         hosts: &mut dyn Hosts,
         host: HostId,
-        header: &Header,
+        header: &RecordHeader,
         payload_bytes: usize,
         parts: &mut dyn Iterator<Item = &[u8]>,
     ) -> Result<(), PushError> {

@@ -1,15 +1,15 @@
 //! Asking agents for their state, between the steps of two ticks.
 
-use super::host_slot::Stage;
-use super::{Drive, Trouble};
+use super::host_slot::HostStage;
+use super::{EventLoop, LoopError};
 use crate::error::RunError;
 use shm_protocol::agent_state::{SNAPSHOT, Snapshot};
 use shm_protocol::codec;
-use shm_protocol::fault::Phase;
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{AgentId, HostId, Tick};
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 
-impl Drive<'_> {
+impl EventLoop<'_> {
     /// Whether agents are to be asked for their state after the open tick. Not while a host is on its way back: what it
     /// would say is not what the others say.
     pub(super) fn snapshot_is_due(&mut self, committed: Tick) -> bool {
@@ -18,8 +18,8 @@ impl Drive<'_> {
 
     pub(super) fn all_serve(&self) -> bool {
         self.stations.iter().all(|station| {
-            matches!(station.stage, Stage::Serving | Stage::GivenUp)
-                && !station.is_on_its_way_back()
+            matches!(station.stage, HostStage::Serving | HostStage::Retired)
+                && !station.is_restoring()
         })
     }
 
@@ -40,14 +40,14 @@ impl Drive<'_> {
         for host in hosts {
             let pushed = self.push(
                 host,
-                &Header::new(SNAPSHOT, tick),
+                &RecordHeader::new(SNAPSHOT, tick),
                 payload.len(),
                 &mut std::iter::once(payload.as_slice()),
             );
             self.hosts.notify(host);
-            self.settle(host, pushed)?;
+            self.handle_host_error(host, pushed)?;
         }
-        self.pass(Phase::CheckpointBegun);
+        self.pass(FaultPoint::CheckpointBegun);
         Ok(())
     }
 
@@ -60,17 +60,21 @@ impl Drive<'_> {
     }
 
     /// Passes on a part of an agent's state, of which nothing is believed before it is checked.
-    pub(super) fn hear_state(&mut self, host: HostId, header: &Header) -> Result<(), Trouble> {
+    pub(super) fn on_state(
+        &mut self,
+        host: HostId,
+        header: &RecordHeader,
+    ) -> Result<(), LoopError> {
         let agent = AgentId(header.subject);
         if self.orders.layout.host_of.get(agent.index()) != Some(&host) {
-            return Err(Trouble::Host(format!(
+            return Err(LoopError::Host(format!(
                 "it gives the state of agent {agent}, which is not one of its own"
             )));
         }
         // Also what was asked for before some host was lost: what comes next is told as a difference to it.
         let payload = self.hosts.take_payload();
         self.ledger.snapshot_part(header.tick, agent, payload);
-        self.station(host).paid(0);
+        self.station(host).on_replies(0);
         Ok(())
     }
 }

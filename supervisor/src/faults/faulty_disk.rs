@@ -3,7 +3,7 @@
 
 use crate::sys::disk::{Disk, File, Locking};
 use rustix::io::Errno;
-use shm_protocol::fault::Kind;
+use shm_protocol::fault::FaultKind;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,7 +42,7 @@ impl FileClass {
 /// Says what goes wrong next. Clones are the same switch.
 #[derive(Clone, Debug, Default)]
 pub struct DiskSwitch {
-    next: Arc<Mutex<Vec<(FileClass, Kind)>>>,
+    next: Arc<Mutex<Vec<(FileClass, FaultKind)>>>,
 }
 
 impl DiskSwitch {
@@ -56,7 +56,7 @@ impl DiskSwitch {
     ///
     /// # Panics
     /// When the kind is none of the disk: our bug.
-    pub fn set(&self, class: FileClass, kind: Kind) {
+    pub fn set(&self, class: FileClass, kind: FaultKind) {
         assert!(kind.is_of_disk(), "{kind:?} is no fault of a disk");
         self.next().push((class, kind));
     }
@@ -68,15 +68,15 @@ impl DiskSwitch {
     }
 
     /// What goes wrong with a call of files of this class, once.
-    fn take(&self, class: FileClass, is_sync: bool) -> Option<Kind> {
+    fn take(&self, class: FileClass, is_sync: bool) -> Option<FaultKind> {
         let mut next = self.next();
         let position = next.iter().position(|(waiting, kind)| {
-            *waiting == class && (*kind == Kind::FsyncError) == is_sync
+            *waiting == class && (*kind == FaultKind::FsyncError) == is_sync
         })?;
         Some(next.remove(position).1)
     }
 
-    fn next(&self) -> MutexGuard<'_, Vec<(FileClass, Kind)>> {
+    fn next(&self) -> MutexGuard<'_, Vec<(FileClass, FaultKind)>> {
         self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -174,10 +174,10 @@ impl FaultyFile {
     ) -> io::Result<usize> {
         match self.switch.take(self.class, false) {
             None => write(bytes),
-            Some(Kind::DiskFull) => Err(Errno::NOSPC.into()),
-            Some(Kind::ShortWrite) if bytes.len() > 1 => {
+            Some(FaultKind::DiskFull) => Err(Errno::NOSPC.into()),
+            Some(FaultKind::ShortWrite) if bytes.len() > 1 => {
                 // The rest of the bytes fails with the next call, which whoever writes them makes.
-                self.switch.set(self.class, Kind::WriteError);
+                self.switch.set(self.class, FaultKind::WriteError);
                 write(&bytes[..bytes.len() / 2])
             }
             Some(_) => Err(Errno::IO.into()),
@@ -246,14 +246,14 @@ mod tests {
         let (disk, switch, memory) = disk();
         let path = Path::new(SEGMENT);
         let file = disk.create_new(path).unwrap();
-        switch.set(FileClass::Journal, Kind::DiskFull);
+        switch.set(FileClass::Journal, FaultKind::DiskFull);
         assert_eq!(
             code(file.append(b"abcd")),
             Some(Errno::NOSPC.raw_os_error())
         );
-        switch.set(FileClass::Journal, Kind::WriteError);
+        switch.set(FileClass::Journal, FaultKind::WriteError);
         assert_eq!(code(file.append(b"abcd")), Some(Errno::IO.raw_os_error()));
-        switch.set(FileClass::Journal, Kind::FsyncError);
+        switch.set(FileClass::Journal, FaultKind::FsyncError);
         assert_eq!(file.append(b"ab").unwrap(), 2);
         assert_eq!(code(file.sync()), Some(Errno::IO.raw_os_error()));
         assert!(switch.is_clear());
@@ -266,7 +266,7 @@ mod tests {
         let (disk, switch, memory) = disk();
         let path = Path::new(SEGMENT);
         let file = disk.open_append(path).unwrap();
-        switch.set(FileClass::Journal, Kind::ShortWrite);
+        switch.set(FileClass::Journal, FaultKind::ShortWrite);
         assert_eq!(file.append(b"abcd").unwrap(), 2);
         assert_eq!(code(file.append(b"cd")), Some(Errno::IO.raw_os_error()));
         assert_eq!(memory.read(path).unwrap(), b"ab");
@@ -277,13 +277,13 @@ mod tests {
     fn other_files_are_spared() {
         let (disk, switch, _) = disk();
         let file = disk.create_new(Path::new(SEGMENT)).unwrap();
-        switch.set(FileClass::Outbox, Kind::WriteError);
-        switch.set(FileClass::Checkpoint, Kind::FsyncError);
+        switch.set(FileClass::Outbox, FaultKind::WriteError);
+        switch.set(FileClass::Checkpoint, FaultKind::FsyncError);
         file.append(b"abcd").unwrap();
         file.sync().unwrap();
         disk.sync_dir(Path::new("/run/journal")).unwrap();
         assert!(!switch.is_clear());
-        switch.set(FileClass::Journal, Kind::FsyncError);
+        switch.set(FileClass::Journal, FaultKind::FsyncError);
         assert!(disk.sync_dir(Path::new("/run/journal")).is_err());
     }
 }

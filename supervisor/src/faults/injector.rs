@@ -5,11 +5,11 @@
 //! ([`Faults::fired`]). A run without a plan holds [`Faults::none`], which answers
 //! at once.
 
-use super::fired::{Fired, Injection, Record, injection, slot};
+use super::fired::{FaultRecorder, FiredFault, Injection, injection, slot};
 use crate::faults::faulty_disk::DiskSwitch;
-use crate::faults::plan::Plan;
-use crate::faults::rule::{Rule, RuleId, Target};
-use shm_protocol::fault::{Answer, ArmedFaults, Kind, Phase, Pin, Slot};
+use crate::faults::plan::FaultPlan;
+use crate::faults::rule::{FaultRule, FaultTarget, RuleId};
+use shm_protocol::fault::{ArmedFaults, FaultKind, FaultPoint, FaultResponse, FaultSlot, Pin};
 use shm_protocol::id::{AgentId, HostId, Tick};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// A host, as rules are matched with it.
 #[derive(Clone, Copy, Debug)]
-pub struct HostSight<'a> {
+pub struct HostView<'a> {
     /// Its number.
     pub host: HostId,
     /// Whether it runs models.
@@ -30,16 +30,16 @@ pub struct HostSight<'a> {
 /// The faults of a run. Clones are the same faults, so that every thread can pass points.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    shared: Option<Arc<Mutex<Due>>>,
+    shared: Option<Arc<Mutex<DueRules>>>,
     switch: DiskSwitch,
 }
 
-struct Due {
-    plan: Plan,
+struct DueRules {
+    plan: FaultPlan,
     /// How often each rule has fired.
     fired: Vec<u32>,
     tick: Tick,
-    record: Record,
+    record: FaultRecorder,
     /// Births of each host.
     lives: BTreeMap<HostId, u32>,
     /// The rule that ends the present life of a host.
@@ -58,7 +58,11 @@ impl Faults {
     /// The faults of a plan. `fired` are the rules that fired before this process began, each as often as it did;
     /// `record` is told of every rule before it happens.
     #[must_use]
-    pub fn new(plan: Plan, fired: impl IntoIterator<Item = RuleId>, record: Record) -> Faults {
+    pub fn new(
+        plan: FaultPlan,
+        fired: impl IntoIterator<Item = RuleId>,
+        record: FaultRecorder,
+    ) -> Faults {
         let mut counts = vec![0; plan.rules.len()];
         for rule in fired {
             if let Some(count) = (rule.0 as usize)
@@ -68,7 +72,7 @@ impl Faults {
                 *count += 1;
             }
         }
-        let due = Due {
+        let due = DueRules {
             plan,
             fired: counts,
             tick: Tick::ZERO,
@@ -112,13 +116,13 @@ impl Faults {
 
     /// What is to wait in a host now.
     #[must_use]
-    pub fn due_for_host(&self, sight: &HostSight<'_>) -> Vec<Slot> {
+    pub fn due_for_host(&self, sight: &HostView<'_>) -> Vec<FaultSlot> {
         self.due().map_or_else(Vec::new, |due| due.slots(sight))
     }
 
     /// Arms what is due in a host, and takes back what is over. To be called before it is started and whenever a tick
     /// opens. What finds no slot is armed at a later call.
-    pub fn arm(&self, sight: &HostSight<'_>, armed: &mut ArmedFaults) {
+    pub fn arm(&self, sight: &HostView<'_>, armed: &mut ArmedFaults) {
         let Some(due) = self.due() else { return };
         for (rule, _) in due.plan.numbered().filter(|(rule, _)| due.is_over(*rule)) {
             armed.disarm(rule.0);
@@ -132,7 +136,7 @@ impl Faults {
 
     /// Passes a point of the supervisor. What is given is written down, and not done yet.
     #[must_use]
-    pub fn at(&self, phase: Phase, tick: Tick) -> Vec<Injection> {
+    pub fn at(&self, phase: FaultPoint, tick: Tick) -> Vec<Injection> {
         let Some(mut due) = self.due() else {
             return Vec::new();
         };
@@ -161,7 +165,7 @@ impl Faults {
     /// Passes a point of the supervisor and does there what this thread can: sleep, die, tell the disk. What is to
     /// happen to hosts waits for [`Faults::take_waiting`].
     #[inline]
-    pub fn pass(&self, phase: Phase, tick: Tick) {
+    pub fn pass(&self, phase: FaultPoint, tick: Tick) {
         if self.shared.is_some() {
             self.pass_armed(phase, tick);
         }
@@ -169,14 +173,14 @@ impl Faults {
 
     /// As [`Faults::pass`], in the open tick.
     #[inline]
-    pub fn pass_now(&self, phase: Phase) {
+    pub fn pass_now(&self, phase: FaultPoint) {
         if let Some(tick) = self.due().map(|due| due.tick) {
             self.pass_armed(phase, tick);
         }
     }
 
     #[cold]
-    fn pass_armed(&self, phase: Phase, tick: Tick) {
+    fn pass_armed(&self, phase: FaultPoint, tick: Tick) {
         for injection in self.at(phase, tick) {
             match injection {
                 Injection::Slow(time) => nap(time),
@@ -206,14 +210,14 @@ impl Faults {
         let (id, tick) = (RuleId(rule), due.tick);
         let rule = due.fire(id, tick, Some(host))?;
         // A host that is slow goes on.
-        if rule.kind != Kind::Slow {
+        if rule.kind != FaultKind::Slow {
             due.ended_by.insert(host, id);
         }
         match rule.kind.answer() {
-            Answer::Kill => Some(Injection::Kill(id, Target::Host(host))),
-            Answer::Stop => Some(Injection::Stop(id, Target::Host(host))),
-            Answer::KillSelf => Some(Injection::KillSelf),
-            Answer::Nothing => None,
+            FaultResponse::Kill => Some(Injection::Kill(id, FaultTarget::Host(host))),
+            FaultResponse::Stop => Some(Injection::Stop(id, FaultTarget::Host(host))),
+            FaultResponse::KillSelf => Some(Injection::KillSelf),
+            FaultResponse::Nothing => None,
         }
     }
 
@@ -237,7 +241,7 @@ impl Faults {
 
     /// The rules, and how often each has fired.
     #[must_use]
-    pub fn tally(&self) -> Vec<(RuleId, Rule, u32)> {
+    pub fn tally(&self) -> Vec<(RuleId, FaultRule, u32)> {
         let Some(due) = self.due() else {
             return Vec::new();
         };
@@ -247,13 +251,13 @@ impl Faults {
             .collect()
     }
 
-    fn due(&self) -> Option<MutexGuard<'_, Due>> {
+    fn due(&self) -> Option<MutexGuard<'_, DueRules>> {
         let shared = self.shared.as_ref()?;
         Some(shared.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Due {
+impl DueRules {
     fn is_left(&self, id: RuleId) -> bool {
         let fired = self.fired.get(id.0 as usize - 1);
         let rule = self.plan.rule(id);
@@ -270,9 +274,9 @@ impl Due {
         is_past || !self.is_left(id)
     }
 
-    fn slots(&self, sight: &HostSight<'_>) -> Vec<Slot> {
+    fn slots(&self, sight: &HostView<'_>) -> Vec<FaultSlot> {
         let life = self.lives.get(&sight.host).copied().unwrap_or_default();
-        let is_due = |rule: &Rule| {
+        let is_due = |rule: &FaultRule| {
             let in_time = match (rule.phase.pin(), rule.tick) {
                 (_, None) => true,
                 (Pin::Exact, Some(tick)) => tick == self.tick,
@@ -293,10 +297,10 @@ impl Due {
     }
 
     /// Counts that a rule fires, and writes it down. What cannot be written down does not happen.
-    fn fire(&mut self, id: RuleId, tick: Tick, host: Option<HostId>) -> Option<Rule> {
+    fn fire(&mut self, id: RuleId, tick: Tick, host: Option<HostId>) -> Option<FaultRule> {
         let rule = self.plan.rule(id)?.clone();
         self.fired[id.0 as usize - 1] += 1;
-        let fired = Fired {
+        let fired = FiredFault {
             rule: id,
             tick,
             phase: rule.phase,
@@ -313,11 +317,11 @@ impl Due {
     }
 }
 
-impl Rule {
+impl FaultRule {
     /// Whether the rule holds when a point of the supervisor is passed in this tick.
     fn holds_at(&self, tick: Tick) -> bool {
         // Where a journal was not looked at there is no tick yet.
-        let is_timeless = self.phase == Phase::ResumeBegun;
+        let is_timeless = self.phase == FaultPoint::ResumeBegun;
         match (self.phase.pin(), self.tick) {
             (_, None) => true,
             _ if is_timeless => true,
@@ -343,7 +347,7 @@ pub(crate) fn kill_self() -> ! {
     std::process::abort()
 }
 
-impl fmt::Debug for Due {
+impl fmt::Debug for DueRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Due")
             .field("tick", &self.tick)

@@ -1,17 +1,17 @@
 //! A fault plan: rules in order, and their text.
 
-use super::rule::{DEFAULT_MS, Rule, RuleId, Target};
-use shm_protocol::fault::Kind;
+use super::rule::{DEFAULT_MS, FaultRule, FaultTarget, RuleId};
+use shm_protocol::fault::FaultKind;
 use std::fmt::Write as _;
 
 /// The rules of a run. The position of a rule, counted from 1, is its number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct FaultPlan {
     /// The rules.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<FaultRule>,
 }
 
-impl Plan {
+impl FaultPlan {
     /// Whether nothing is to go wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -19,19 +19,19 @@ impl Plan {
     }
 
     /// The rules with their numbers.
-    pub fn numbered(&self) -> impl Iterator<Item = (RuleId, &Rule)> {
+    pub fn numbered(&self) -> impl Iterator<Item = (RuleId, &FaultRule)> {
         (1..).map(RuleId).zip(&self.rules)
     }
 
     /// A rule by its number.
     #[must_use]
-    pub fn rule(&self, rule: RuleId) -> Option<&Rule> {
+    pub fn rule(&self, rule: RuleId) -> Option<&FaultRule> {
         self.rules.get((rule.0 as usize).checked_sub(1)?)
     }
 
     /// These rules, and others behind them.
     #[must_use]
-    pub fn joined(mut self, other: Plan) -> Plan {
+    pub fn joined(mut self, other: FaultPlan) -> FaultPlan {
         self.rules.extend(other.rules);
         self
     }
@@ -50,7 +50,7 @@ impl Plan {
     }
 }
 
-impl Rule {
+impl FaultRule {
     /// Writes the rule as a table. What is not written is the default.
     fn write_toml(&self, text: &mut String) {
         let mut line = |key: &str, value: String| {
@@ -64,13 +64,13 @@ impl Rule {
             line("tick", tick.to_string());
         }
         match &self.target {
-            Target::Any => {}
-            Target::Agent(_, name) => line("agent", quoted(name)),
-            Target::Host(host) => line("host", host.to_string()),
-            Target::Model(_, name) => line("model", quoted(name)),
-            Target::Inference => line("inference", "true".to_owned()),
+            FaultTarget::Any => {}
+            FaultTarget::Agent(_, name) => line("agent", quoted(name)),
+            FaultTarget::Host(host) => line("host", host.to_string()),
+            FaultTarget::Model(_, name) => line("model", quoted(name)),
+            FaultTarget::Inference => line("inference", "true".to_owned()),
         }
-        if self.kind == Kind::Slow && self.ms != DEFAULT_MS {
+        if self.kind == FaultKind::Slow && self.ms != DEFAULT_MS {
             line("ms", self.ms.to_string());
         }
         if self.times != 1 {

@@ -1,9 +1,9 @@
 //! Plans for `lockstep chaos`: random, and the same for the same seed.
 
-use super::plan::Plan;
-use super::rule::{Rule, Target};
+use super::plan::FaultPlan;
+use super::rule::{FaultRule, FaultTarget};
 use crate::fleet::Fleet;
-use shm_protocol::fault::{Kind, Phase, Pin, Process};
+use shm_protocol::fault::{FaultKind, FaultPoint, FaultProcess, Pin};
 use shm_protocol::id::{AgentId, ModelId, Tick};
 
 /// Longest sleep of a slow fault, in milliseconds.
@@ -11,14 +11,14 @@ const MOST_MS: u64 = 20;
 
 /// How often each kind is drawn, in relation to the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Weights([u32; Kind::ALL.len()]);
+pub struct Weights([u32; FaultKind::ALL.len()]);
 
 impl Default for Weights {
     /// What ends the run is rarer than what does not, and what costs a deadline rarer still.
     fn default() -> Weights {
-        Weights(Kind::ALL.map(|kind| match kind {
+        Weights(FaultKind::ALL.map(|kind| match kind {
             _ if kind.costs_deadline() => 1,
-            _ if kind.is_of_disk() || kind == Kind::SupervisorKill => 4,
+            _ if kind.is_of_disk() || kind == FaultKind::SupervisorKill => 4,
             _ => 20,
         }))
     }
@@ -27,13 +27,13 @@ impl Default for Weights {
 impl Weights {
     /// These kinds alone, as often as each other.
     #[must_use]
-    pub fn only(kinds: &[Kind]) -> Weights {
-        Weights(Kind::ALL.map(|kind| u32::from(kinds.contains(&kind))))
+    pub fn only(kinds: &[FaultKind]) -> Weights {
+        Weights(FaultKind::ALL.map(|kind| u32::from(kinds.contains(&kind))))
     }
 
     /// Another weight for a kind; zero leaves it out.
     #[must_use]
-    pub fn with(mut self, kind: Kind, weight: u32) -> Weights {
+    pub fn with(mut self, kind: FaultKind, weight: u32) -> Weights {
         self.0[kind as usize] = weight;
         self
     }
@@ -41,7 +41,7 @@ impl Weights {
 
 /// What is known of the runs that a plan is for.
 #[derive(Clone, Copy, Debug)]
-pub struct Known<'f> {
+pub struct RunShape<'f> {
     /// The fleet.
     pub fleet: &'f Fleet,
     /// How many ticks they have.
@@ -50,26 +50,26 @@ pub struct Known<'f> {
     pub waiting: &'f [AgentId],
 }
 
-impl Plan {
+impl FaultPlan {
     /// A plan of `count` rules within the first `ticks` ticks of a fleet, with which all that is drawn can happen: a
     /// fault of a host's start has a rule before it that ends the host, and one of a resumed run one that ends the
     /// supervisor.
     ///
     /// The phases of a kind come in turn, so that a plan of some hundred rules has been everywhere.
     #[must_use]
-    pub fn random(seed: u64, count: usize, run: &Known<'_>, weights: &Weights) -> Plan {
+    pub fn random(seed: u64, count: usize, run: &RunShape<'_>, weights: &Weights) -> FaultPlan {
         let mut draw = Draw {
             random: Random(seed),
             fleet: run.fleet,
             waiting: run.waiting,
             ticks: run.ticks.max(1),
-            decks: vec![Vec::new(); Kind::ALL.len()],
+            decks: vec![Vec::new(); FaultKind::ALL.len()],
         };
-        let weights: Vec<(Kind, u64)> = Kind::ALL
+        let weights: Vec<(FaultKind, u64)> = FaultKind::ALL
             .iter()
             .map(|kind| (*kind, u64::from(weights.0[*kind as usize])))
             .filter(|(kind, weight)| {
-                *weight > 0 && Phase::ALL.iter().any(|phase| draw.can(*kind, *phase))
+                *weight > 0 && FaultPoint::ALL.iter().any(|phase| draw.can(*kind, *phase))
             })
             .collect();
         let total: u64 = weights.iter().map(|(_, weight)| weight).sum();
@@ -91,7 +91,7 @@ impl Plan {
             }
         }
         rules.sort_by_key(|rule| rule.tick);
-        Plan { rules }
+        FaultPlan { rules }
     }
 }
 
@@ -101,23 +101,23 @@ struct Draw<'f> {
     waiting: &'f [AgentId],
     ticks: u64,
     /// Phases that are still to come, of each kind.
-    decks: Vec<Vec<Phase>>,
+    decks: Vec<Vec<FaultPoint>>,
 }
 
 impl Draw<'_> {
     /// Whether the fleet has who passes the phase, and the kind fits it.
-    fn can(&self, kind: Kind, phase: Phase) -> bool {
+    fn can(&self, kind: FaultKind, phase: FaultPoint) -> bool {
         let needs_models =
-            phase.processes() == [Process::InferenceHost] || phase == Phase::AnswerHeard;
+            phase.processes() == [FaultProcess::InferenceHost] || phase == FaultPoint::AnswerHeard;
         kind.fits(phase)
             && (!phase.needs_waits() || !self.waiting.is_empty())
             && (!needs_models || !self.fleet.models.is_empty())
     }
 
     /// The next phase of a kind.
-    fn phase(&mut self, kind: Kind) -> Phase {
+    fn phase(&mut self, kind: FaultKind) -> FaultPoint {
         if self.decks[kind as usize].is_empty() {
-            let mut deck: Vec<Phase> = Phase::ALL
+            let mut deck: Vec<FaultPoint> = FaultPoint::ALL
                 .iter()
                 .copied()
                 .filter(|phase| self.can(kind, *phase))
@@ -137,13 +137,13 @@ impl Draw<'_> {
     }
 
     /// A rule of this kind, behind the one that it needs.
-    fn rules(&mut self, kind: Kind) -> Vec<Rule> {
+    fn rules(&mut self, kind: FaultKind) -> Vec<FaultRule> {
         let phase = self.phase(kind);
-        let mut rule = Rule::new(phase, kind, self.target(kind, phase));
-        if kind == Kind::Slow {
+        let mut rule = FaultRule::new(phase, kind, self.target(kind, phase));
+        if kind == FaultKind::Slow {
             rule.ms = u32::try_from(1 + self.random.below(MOST_MS)).unwrap_or(1);
         }
-        let ends_run = matches!(phase, Phase::BeforeSeal | Phase::AfterSeal);
+        let ends_run = matches!(phase, FaultPoint::BeforeSeal | FaultPoint::AfterSeal);
         if !ends_run {
             rule.tick = Some(self.tick());
         }
@@ -152,25 +152,25 @@ impl Draw<'_> {
     }
 
     /// What must go wrong before a rule's point is passed again.
-    fn first(&mut self, rule: &Rule) -> Option<Rule> {
-        use Phase::{HostsReady, ResumeBegun, ResumeCut, ResumeRedone, TickOpened};
+    fn first(&mut self, rule: &FaultRule) -> Option<FaultRule> {
+        use FaultPoint::{HostsReady, ResumeBegun, ResumeCut, ResumeRedone, TickOpened};
         let of_resume = [HostsReady, ResumeBegun, ResumeCut, ResumeRedone].contains(&rule.phase);
         let of_recovery = [
-            Phase::BeforeSpawn,
-            Phase::RecoveryBegun,
-            Phase::RecoveryRestored,
-            Phase::RecoveryRedone,
+            FaultPoint::BeforeSpawn,
+            FaultPoint::RecoveryBegun,
+            FaultPoint::RecoveryRestored,
+            FaultPoint::RecoveryRedone,
         ]
         .contains(&rule.phase);
         let of_start = !rule.phase.is_of_supervisor() && rule.phase.pin() == Pin::Start;
         let mut first = if of_resume {
-            Rule::new(TickOpened, Kind::SupervisorKill, Target::Any)
+            FaultRule::new(TickOpened, FaultKind::SupervisorKill, FaultTarget::Any)
         } else if of_recovery || of_start {
             let target = match &rule.target {
-                Target::Any => self.agent(),
+                FaultTarget::Any => self.agent(),
                 target => target.clone(),
             };
-            Rule::new(TickOpened, Kind::Kill, target)
+            FaultRule::new(TickOpened, FaultKind::Kill, target)
         } else {
             return None;
         };
@@ -179,20 +179,20 @@ impl Draw<'_> {
     }
 
     /// A rule that needs no other.
-    fn plain(&mut self) -> Rule {
+    fn plain(&mut self) -> FaultRule {
         let target = self.agent();
-        let mut rule = Rule::new(Phase::BeforeStep, Kind::Kill, target);
+        let mut rule = FaultRule::new(FaultPoint::BeforeStep, FaultKind::Kill, target);
         rule.tick = Some(self.tick());
         rule
     }
 
-    fn target(&mut self, kind: Kind, phase: Phase) -> Target {
+    fn target(&mut self, kind: FaultKind, phase: FaultPoint) -> FaultTarget {
         let has_models = !self.fleet.models.is_empty();
         if phase.is_of_supervisor() {
-            let for_host = matches!(kind, Kind::Kill | Kind::Stop);
+            let for_host = matches!(kind, FaultKind::Kill | FaultKind::Stop);
             return match for_host {
-                false => Target::Any,
-                true if has_models && self.random.below(3) == 0 => Target::Inference,
+                false => FaultTarget::Any,
+                true if has_models && self.random.below(3) == 0 => FaultTarget::Inference,
                 true => self.agent(),
             };
         }
@@ -203,24 +203,24 @@ impl Draw<'_> {
         if phase.names_model() {
             let position = self.random.index(self.fleet.models.len());
             let name = self.fleet.models[position].name.clone();
-            return Target::Model(ModelId::from_index(position), name);
+            return FaultTarget::Model(ModelId::from_index(position), name);
         }
-        let (agents, models) = (Process::AgentHost, Process::InferenceHost);
+        let (agents, models) = (FaultProcess::AgentHost, FaultProcess::InferenceHost);
         let passes = |process| phase.processes().contains(&process);
         match (passes(agents), passes(models) && has_models) {
-            (true, true) if self.random.below(3) == 0 => Target::Inference,
+            (true, true) if self.random.below(3) == 0 => FaultTarget::Inference,
             (true, _) => self.agent(),
-            (false, _) => Target::Inference,
+            (false, _) => FaultTarget::Inference,
         }
     }
 
-    fn agent(&mut self) -> Target {
+    fn agent(&mut self) -> FaultTarget {
         let position = self.random.index(self.fleet.agents.len());
         self.agent_of(AgentId::from_index(position))
     }
 
-    fn agent_of(&self, agent: AgentId) -> Target {
-        Target::Agent(agent, self.fleet.agents[agent.index()].name.clone())
+    fn agent_of(&self, agent: AgentId) -> FaultTarget {
+        FaultTarget::Agent(agent, self.fleet.agents[agent.index()].name.clone())
     }
 }
 
@@ -263,8 +263,8 @@ mod tests {
     }
 
     /// Runs of a fleet of which one agent waits.
-    fn known(fleet: &Fleet, ticks: u64) -> Known<'_> {
-        Known {
+    fn known(fleet: &Fleet, ticks: u64) -> RunShape<'_> {
+        RunShape {
             fleet,
             ticks,
             waiting: match fleet.models.is_empty() {
@@ -276,7 +276,8 @@ mod tests {
 
     #[test]
     fn a_seed_gives_one_plan_and_another_seed_another() {
-        let plan = |seed| Plan::random(seed, 100, &known(&with_model(), 500), &Weights::default());
+        let plan =
+            |seed| FaultPlan::random(seed, 100, &known(&with_model(), 500), &Weights::default());
         assert_eq!(plan(1), plan(1));
         assert_ne!(plan(1), plan(2));
     }
@@ -285,14 +286,15 @@ mod tests {
     fn every_rule_can_be_and_is_within_the_ticks() {
         for fleet in [with_model(), fleet("")] {
             for seed in 0..20 {
-                let plan = Plan::random(seed, 200, &known(&fleet, 50), &Weights::default());
+                let plan = FaultPlan::random(seed, 200, &known(&fleet, 50), &Weights::default());
                 assert_eq!(plan.rules.len(), 200);
                 for rule in &plan.rules {
                     assert_eq!(rule.check(), Ok(()), "{rule:?}");
                     assert!(rule.tick.is_none_or(|tick| (1..=50).contains(&tick.0)));
-                    let of_models = rule.phase.processes() == [Process::InferenceHost];
+                    let of_models = rule.phase.processes() == [FaultProcess::InferenceHost];
                     assert!(!of_models || !fleet.models.is_empty(), "{rule:?}");
-                    let of_who_waits = rule.target == Target::Agent(AgentId(1), "a-1".to_owned());
+                    let of_who_waits =
+                        rule.target == FaultTarget::Agent(AgentId(1), "a-1".to_owned());
                     assert!(!rule.phase.needs_waits() || of_who_waits, "{rule:?}");
                 }
             }
@@ -301,16 +303,16 @@ mod tests {
 
     #[test]
     fn a_long_plan_has_been_everywhere() {
-        let everything = Weights(Kind::ALL.map(|_| 1));
-        let plan = Plan::random(3, 4_000, &known(&with_model(), 500), &everything);
-        let been: BTreeSet<(Kind, Phase)> = plan
+        let everything = Weights(FaultKind::ALL.map(|_| 1));
+        let plan = FaultPlan::random(3, 4_000, &known(&with_model(), 500), &everything);
+        let been: BTreeSet<(FaultKind, FaultPoint)> = plan
             .rules
             .iter()
             .map(|rule| (rule.kind, rule.phase))
             .collect();
-        for kind in Kind::ALL {
-            let drawn = |phase: &&Phase| kind.fits(**phase);
-            for phase in Phase::ALL.iter().filter(drawn) {
+        for kind in FaultKind::ALL {
+            let drawn = |phase: &&FaultPoint| kind.fits(**phase);
+            for phase in FaultPoint::ALL.iter().filter(drawn) {
                 assert!(been.contains(&(kind, *phase)), "{kind:?} at {phase:?}");
             }
         }
@@ -318,40 +320,42 @@ mod tests {
 
     #[test]
     fn weights_choose_the_kinds() {
-        let plan = Plan::random(
+        let plan = FaultPlan::random(
             4,
             300,
             &known(&with_model(), 500),
-            &Weights::only(&[Kind::Abort]),
+            &Weights::only(&[FaultKind::Abort]),
         );
         let others = plan
             .rules
             .iter()
-            .filter(|rule| !matches!(rule.kind, Kind::Abort | Kind::Kill));
+            .filter(|rule| !matches!(rule.kind, FaultKind::Abort | FaultKind::Kill));
         assert_eq!(others.count(), 0);
-        let slow = Weights::default().with(Kind::Stop, 0);
-        let plan = Plan::random(4, 300, &known(&with_model(), 500), &slow);
-        assert!(plan.rules.iter().all(|rule| rule.kind != Kind::Stop));
-        assert!(Plan::random(4, 300, &known(&with_model(), 500), &Weights::only(&[])).is_empty());
+        let slow = Weights::default().with(FaultKind::Stop, 0);
+        let plan = FaultPlan::random(4, 300, &known(&with_model(), 500), &slow);
+        assert!(plan.rules.iter().all(|rule| rule.kind != FaultKind::Stop));
+        assert!(
+            FaultPlan::random(4, 300, &known(&with_model(), 500), &Weights::only(&[])).is_empty()
+        );
     }
 
     #[test]
     fn a_fault_of_a_start_comes_behind_one_that_ends_its_host() {
-        let plan = Plan::random(
+        let plan = FaultPlan::random(
             5,
             400,
             &known(&with_model(), 500),
-            &Weights::only(&[Kind::StartFailure]),
+            &Weights::only(&[FaultKind::StartFailure]),
         );
         let starts: Vec<usize> = (0..plan.rules.len())
-            .filter(|at| plan.rules[*at].kind == Kind::StartFailure)
+            .filter(|at| plan.rules[*at].kind == FaultKind::StartFailure)
             .collect();
         assert!(starts.len() > 100);
         for at in starts {
             let rule = &plan.rules[at];
             let before = &plan.rules[..at];
-            let ends = |earlier: &Rule| {
-                earlier.kind == Kind::Kill
+            let ends = |earlier: &FaultRule| {
+                earlier.kind == FaultKind::Kill
                     && earlier.tick == rule.tick
                     && earlier.target == rule.target
             };
@@ -363,8 +367,8 @@ mod tests {
     fn a_plan_reads_as_it_is_written() {
         let fleet = with_model();
         for seed in 0..20 {
-            let plan = Plan::random(seed, 300, &known(&fleet, 500), &Weights::default());
-            let read = Plan::parse(&plan.to_toml(), Path::new("plan.toml"), &fleet);
+            let plan = FaultPlan::random(seed, 300, &known(&fleet, 500), &Weights::default());
+            let read = FaultPlan::parse(&plan.to_toml(), Path::new("plan.toml"), &fleet);
             assert_eq!(read.expect("a plan"), plan);
         }
     }

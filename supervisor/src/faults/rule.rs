@@ -1,7 +1,7 @@
 //! One rule of a fault plan.
 
 use serde::Serialize;
-use shm_protocol::fault::{Kind, Phase, Pin, Process};
+use shm_protocol::fault::{FaultKind, FaultPoint, FaultProcess, Pin};
 use shm_protocol::id::{AgentId, HostId, ModelId, Tick};
 use std::fmt;
 
@@ -20,15 +20,15 @@ impl fmt::Display for RuleId {
 
 /// What goes wrong, where, when and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// In this tick, or from it on, as [`Phase::pin`] says. Without it, the first time that the point is passed.
+pub struct FaultRule {
+    /// In this tick, or from it on, as [`FaultPoint::pin`] says. Without it, the first time that the point is passed.
     pub tick: Option<Tick>,
     /// Where.
-    pub phase: Phase,
+    pub phase: FaultPoint,
     /// What.
-    pub kind: Kind,
+    pub kind: FaultKind,
     /// Whom it is for.
-    pub target: Target,
+    pub target: FaultTarget,
     /// Milliseconds of [`Kind::Slow`].
     pub ms: u32,
     /// How often it fires.
@@ -41,7 +41,7 @@ pub struct Rule {
 
 /// Whom a rule is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum FaultTarget {
     /// The supervisor itself, host 0 or the inference host, as the phase says.
     Any,
     /// An agent, or the host that has it.
@@ -54,11 +54,11 @@ pub enum Target {
     Inference,
 }
 
-impl Rule {
+impl FaultRule {
     /// A rule that fires once, the first time that the point is passed.
     #[must_use]
-    pub fn new(phase: Phase, kind: Kind, target: Target) -> Rule {
-        Rule {
+    pub fn new(phase: FaultPoint, kind: FaultKind, target: FaultTarget) -> FaultRule {
+        FaultRule {
             tick: None,
             phase,
             kind,
@@ -77,7 +77,7 @@ impl Rule {
     pub(crate) fn check(&self) -> Result<(), (String, String)> {
         let (kind, phase) = (self.kind.name(), self.phase.name());
         if !self.kind.fits(self.phase) {
-            let kinds: Vec<&str> = Kind::ALL
+            let kinds: Vec<&str> = FaultKind::ALL
                 .iter()
                 .filter(|kind| kind.fits(self.phase))
                 .map(|kind| kind.name())
@@ -88,13 +88,14 @@ impl Rule {
             ));
         }
         let is_of_supervisor = self.phase.is_of_supervisor();
-        let needs_target = is_of_supervisor && matches!(self.kind, Kind::Kill | Kind::Stop);
+        let needs_target =
+            is_of_supervisor && matches!(self.kind, FaultKind::Kill | FaultKind::Stop);
         match &self.target {
-            Target::Any if needs_target => Err((
+            FaultTarget::Any if needs_target => Err((
                 format!("`{kind}` at `{phase}` does not say whom it is for"),
                 "add one of `agent`, `host`, `model` and `inference = true`".to_owned(),
             )),
-            Target::Any => Ok(()),
+            FaultTarget::Any => Ok(()),
             target if is_of_supervisor && !needs_target => Err((
                 format!("`{kind}` at `{phase}` is the supervisor's own, not for {target}"),
                 "leave `agent`, `host`, `model` and `inference` out".to_owned(),
@@ -118,46 +119,46 @@ impl Rule {
     #[must_use]
     pub fn is_for(&self, host: HostId, is_inference: bool, agents: &[AgentId]) -> bool {
         match &self.target {
-            Target::Any => {
-                let for_agents = self.phase.processes().contains(&Process::AgentHost);
+            FaultTarget::Any => {
+                let for_agents = self.phase.processes().contains(&FaultProcess::AgentHost);
                 if for_agents {
                     host == HostId(0)
                 } else {
                     is_inference
                 }
             }
-            Target::Agent(agent, _) => agents.contains(agent),
-            Target::Host(number) => *number == host,
-            Target::Model(..) | Target::Inference => is_inference,
+            FaultTarget::Agent(agent, _) => agents.contains(agent),
+            FaultTarget::Host(number) => *number == host,
+            FaultTarget::Model(..) | FaultTarget::Inference => is_inference,
         }
     }
 }
 
-impl Target {
+impl FaultTarget {
     /// Whether a process of this target can pass a point of hosts, or be what happens at a point of the supervisor.
-    fn may_pass(&self, phase: Phase) -> bool {
+    fn may_pass(&self, phase: FaultPoint) -> bool {
         let passes = |process| phase.is_of_supervisor() || phase.processes().contains(&process);
         match self {
-            Target::Any | Target::Host(_) => true,
-            Target::Agent(..) => passes(Process::AgentHost),
-            Target::Model(..) | Target::Inference => passes(Process::InferenceHost),
+            FaultTarget::Any | FaultTarget::Host(_) => true,
+            FaultTarget::Agent(..) => passes(FaultProcess::AgentHost),
+            FaultTarget::Model(..) | FaultTarget::Inference => passes(FaultProcess::InferenceHost),
         }
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for FaultTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::Any => f.write_str("whoever is there"),
-            Target::Agent(_, name) => write!(f, "agent `{name}`"),
-            Target::Host(host) => write!(f, "host {host}"),
-            Target::Model(_, name) => write!(f, "model `{name}`"),
-            Target::Inference => f.write_str("the inference host"),
+            FaultTarget::Any => f.write_str("whoever is there"),
+            FaultTarget::Agent(_, name) => write!(f, "agent `{name}`"),
+            FaultTarget::Host(host) => write!(f, "host {host}"),
+            FaultTarget::Model(_, name) => write!(f, "model `{name}`"),
+            FaultTarget::Inference => f.write_str("the inference host"),
         }
     }
 }
 
-fn passed_by(phase: Phase) -> String {
+fn passed_by(phase: FaultPoint) -> String {
     let names: Vec<&str> = phase
         .processes()
         .iter()
@@ -170,35 +171,42 @@ fn passed_by(phase: Phase) -> String {
 mod tests {
     use super::*;
 
-    fn agent() -> Target {
-        Target::Agent(AgentId(1), "b".into())
+    fn agent() -> FaultTarget {
+        FaultTarget::Agent(AgentId(1), "b".into())
     }
 
     #[test]
     fn what_cannot_be_is_refused_with_what_can() {
-        let refused =
-            |phase, kind, target| Rule::new(phase, kind, target).check().expect_err("refused");
-        let (what, instead) = refused(Phase::BeforeWrite, Kind::Segfault, Target::Any);
+        let refused = |phase, kind, target| {
+            FaultRule::new(phase, kind, target)
+                .check()
+                .expect_err("refused")
+        };
+        let (what, instead) = refused(
+            FaultPoint::BeforeWrite,
+            FaultKind::Segfault,
+            FaultTarget::Any,
+        );
         assert!(
             what.contains("segfault") && what.contains("before-write"),
             "{what}"
         );
         assert!(instead.contains("disk-full"), "{instead}");
-        let (what, _) = refused(Phase::TickOpened, Kind::Kill, Target::Any);
+        let (what, _) = refused(FaultPoint::TickOpened, FaultKind::Kill, FaultTarget::Any);
         assert!(what.contains("whom"), "{what}");
-        let (what, _) = refused(Phase::TickOpened, Kind::Slow, agent());
+        let (what, _) = refused(FaultPoint::TickOpened, FaultKind::Slow, agent());
         assert!(what.contains("supervisor's own"), "{what}");
-        let (what, instead) = refused(Phase::BeforeBatch, Kind::Kill, agent());
+        let (what, instead) = refused(FaultPoint::BeforeBatch, FaultKind::Kill, agent());
         assert!(what.contains("agent `b`"), "{what}");
         assert!(instead.contains("inference host"), "{instead}");
-        let mut rule = Rule::new(Phase::BeforeStep, Kind::Kill, agent());
+        let mut rule = FaultRule::new(FaultPoint::BeforeStep, FaultKind::Kill, agent());
         rule.life = Some(2);
         assert!(rule.check().expect_err("refused").0.contains("life"));
     }
 
     #[test]
     fn a_rule_is_for_the_host_of_its_agent() {
-        let rule = Rule::new(Phase::BeforeStep, Kind::Kill, agent());
+        let rule = FaultRule::new(FaultPoint::BeforeStep, FaultKind::Kill, agent());
         assert_eq!(rule.check(), Ok(()));
         assert!(rule.is_for(HostId(3), false, &[AgentId(0), AgentId(1)]));
         assert!(!rule.is_for(HostId(0), false, &[AgentId(0)]));
@@ -206,9 +214,9 @@ mod tests {
 
     #[test]
     fn a_rule_for_nobody_is_for_one_host_alone() {
-        let step = Rule::new(Phase::BeforeStep, Kind::Kill, Target::Any);
+        let step = FaultRule::new(FaultPoint::BeforeStep, FaultKind::Kill, FaultTarget::Any);
         assert!(step.is_for(HostId(0), false, &[]) && !step.is_for(HostId(1), false, &[]));
-        let batch = Rule::new(Phase::BeforeBatch, Kind::Kill, Target::Any);
+        let batch = FaultRule::new(FaultPoint::BeforeBatch, FaultKind::Kill, FaultTarget::Any);
         assert!(batch.is_for(HostId(5), true, &[]) && !batch.is_for(HostId(0), false, &[]));
     }
 }

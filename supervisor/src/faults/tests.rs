@@ -1,7 +1,7 @@
 //! `docs/faults.md` says what the code does: its tables of points and kinds are
 //! those of the code, and what it names is there.
 
-use shm_protocol::fault::{Kind, Phase, Pin};
+use shm_protocol::fault::{FaultKind, FaultPoint, Pin};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ fn points() -> String {
     let mut table = "| point | crate | passed by | tick | what is true there |\n\
         | --- | --- | --- | --- | --- |\n"
         .to_owned();
-    for phase in Phase::ALL {
+    for phase in FaultPoint::ALL {
         let processes: Vec<&str> = phase
             .processes()
             .iter()
@@ -57,7 +57,7 @@ fn points() -> String {
 
 fn kinds() -> String {
     let mut table = "| kind | what happens | where |\n| --- | --- | --- |\n".to_owned();
-    for kind in Kind::ALL {
+    for kind in FaultKind::ALL {
         table += &format!(
             "| `{}` | {} | {} |\n",
             kind.name(),
@@ -69,9 +69,9 @@ fn kinds() -> String {
 }
 
 /// Where a kind can happen, in as few words as there are.
-fn places(kind: Kind) -> String {
+fn places(kind: FaultKind) -> String {
     let names = |of_host: bool, fits: bool| -> Vec<String> {
-        Phase::ALL
+        FaultPoint::ALL
             .iter()
             .filter(|phase| phase.is_of_supervisor() != of_host && kind.fits(**phase) == fits)
             .map(|phase| format!("`{}`", phase.name()))
@@ -220,8 +220,8 @@ fn what_the_document_names_is_there() {
             );
         }
         for word in quoted(cells[3]).filter(|word| !word.contains(['=', '_', ' '])) {
-            let is_known = Phase::from_name(word).is_some()
-                || Kind::from_name(word).is_some()
+            let is_known = FaultPoint::from_name(word).is_some()
+                || FaultKind::from_name(word).is_some()
                 || ["resume", "verify", "times"].contains(&word);
             assert!(
                 is_known,
@@ -250,6 +250,6 @@ fn the_plan_in_the_document_is_one() {
     let text = text.split("```").next().expect("its end");
     let fleet = "[fleet]\nname = \"f\"\n[[agents]]\nname = \"left\"\ncomponent = \"builtin:a\"\n";
     let fleet = crate::fleet::Fleet::parse(fleet, Path::new("f.toml")).expect("a fleet");
-    let plan = super::Plan::parse(text, Path::new("plan.toml"), &fleet);
+    let plan = super::FaultPlan::parse(text, Path::new("plan.toml"), &fleet);
     assert_eq!(plan.expect("a plan").rules.len(), 2);
 }

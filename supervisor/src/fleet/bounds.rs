@@ -98,13 +98,13 @@ pub(super) const PRIORITY: RangeInclusive<i128> = i32::MIN as i128..=i32::MAX as
 pub(super) const LATENCY_TICKS: RangeInclusive<i128> = 1..=1_024;
 
 /// Texts that a language model writes at once.
-pub(super) const SEQUENCES: RangeInclusive<i128> = 1..=generation::MOST_SEQUENCES as i128;
+pub(super) const SEQUENCES: RangeInclusive<i128> = 1..=generation::MAX_SEQUENCES as i128;
 
 /// Tokens by which a text grows in a tick: more than anybody reads in one.
 pub(super) const TOKENS_PER_TICK: RangeInclusive<i128> = 1..=1_024;
 
 /// Tokens of a text: a question and an answer of one token, to what an order can carry.
-pub(super) const CONTEXT: RangeInclusive<i128> = 2..=generation::MOST_TOKENS as i128;
+pub(super) const CONTEXT: RangeInclusive<i128> = 2..=generation::MAX_TOKENS as i128;
 
 /// Mebibytes of keys and values, up to a tebibyte.
 pub(super) const CACHE_MIB: RangeInclusive<i128> = 1..=1 << 20;

@@ -8,8 +8,8 @@ use super::problem::Problems;
 use super::read::{Reading, TableAt, read_text, tables};
 use super::section::{Located, Section};
 use super::spec::Fleet;
-use crate::faults::{DEFAULT_MS, Plan, Rule, Target};
-use shm_protocol::fault::{Kind, Phase};
+use crate::faults::{DEFAULT_MS, FaultPlan, FaultRule, FaultTarget};
+use shm_protocol::fault::{FaultKind, FaultPoint};
 use shm_protocol::id::{AgentId, HostId, ModelId, Tick};
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
@@ -17,12 +17,12 @@ use toml::de::{DeTable, DeValue};
 /// Names that a message lists before it only counts the rest.
 const LISTED: usize = 64;
 
-impl Plan {
+impl FaultPlan {
     /// Reads a fault plan for a fleet.
     ///
     /// # Errors
     /// When the file cannot be read, or with all that is wrong in it.
-    pub fn read(path: &Path, fleet: &Fleet) -> Result<Plan, FleetError> {
+    pub fn read(path: &Path, fleet: &Fleet) -> Result<FaultPlan, FleetError> {
         let text = read_text(path).map_err(|error| {
             let reason = match error {
                 FleetError::Unreadable { source, .. } => source.to_string(),
@@ -34,17 +34,17 @@ impl Plan {
             let path = path.to_owned();
             FleetError::Plan { path, reason }
         })?;
-        Plan::parse(&text, path, fleet)
+        FaultPlan::parse(&text, path, fleet)
     }
 
     /// Understands the text of a fault plan. `origin` is what messages call it.
     ///
     /// # Errors
     /// [`FleetError::Refused`] with all that is wrong in it.
-    pub fn parse(text: &str, origin: &Path, fleet: &Fleet) -> Result<Plan, FleetError> {
+    pub fn parse(text: &str, origin: &Path, fleet: &Fleet) -> Result<FaultPlan, FleetError> {
         let agents = fleet.agents.iter().map(|agent| agent.name.as_str());
         let models = fleet.models.iter().map(|model| model.name.as_str());
-        Plan::parse_for(
+        FaultPlan::parse_for(
             text,
             origin,
             &agents.collect::<Vec<_>>(),
@@ -61,7 +61,7 @@ impl Plan {
         origin: &Path,
         agents: &[&str],
         models: &[&str],
-    ) -> Result<Plan, FleetError> {
+    ) -> Result<FaultPlan, FleetError> {
         let reading = Reading {
             problems: Problems::new(text),
             folder: Path::new(""),
@@ -78,7 +78,7 @@ impl Plan {
             }
             Err(error) => {
                 reading.not_toml(&error);
-                Plan::default()
+                FaultPlan::default()
             }
         };
         let problems = reading.problems.finish();
@@ -101,9 +101,9 @@ pub(super) struct Cast<'f> {
 }
 
 /// The plan of a fleet file.
-pub(super) fn read(file: &mut Section<'_, '_>, cast: Cast<'_>) -> Plan {
+pub(super) fn read(file: &mut Section<'_, '_>, cast: Cast<'_>) -> FaultPlan {
     let Some(found) = file.value("faults") else {
-        return Plan::default();
+        return FaultPlan::default();
     };
     let DeValue::Table(values) = found.get_ref() else {
         file.wrong_type(
@@ -112,7 +112,7 @@ pub(super) fn read(file: &mut Section<'_, '_>, cast: Cast<'_>) -> Plan {
             found,
             "write [[faults.rules]] before each rule",
         );
-        return Plan::default();
+        return FaultPlan::default();
     };
     let mut section = Section::open(&FAULTS, found.span(), values, file.reading);
     let rules = tables(&mut section, "rules", "faults.rules");
@@ -125,7 +125,7 @@ fn read_rules(
     tables: &[TableAt<'_, '_>],
     reading: &Reading<'_>,
     cast: Cast<'_>,
-) -> Plan {
+) -> FaultPlan {
     let mut rules = Vec::new();
     for table in tables.iter().take(bounds::FAULT_RULES) {
         let mut section = Section::open(kind, table.header.clone(), table.values, reading);
@@ -138,15 +138,15 @@ fn read_rules(
         "the plan has more than",
         "rules",
     );
-    Plan { rules }
+    FaultPlan { rules }
 }
 
 /// The rule of one table, if nothing is wrong with it.
-fn read_rule(section: &mut Section<'_, '_>, cast: Cast<'_>) -> Option<Rule> {
-    let phase_names: Vec<&str> = Phase::ALL.iter().map(|phase| phase.name()).collect();
+fn read_rule(section: &mut Section<'_, '_>, cast: Cast<'_>) -> Option<FaultRule> {
+    let phase_names: Vec<&str> = FaultPoint::ALL.iter().map(|phase| phase.name()).collect();
     let phase = section.required_text("phase", "\"before-step\"");
     let phase = phase.and_then(|word| known(section, "phase", word, &phase_names));
-    let kind_names = Kind::ALL.map(Kind::name);
+    let kind_names = FaultKind::ALL.map(FaultKind::name);
     let kind = section.required_text("kind", "\"kill\"");
     let kind = kind.and_then(|word| known(section, "kind", word, &kind_names));
     let tick = section.optional_number("tick", &bounds::POSITIVE).map(Tick);
@@ -155,17 +155,17 @@ fn read_rule(section: &mut Section<'_, '_>, cast: Cast<'_>) -> Option<Rule> {
     let times = section.number("times", &bounds::FAULT_TIMES, 1);
     let counts = section.boolean("counts", false);
     let life = section.optional_number("life", &bounds::FAULT_TIMES);
-    let rule = Rule {
+    let rule = FaultRule {
         tick,
-        phase: Phase::from_name(phase?)?,
-        kind: Kind::from_name(kind?)?,
+        phase: FaultPoint::from_name(phase?)?,
+        kind: FaultKind::from_name(kind?)?,
         target: target?,
         ms: ms.unwrap_or(DEFAULT_MS),
         times,
         counts,
         life,
     };
-    let is_idle = ms.is_some() && rule.kind != Kind::Slow;
+    let is_idle = ms.is_some() && rule.kind != FaultKind::Slow;
     let idle = || {
         let what = format!(
             "`{}` takes no time, so `ms` means nothing",
@@ -186,7 +186,7 @@ fn read_rule(section: &mut Section<'_, '_>, cast: Cast<'_>) -> Option<Rule> {
 }
 
 /// Whom a rule is for. `None` only with a noted problem.
-fn read_target(section: &mut Section<'_, '_>, cast: Cast<'_>) -> Option<Target> {
+fn read_target(section: &mut Section<'_, '_>, cast: Cast<'_>) -> Option<FaultTarget> {
     let agents = section.text("agent");
     let host: Option<u32> = section.optional_number("host", &bounds::FAULT_HOST);
     let models = section.text("model");
@@ -209,7 +209,7 @@ fn read_target(section: &mut Section<'_, '_>, cast: Cast<'_>) -> Option<Target> 
     if let Some(word) = agents {
         let name = known(section, "agent", word, cast.agents)?;
         let position = cast.agents.iter().position(|known| *known == name)?;
-        return Some(Target::Agent(
+        return Some(FaultTarget::Agent(
             AgentId::from_index(position),
             name.to_owned(),
         ));
@@ -217,15 +217,15 @@ fn read_target(section: &mut Section<'_, '_>, cast: Cast<'_>) -> Option<Target> 
     if let Some(word) = models {
         let name = known(section, "model", word, cast.models)?;
         let position = cast.models.iter().position(|known| *known == name)?;
-        return Some(Target::Model(
+        return Some(FaultTarget::Model(
             ModelId::from_index(position),
             name.to_owned(),
         ));
     }
     Some(match (host, inference) {
-        (Some(host), _) => Target::Host(HostId(host)),
-        (None, true) => Target::Inference,
-        (None, false) => Target::Any,
+        (Some(host), _) => FaultTarget::Host(HostId(host)),
+        (None, true) => FaultTarget::Inference,
+        (None, false) => FaultTarget::Any,
     })
 }
 

@@ -3,7 +3,7 @@
 use super::bounds;
 use super::section::Section;
 use super::spec::{Durability, Fleet, Nan, OnLost, RestartLimits};
-use crate::faults::Plan;
+use crate::faults::FaultPlan;
 use shm_protocol::limit;
 
 /// Milliseconds until a host that has not answered counts as hung, unless the fleet says otherwise.
@@ -74,7 +74,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Fleet {
         agents: Vec::new(),
         models: Vec::new(),
         changes: Vec::new(),
-        faults: Plan::default(),
+        faults: FaultPlan::default(),
     };
     schedule(&mut section);
     section.close();

@@ -1,7 +1,7 @@
 //! A fleet after reading: every default filled in, every name checked, every
 //! `count` written out as agents of their own.
 
-use crate::faults::Plan;
+use crate::faults::FaultPlan;
 use serde::{Deserialize, Serialize};
 use shm_protocol::generation::Generator;
 use shm_protocol::id::{ModelId, Tick};
@@ -55,7 +55,7 @@ pub struct Fleet {
     /// What becomes of the run when who runs a model is gone.
     pub on_provider_lost: OnLost,
     /// What is made to go wrong.
-    pub faults: Plan,
+    pub faults: FaultPlan,
 }
 
 /// How often hosts may be started again before it is given up.

@@ -5,7 +5,7 @@
 use super::keys::{ALL, FAULT_RULES, Table};
 use super::read::understand;
 use super::*;
-use crate::faults::Plan;
+use crate::faults::FaultPlan;
 use shm_protocol::supervisor_to_agent::{OnFailure, OnMismatch};
 use std::collections::BTreeSet;
 use std::fs;
@@ -101,7 +101,7 @@ fn a_small_fleet_gets_the_documented_defaults() {
         agents: vec![agent],
         models: vec![model],
         changes: Vec::new(),
-        faults: Plan::default(),
+        faults: FaultPlan::default(),
     };
     assert_eq!(fleet, expected);
 }

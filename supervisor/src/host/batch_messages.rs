@@ -2,8 +2,8 @@
 
 use shm_protocol::codec;
 use shm_protocol::id::{BatchId, ModelId, Tick, VersionId};
-use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_inference::{INPUT, RUN, Run};
+use shm_protocol::ring::RecordHeader;
+use shm_protocol::supervisor_to_inference::{BatchHead, INPUT, RUN};
 use shm_protocol::tensor::{DType, Shape};
 
 /// The head of a batch.
@@ -12,12 +12,12 @@ pub(crate) fn head(
     tick: Tick,
     (version, model): (VersionId, ModelId),
     inputs: u32,
-) -> (Header, Vec<u8>) {
-    let header = Header {
+) -> (RecordHeader, Vec<u8>) {
+    let header = RecordHeader {
         correlation: batch.0,
-        ..Header::new(RUN, tick)
+        ..RecordHeader::new(RUN, tick)
     };
-    let run = Run {
+    let run = BatchHead {
         batch,
         version,
         model,
@@ -33,11 +33,11 @@ pub(crate) fn input(
     position: usize,
     dtype: DType,
     shape: Shape,
-) -> Header {
-    Header {
+) -> RecordHeader {
+    RecordHeader {
         correlation: batch.0,
         subject: u32::try_from(position).expect("at most limit::TENSORS"),
         tensor: Some((dtype, shape)),
-        ..Header::new(INPUT, tick)
+        ..RecordHeader::new(INPUT, tick)
     }
 }

@@ -15,25 +15,25 @@ use thiserror::Error;
 
 /// Which kind of host it is, for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum HostKind {
     /// It runs agents.
     Agents,
     /// It runs models.
     Inference,
 }
 
-impl std::fmt::Display for Kind {
+impl std::fmt::Display for HostKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Kind::Agents => "agent host",
-            Kind::Inference => "inference host",
+            HostKind::Agents => "agent host",
+            HostKind::Inference => "inference host",
         })
     }
 }
 
 /// Why the hosts of a run cannot go on.
 #[derive(Debug, Error)]
-pub enum CrewError {
+pub enum HostSetError {
     /// A host could not be started or reached.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
@@ -60,16 +60,16 @@ pub enum CrewError {
         host: HostId,
     },
     /// A host process is gone.
-    #[error("{kind} {host} {}{}", ending(*status), quoted(last_words))]
+    #[error("{kind} {host} {}{}", ending(*status), quoted(stderr_tail))]
     Died {
         /// Its kind.
-        kind: Kind,
+        kind: HostKind,
         /// Which.
         host: HostId,
         /// How it ended.
         status: ExitStatus,
         /// The end of its standard error.
-        last_words: String,
+        stderr_tail: String,
     },
     /// A host said why it cannot go on.
     #[error("{message}")]
@@ -91,7 +91,7 @@ pub enum CrewError {
     #[error("{kind} {host} sent a bad record: {source}")]
     Decode {
         /// Its kind.
-        kind: Kind,
+        kind: HostKind,
         /// Which.
         host: HostId,
         /// What is wrong with it.
@@ -101,7 +101,7 @@ pub enum CrewError {
     #[error("{kind} {host} sent a record of kind {record} out of place")]
     OutOfPlace {
         /// Its kind.
-        kind: Kind,
+        kind: HostKind,
         /// Which.
         host: HostId,
         /// Kind of the record.
@@ -114,7 +114,7 @@ pub enum CrewError {
     )]
     Version {
         /// Its kind.
-        kind: Kind,
+        kind: HostKind,
         /// Which.
         host: HostId,
         /// Its version.
@@ -128,25 +128,25 @@ pub enum CrewError {
     Stopped,
 }
 
-impl CrewError {
+impl HostSetError {
     /// Whether a host was lost, and another one may do better.
     #[must_use]
     pub fn is_loss(&self) -> bool {
         match self {
-            CrewError::Died { .. }
-            | CrewError::Silent { .. }
-            | CrewError::Garbage { .. }
-            | CrewError::Gone { .. }
-            | CrewError::Decode { .. }
-            | CrewError::OutOfPlace { .. }
-            | CrewError::Spawn(SpawnError::Connect { .. }) => true,
-            CrewError::Spawn(_)
-            | CrewError::Pool(_)
-            | CrewError::Folder(_)
-            | CrewError::Failed { .. }
-            | CrewError::Version { .. }
-            | CrewError::Lifecycle(_)
-            | CrewError::Stopped => false,
+            HostSetError::Died { .. }
+            | HostSetError::Silent { .. }
+            | HostSetError::Garbage { .. }
+            | HostSetError::Gone { .. }
+            | HostSetError::Decode { .. }
+            | HostSetError::OutOfPlace { .. }
+            | HostSetError::Spawn(SpawnError::Connect { .. }) => true,
+            HostSetError::Spawn(_)
+            | HostSetError::Pool(_)
+            | HostSetError::Folder(_)
+            | HostSetError::Failed { .. }
+            | HostSetError::Version { .. }
+            | HostSetError::Lifecycle(_)
+            | HostSetError::Stopped => false,
         }
     }
 }
@@ -184,10 +184,10 @@ pub fn ending(status: ExitStatus) -> String {
     }
 }
 
-fn quoted(last_words: &str) -> String {
-    if last_words.is_empty() {
+fn quoted(stderr_tail: &str) -> String {
+    if stderr_tail.is_empty() {
         String::new()
     } else {
-        format!("; its last words: {last_words}")
+        format!("; last stderr output: {stderr_tail}")
     }
 }

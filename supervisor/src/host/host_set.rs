@@ -1,20 +1,20 @@
 //! The hosts of one run as a whole: started, spoken to by kind, replaced one by
 //! one when they are lost, drained together.
 
-use super::socket_dir::SocketFolder;
-use super::spawn_config::Muster;
+use super::socket_dir::SocketDir;
+use super::spawn_config::SpawnConfig;
 use super::stop_signals::StopSignals;
 use crate::faults::Injection;
-use crate::host::error::{CrewError, Kind};
-use crate::host::lifecycle::{Lifecycle, Moment};
-use crate::host::pool::{News, Pool};
-use crate::host::process::{Birth, Commands, Memory, Process};
-use crate::host::spare::MemoryOnItsWay;
+use crate::host::error::{HostKind, HostSetError};
+use crate::host::lifecycle::{Lifecycle, LifecycleEvent};
+use crate::host::pool::{HostEvent, HostPool};
+use crate::host::process::{CommandSender, HostProcess, IncarnationMemory, SpawnParams};
+use crate::host::spare::PendingMemory;
 use crate::sys::clock::now;
 use shm_protocol::agent_to_supervisor::{READY, Ready};
 use shm_protocol::boot::Role;
 use shm_protocol::id::{HostId, Incarnation};
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 use shm_protocol::{codec, supervisor_to_agent, supervisor_to_inference};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
@@ -31,15 +31,15 @@ const DYING: Duration = Duration::from_micros(200);
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The way down to a host for commands.
-enum Channel {
-    Agents(Commands<supervisor_to_agent::Command>),
-    Inference(Commands<supervisor_to_inference::Command>),
+enum CommandChannel {
+    Agents(CommandSender<supervisor_to_agent::AgentCommand>),
+    Inference(CommandSender<supervisor_to_inference::InferenceCommand>),
 }
 
 /// What the crew knows of a host beside its process.
 #[derive(Default)]
-pub(super) struct Seat {
-    channel: Option<Channel>,
+pub(super) struct HostEntry {
+    channel: Option<CommandChannel>,
     /// What it said when it was ready.
     ready: Option<Ready>,
     /// Whether it was told what all agents have in common.
@@ -47,26 +47,30 @@ pub(super) struct Seat {
 }
 
 /// The hosts of one run. Agent hosts come first, the inference host last.
-pub struct Crew {
+pub struct HostSet {
     /// The processes.
-    pub pool: Pool,
-    pub(super) muster: Muster,
-    pub(super) seats: Vec<Seat>,
+    pub pool: HostPool,
+    pub(super) muster: SpawnConfig,
+    pub(super) seats: Vec<HostEntry>,
     next_incarnation: u32,
     /// Memory for the next spare, on its way.
-    pub(super) memory_of_spare: Option<MemoryOnItsWay>,
+    pub(super) memory_of_spare: Option<PendingMemory>,
 }
 
-impl Crew {
+impl HostSet {
     /// Starts all hosts at once and waits until each is ready.
     ///
     /// # Errors
     /// [`CrewError`]; hosts that were started are ended.
-    pub fn start(muster: Muster, patience: Duration, stop: StopSignals) -> Result<Crew, CrewError> {
-        let mut crew = Crew {
+    pub fn start(
+        muster: SpawnConfig,
+        patience: Duration,
+        stop: StopSignals,
+    ) -> Result<HostSet, HostSetError> {
+        let mut crew = HostSet {
             // The last place is for the spare.
-            pool: Pool::new(muster.hosts() + 1, stop)?,
-            seats: (0..=muster.hosts()).map(|_| Seat::default()).collect(),
+            pool: HostPool::new(muster.hosts() + 1, stop)?,
+            seats: (0..=muster.hosts()).map(|_| HostEntry::default()).collect(),
             muster,
             next_incarnation: 1,
             memory_of_spare: None,
@@ -85,7 +89,7 @@ impl Crew {
     ///
     /// # Errors
     /// When the system refuses it.
-    pub fn spawn(&mut self, host: HostId) -> Result<Incarnation, CrewError> {
+    pub fn spawn(&mut self, host: HostId) -> Result<Incarnation, HostSetError> {
         if self.may_take_spare(host)
             && let Some(mut process) = self.pool.take(self.spare())?
         {
@@ -102,7 +106,7 @@ impl Crew {
     }
 
     /// Starts a process for a place.
-    fn begin(&mut self, host: HostId) -> Result<Incarnation, CrewError> {
+    fn begin(&mut self, host: HostId) -> Result<Incarnation, HostSetError> {
         let incarnation = self.next_incarnation();
         self.begin_with(host, incarnation, None)?;
         Ok(incarnation)
@@ -119,8 +123,8 @@ impl Crew {
         &mut self,
         host: HostId,
         incarnation: Incarnation,
-        memory: Option<Memory>,
-    ) -> Result<(), CrewError> {
+        memory: Option<IncarnationMemory>,
+    ) -> Result<(), HostSetError> {
         let (role, sizes, artifacts) = match &self.muster.inference {
             Some((models, sizes)) if Some(host) == self.inference_host() => {
                 (Role::InferenceHost, *sizes, models.as_fd())
@@ -131,20 +135,20 @@ impl Crew {
                 self.muster.components.as_fd(),
             ),
         };
-        let birth = Birth {
+        let birth = SpawnParams {
             host,
             incarnation,
             role,
             sizes,
             artifacts,
-            folder: SocketFolder::new().map_err(CrewError::Folder)?,
+            folder: SocketDir::new().map_err(HostSetError::Folder)?,
             faults: &self.muster.faults,
             agents: self.muster.sight(host).agents,
             memory,
         };
         self.pool
-            .seat(Process::start(&self.muster.program, birth)?)?;
-        self.seats[host.index()] = Seat::default();
+            .seat(HostProcess::start(&self.muster.program, birth)?)?;
+        self.seats[host.index()] = HostEntry::default();
         Ok(())
     }
 
@@ -165,23 +169,28 @@ impl Crew {
     ///
     /// # Errors
     /// [`CrewError`] when it says something else or cannot be reached.
-    pub fn welcome(&mut self, host: HostId, header: &Header) -> Result<(), CrewError> {
+    pub fn welcome(&mut self, host: HostId, header: &RecordHeader) -> Result<(), HostSetError> {
         let ready: Ready = self.expect(host, header, READY)?;
         let kind = self.kind(host);
         if ready.protocol != codec::VERSION {
-            return Err(CrewError::Version {
+            return Err(HostSetError::Version {
                 kind,
                 host,
                 theirs: ready.protocol,
             });
         }
-        let process = self.pool.host_mut(host).ok_or(CrewError::Gone { host })?;
-        process.note(Moment::SaidReady)?;
+        let process = self
+            .pool
+            .host_mut(host)
+            .ok_or(HostSetError::Gone { host })?;
+        process.note(LifecycleEvent::SaidReady)?;
         let channel = match kind {
-            Kind::Agents => Crew::reached(process, kind).map(Channel::Agents)?,
-            Kind::Inference => Crew::reached(process, kind).map(Channel::Inference)?,
+            HostKind::Agents => HostSet::reached(process, kind).map(CommandChannel::Agents)?,
+            HostKind::Inference => {
+                HostSet::reached(process, kind).map(CommandChannel::Inference)?
+            }
         };
-        self.seats[host.index()] = Seat {
+        self.seats[host.index()] = HostEntry {
             channel: Some(channel),
             ready: Some(ready),
             is_set_up: false,
@@ -191,15 +200,15 @@ impl Crew {
 
     /// Connects to a host. One that ended before it could be reached has said why.
     fn reached<C: serde::Serialize + Send + 'static>(
-        process: &mut Process,
-        kind: Kind,
-    ) -> Result<Commands<C>, CrewError> {
+        process: &mut HostProcess,
+        kind: HostKind,
+    ) -> Result<CommandSender<C>, HostSetError> {
         process.connect().map_err(|error| match process.farewell() {
-            Some((status, last_words)) => CrewError::Died {
+            Some((status, stderr_tail)) => HostSetError::Died {
                 kind,
                 host: process.host(),
                 status,
-                last_words,
+                stderr_tail: stderr_tail,
             },
             None => error.into(),
         })
@@ -229,10 +238,10 @@ impl Crew {
         }
     }
 
-    /// Ends the incarnation of a host, whatever it does. Gives its last words.
+    /// Ends the incarnation of a host, whatever it does. Gives the end of its standard error.
     pub fn end(&mut self, host: HostId) -> String {
-        self.seats[host.index()] = Seat::default();
-        self.pool.bury(host)
+        self.seats[host.index()] = HostEntry::default();
+        self.pool.kill_and_reap_later(host)
     }
 
     /// A host has come to a fault: does to it what the rule says.
@@ -267,11 +276,11 @@ impl Crew {
 
     /// Which kind a host is.
     #[must_use]
-    pub fn kind(&self, host: HostId) -> Kind {
+    pub fn kind(&self, host: HostId) -> HostKind {
         if host.index() < self.muster.agent_hosts || host == self.spare() {
-            Kind::Agents
+            HostKind::Agents
         } else {
-            Kind::Inference
+            HostKind::Inference
         }
     }
 
@@ -292,11 +301,11 @@ impl Crew {
     pub fn command_agents(
         &self,
         host: HostId,
-        command: supervisor_to_agent::Command,
-    ) -> Result<(), CrewError> {
+        command: supervisor_to_agent::AgentCommand,
+    ) -> Result<(), HostSetError> {
         match &self.seats[host.index()].channel {
-            Some(Channel::Agents(commands)) => Ok(commands.send(command)?),
-            _ => Err(CrewError::Gone { host }),
+            Some(CommandChannel::Agents(commands)) => Ok(commands.send(command)?),
+            _ => Err(HostSetError::Gone { host }),
         }
     }
 
@@ -306,12 +315,12 @@ impl Crew {
     /// [`CrewError`] when it is gone.
     pub fn command_inference(
         &self,
-        command: supervisor_to_inference::Command,
-    ) -> Result<(), CrewError> {
+        command: supervisor_to_inference::InferenceCommand,
+    ) -> Result<(), HostSetError> {
         let host = HostId::from_index(self.muster.agent_hosts);
         match self.seats.get(host.index()).map(|seat| &seat.channel) {
-            Some(Some(Channel::Inference(commands))) => Ok(commands.send(command)?),
-            _ => Err(CrewError::Gone { host }),
+            Some(Some(CommandChannel::Inference(commands))) => Ok(commands.send(command)?),
+            _ => Err(HostSetError::Gone { host }),
         }
     }
 
@@ -319,10 +328,10 @@ impl Crew {
     ///
     /// # Errors
     /// [`CrewError::Lifecycle`].
-    pub fn started(&mut self, host: HostId) -> Result<(), CrewError> {
+    pub fn started(&mut self, host: HostId) -> Result<(), HostSetError> {
         match self.pool.host_mut(host) {
-            Some(process) => Ok(process.note(Moment::ToldStart)?),
-            None => Err(CrewError::Gone { host }),
+            Some(process) => Ok(process.note(LifecycleEvent::ToldStart)?),
+            None => Err(HostSetError::Gone { host }),
         }
     }
 
@@ -330,19 +339,21 @@ impl Crew {
     ///
     /// # Errors
     /// [`CrewError`] when waiting itself fails.
-    pub fn drain(mut self) -> Result<(), CrewError> {
+    pub fn drain(mut self) -> Result<(), HostSetError> {
         for channel in self.seats.iter().filter_map(|seat| seat.channel.as_ref()) {
             // A host that cannot be told is gone or about to be killed.
             let _ = match channel {
-                Channel::Agents(commands) => commands.send(supervisor_to_agent::Command::Drain),
-                Channel::Inference(commands) => {
-                    commands.send(supervisor_to_inference::Command::Drain)
+                CommandChannel::Agents(commands) => {
+                    commands.send(supervisor_to_agent::AgentCommand::Drain)
+                }
+                CommandChannel::Inference(commands) => {
+                    commands.send(supervisor_to_inference::InferenceCommand::Drain)
                 }
             };
         }
         for process in self.pool.hosts_mut() {
             match process.lifecycle() {
-                Lifecycle::Ready | Lifecycle::Serving => process.note(Moment::ToldDrain)?,
+                Lifecycle::Ready | Lifecycle::Serving => process.note(LifecycleEvent::ToldDrain)?,
                 // It cannot be told yet, and has nothing to lose.
                 Lifecycle::Starting => process.kill(),
                 // One that has said why it cannot go on may be gone already.
@@ -350,16 +361,16 @@ impl Crew {
             }
         }
         let until = now() + DRAIN_PATIENCE;
-        let lives = |process: &mut Process| process.lifecycle() != Lifecycle::Ended;
+        let lives = |process: &mut HostProcess| process.lifecycle() != Lifecycle::Ended;
         while self.pool.hosts_mut().any(lives) {
             match self.pool.next(until.saturating_duration_since(now()))? {
-                News::Silence => break,
-                News::Garbage { host, .. } => drop(self.pool.bury(host)),
-                News::Fault { host, rule } => self.strike(host, rule),
-                News::Exited { .. }
-                | News::Dying { .. }
-                | News::Record { .. }
-                | News::StopAsked => {}
+                HostEvent::Silence => break,
+                HostEvent::Garbage { host, .. } => drop(self.pool.kill_and_reap_later(host)),
+                HostEvent::Fault { host, rule } => self.strike(host, rule),
+                HostEvent::Exited { .. }
+                | HostEvent::Dying { .. }
+                | HostEvent::Record { .. }
+                | HostEvent::StopAsked => {}
             }
         }
         // Dropping a process kills it if it is still there, and reaps it.

@@ -20,7 +20,7 @@ pub enum Lifecycle {
 
 /// Something that happens to a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum LifecycleEvent {
     /// It said that it is ready.
     SaidReady,
     /// It was told to start.
@@ -38,7 +38,7 @@ pub struct IllegalTransition {
     /// Where the host was.
     pub state: Lifecycle,
     /// What happened.
-    pub moment: Moment,
+    pub moment: LifecycleEvent,
 }
 
 impl Lifecycle {
@@ -46,15 +46,17 @@ impl Lifecycle {
     ///
     /// # Errors
     /// [`IllegalTransition`] when the moment cannot happen in this state.
-    pub fn after(self, moment: Moment) -> Result<Lifecycle, IllegalTransition> {
+    pub fn after(self, moment: LifecycleEvent) -> Result<Lifecycle, IllegalTransition> {
         match (self, moment) {
-            (Lifecycle::Starting, Moment::SaidReady) => Ok(Lifecycle::Ready),
-            (Lifecycle::Ready, Moment::ToldStart) => Ok(Lifecycle::Serving),
-            (Lifecycle::Ready | Lifecycle::Serving, Moment::ToldDrain) => Ok(Lifecycle::Draining),
+            (Lifecycle::Starting, LifecycleEvent::SaidReady) => Ok(Lifecycle::Ready),
+            (Lifecycle::Ready, LifecycleEvent::ToldStart) => Ok(Lifecycle::Serving),
+            (Lifecycle::Ready | Lifecycle::Serving, LifecycleEvent::ToldDrain) => {
+                Ok(Lifecycle::Draining)
+            }
             // A process may die at any instant of its life, but only once.
             (
                 Lifecycle::Starting | Lifecycle::Ready | Lifecycle::Serving | Lifecycle::Draining,
-                Moment::Exited,
+                LifecycleEvent::Exited,
             ) => Ok(Lifecycle::Ended),
             (state, moment) => Err(IllegalTransition { state, moment }),
         }
@@ -74,10 +76,10 @@ mod tests {
     #[test]
     fn a_life_in_good_order() {
         let moments = [
-            Moment::SaidReady,
-            Moment::ToldStart,
-            Moment::ToldDrain,
-            Moment::Exited,
+            LifecycleEvent::SaidReady,
+            LifecycleEvent::ToldStart,
+            LifecycleEvent::ToldDrain,
+            LifecycleEvent::Exited,
         ];
         let end = moments
             .into_iter()
@@ -87,8 +89,12 @@ mod tests {
 
     #[test]
     fn nobody_is_ready_twice_and_nobody_dies_twice() {
-        assert!(Lifecycle::Ready.after(Moment::SaidReady).is_err());
-        assert!(Lifecycle::Ended.after(Moment::Exited).is_err());
-        assert!(Lifecycle::Starting.after(Moment::ToldStart).is_err());
+        assert!(Lifecycle::Ready.after(LifecycleEvent::SaidReady).is_err());
+        assert!(Lifecycle::Ended.after(LifecycleEvent::Exited).is_err());
+        assert!(
+            Lifecycle::Starting
+                .after(LifecycleEvent::ToldStart)
+                .is_err()
+        );
     }
 }

@@ -5,14 +5,14 @@
 //! rings for a while before it sleeps in `epoll` over bells, process
 //! descriptors, standard errors and signals.
 
-use super::lifecycle::{Lifecycle, Moment};
-use super::process::Process;
+use super::lifecycle::{Lifecycle, LifecycleEvent};
+use super::process::HostProcess;
 use super::stop_signals::StopSignals;
 use crate::sys::clock::now;
 use rustix::event::epoll;
 use shm_protocol::id::HostId;
 use shm_protocol::link::Spinner;
-use shm_protocol::ring::{Header, RingViolation};
+use shm_protocol::ring::{RecordHeader, RingViolation};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -32,13 +32,13 @@ const LOOK_ASIDE: Duration = Duration::from_millis(2);
 
 /// What the supervisor hears.
 #[derive(Debug)]
-pub enum News {
+pub enum HostEvent {
     /// A record of a host; its payload is in [`Pool::payload`].
     Record {
         /// Whose.
         host: HostId,
         /// Its header.
-        header: Header,
+        header: RecordHeader,
     },
     /// A host process is gone. Whatever it had published before was told first.
     Exited {
@@ -83,7 +83,7 @@ pub enum PoolError {
 
 /// Where `epoll` points: a descriptor class and a host.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
+enum PollSource {
     Bell,
     Process(usize),
     Stderr(usize),
@@ -91,12 +91,12 @@ enum Source {
 }
 
 /// All hosts of a run.
-pub struct Pool {
+pub struct HostPool {
     /// By the number of the host; none where no incarnation lives.
-    hosts: Vec<Option<Process>>,
+    hosts: Vec<Option<HostProcess>>,
     /// Incarnations that were killed and not reaped yet. The memory of a large one takes a while to be torn down, and
     /// nobody waits for that.
-    buried: Vec<Process>,
+    buried: Vec<HostProcess>,
     stop: StopSignals,
     epoll: OwnedFd,
     payload: Vec<u8>,
@@ -105,17 +105,17 @@ pub struct Pool {
     /// A signal came and was not told yet.
     stop_pending: bool,
     /// Deaths that were not told yet: what those hosts had published comes first.
-    exited: VecDeque<News>,
+    exited: VecDeque<HostEvent>,
 }
 
-impl Pool {
+impl HostPool {
     /// A pool with this many places, all of them empty.
     ///
     /// # Errors
     /// What the system says about `epoll`.
-    pub fn new(hosts: usize, stop: StopSignals) -> Result<Pool, PoolError> {
+    pub fn new(hosts: usize, stop: StopSignals) -> Result<HostPool, PoolError> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
-        let pool = Pool {
+        let pool = HostPool {
             hosts: (0..hosts).map(|_| None).collect(),
             buried: Vec::new(),
             stop,
@@ -126,7 +126,7 @@ impl Pool {
             stop_pending: false,
             exited: VecDeque::new(),
         };
-        pool.watch(pool.stop.readable(), Source::Signals)?;
+        pool.watch(pool.stop.readable(), PollSource::Signals)?;
         Ok(pool)
     }
 
@@ -134,15 +134,15 @@ impl Pool {
     ///
     /// # Errors
     /// What the system says about `epoll`.
-    pub fn seat(&mut self, process: Process) -> Result<(), PoolError> {
+    pub fn seat(&mut self, process: HostProcess) -> Result<(), PoolError> {
         let position = process.host().index();
         assert!(
             self.hosts[position].is_none(),
             "one incarnation of a host at a time"
         );
-        self.watch(process.link.bell(), Source::Bell)?;
-        self.watch(process.pidfd(), Source::Process(position))?;
-        self.watch(process.stderr(), Source::Stderr(position))?;
+        self.watch(process.link.bell(), PollSource::Bell)?;
+        self.watch(process.pidfd(), PollSource::Process(position))?;
+        self.watch(process.stderr(), PollSource::Stderr(position))?;
         self.hosts[position] = Some(process);
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Pool {
     ///
     /// # Errors
     /// What the system says about `epoll`.
-    pub fn take(&mut self, host: HostId) -> Result<Option<Process>, PoolError> {
+    pub fn take(&mut self, host: HostId) -> Result<Option<HostProcess>, PoolError> {
         let Some(process) = self.hosts[host.index()].take() else {
             return Ok(None);
         };
@@ -162,8 +162,8 @@ impl Pool {
     }
 
     /// Ends the incarnation of a host and empties its place. Nothing that it has published and that was not told is
-    /// told any more. Gives its last words.
-    pub fn bury(&mut self, host: HostId) -> String {
+    /// told any more. Gives the end of its standard error.
+    pub fn kill_and_reap_later(&mut self, host: HostId) -> String {
         let Some(mut process) = self.hosts[host.index()].take() else {
             return String::new();
         };
@@ -174,12 +174,12 @@ impl Pool {
             let _ = epoll::delete(&self.epoll, descriptor);
         }
         self.exited
-            .retain(|news| !matches!(news, News::Exited { host: gone, .. } if *gone == host));
-        let last_words = process.last_words();
+            .retain(|news| !matches!(news, HostEvent::Exited { host: gone, .. } if *gone == host));
+        let stderr_tail = process.stderr_tail();
         if process.lifecycle() != Lifecycle::Ended {
             self.buried.push(process);
         }
-        last_words
+        stderr_tail
     }
 
     /// Reaps what was killed and is gone by now.
@@ -190,7 +190,9 @@ impl Pool {
         let mut left = Vec::new();
         for mut process in self.buried.drain(..) {
             match process.reap()? {
-                Some(_) => process.note(Moment::Exited).map_err(io::Error::other)?,
+                Some(_) => process
+                    .note(LifecycleEvent::Exited)
+                    .map_err(io::Error::other)?,
                 None => left.push(process),
             }
         }
@@ -198,7 +200,7 @@ impl Pool {
         Ok(())
     }
 
-    fn watch(&self, descriptor: BorrowedFd<'_>, source: Source) -> Result<(), PoolError> {
+    fn watch(&self, descriptor: BorrowedFd<'_>, source: PollSource) -> Result<(), PoolError> {
         let data = epoll::EventData::new_u64(source.to_word());
         epoll::add(&self.epoll, descriptor, data, epoll::EventFlags::IN)
             .map_err(|error| io::Error::from(error).into())
@@ -206,17 +208,17 @@ impl Pool {
 
     /// The living incarnation of a host, if there is one.
     #[must_use]
-    pub fn host(&self, host: HostId) -> Option<&Process> {
+    pub fn host(&self, host: HostId) -> Option<&HostProcess> {
         self.hosts[host.index()].as_ref()
     }
 
     /// The living incarnation of a host, to write to it.
-    pub fn host_mut(&mut self, host: HostId) -> Option<&mut Process> {
+    pub fn host_mut(&mut self, host: HostId) -> Option<&mut HostProcess> {
         self.hosts[host.index()].as_mut()
     }
 
     /// All living incarnations.
-    pub fn hosts_mut(&mut self) -> impl Iterator<Item = &mut Process> {
+    pub fn hosts_mut(&mut self) -> impl Iterator<Item = &mut HostProcess> {
         self.hosts.iter_mut().flatten()
     }
 
@@ -235,7 +237,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`PoolError`].
-    pub fn next(&mut self, patience: Duration) -> Result<News, PoolError> {
+    pub fn next(&mut self, patience: Duration) -> Result<HostEvent, PoolError> {
         let mut spinner = Spinner::new(SPIN.min(patience));
         let mut asleep_since = None;
         loop {
@@ -248,7 +250,7 @@ impl Pool {
             // A bell may ring for what was heard before, so waking up is no news in itself.
             let left = patience.saturating_sub(asleep_since.get_or_insert_with(now).elapsed());
             if left.is_zero() {
-                return Ok(News::Silence);
+                return Ok(HostEvent::Silence);
             }
             self.sleep(left.min(GLANCE))?;
         }
@@ -266,9 +268,9 @@ impl Pool {
     }
 
     /// What has happened. A death is told once nothing is left in the rings.
-    fn look(&mut self) -> Result<Option<News>, PoolError> {
+    fn look(&mut self) -> Result<Option<HostEvent>, PoolError> {
         if std::mem::take(&mut self.stop_pending) {
-            return Ok(Some(News::StopAsked));
+            return Ok(Some(HostEvent::StopAsked));
         }
         if let Some(fault) = self.look_for_faults() {
             return Ok(Some(fault));
@@ -281,14 +283,14 @@ impl Pool {
     }
 
     /// A host says that a fault has come before it lets it happen, so this is heard before what came of it.
-    fn look_for_faults(&mut self) -> Option<News> {
+    fn look_for_faults(&mut self) -> Option<HostEvent> {
         self.hosts.iter_mut().flatten().find_map(|process| {
             let (host, rule) = (process.host(), process.link.faults()?.fired()?);
-            Some(News::Fault { host, rule })
+            Some(HostEvent::Fault { host, rule })
         })
     }
 
-    fn look_into_rings(&mut self) -> Result<Option<News>, PoolError> {
+    fn look_into_rings(&mut self) -> Result<Option<HostEvent>, PoolError> {
         for _ in 0..self.hosts.len() {
             let position = self.next_host;
             self.next_host = (position + 1) % self.hosts.len();
@@ -305,11 +307,11 @@ impl Pool {
             match taken {
                 Ok(None) if is_dying => {
                     process.note_dying();
-                    return Ok(Some(News::Dying { host }));
+                    return Ok(Some(HostEvent::Dying { host }));
                 }
                 Ok(None) => {}
-                Ok(Some(header)) => return Ok(Some(News::Record { host, header })),
-                Err(violation) => return Ok(Some(News::Garbage { host, violation })),
+                Ok(Some(header)) => return Ok(Some(HostEvent::Record { host, header })),
+                Err(violation) => return Ok(Some(HostEvent::Garbage { host, violation })),
             }
         }
         Ok(None)
@@ -348,14 +350,14 @@ impl Pool {
             Err(error) => return Err(io::Error::from(error).into()),
         }
         for event in events {
-            match Source::from_word(event.data.u64()) {
-                Source::Bell => {}
-                Source::Stderr(position) => self.read_stderr(position)?,
-                Source::Signals => {
+            match PollSource::from_word(event.data.u64()) {
+                PollSource::Bell => {}
+                PollSource::Stderr(position) => self.read_stderr(position)?,
+                PollSource::Signals => {
                     self.stop_pending = true;
                     self.forget_signals()?;
                 }
-                Source::Process(position) => self.reap(position)?,
+                PollSource::Process(position) => self.reap(position)?,
             }
         }
         Ok(())
@@ -382,34 +384,36 @@ impl Pool {
             return Ok(());
         };
         process.listen();
-        process.note(Moment::Exited).map_err(io::Error::other)?;
+        process
+            .note(LifecycleEvent::Exited)
+            .map_err(io::Error::other)?;
         let host = process.host();
         epoll::delete(&self.epoll, process.pidfd()).map_err(io::Error::from)?;
-        self.exited.push_back(News::Exited { host, status });
+        self.exited.push_back(HostEvent::Exited { host, status });
         Ok(())
     }
 }
 
-impl Source {
+impl PollSource {
     const CLASSES: u64 = 4;
 
     fn to_word(self) -> u64 {
         match self {
-            Source::Bell => 0,
-            Source::Process(position) => 1 + Source::CLASSES * position as u64,
-            Source::Stderr(position) => 2 + Source::CLASSES * position as u64,
-            Source::Signals => 3,
+            PollSource::Bell => 0,
+            PollSource::Process(position) => 1 + PollSource::CLASSES * position as u64,
+            PollSource::Stderr(position) => 2 + PollSource::CLASSES * position as u64,
+            PollSource::Signals => 3,
         }
     }
 
-    fn from_word(word: u64) -> Source {
+    fn from_word(word: u64) -> PollSource {
         let position =
-            usize::try_from(word / Source::CLASSES).expect("a position that fitted before");
-        match word % Source::CLASSES {
-            1 => Source::Process(position),
-            2 => Source::Stderr(position),
-            3 => Source::Signals,
-            _ => Source::Bell,
+            usize::try_from(word / PollSource::CLASSES).expect("a position that fitted before");
+        match word % PollSource::CLASSES {
+            1 => PollSource::Process(position),
+            2 => PollSource::Stderr(position),
+            3 => PollSource::Signals,
+            _ => PollSource::Bell,
         }
     }
 }

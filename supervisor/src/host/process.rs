@@ -1,19 +1,19 @@
 //! One incarnation of a host: its process, its memory, its command channel and
-//! its last words.
+//! the end of its standard error.
 
-use super::lifecycle::{IllegalTransition, Lifecycle, Moment};
-use super::program::Program;
-use super::socket_dir::SocketFolder;
-use super::stderr_tail::LastWords;
-use crate::faults::{Faults, HostSight};
+use super::lifecycle::{IllegalTransition, Lifecycle, LifecycleEvent};
+use super::program::HostProgram;
+use super::socket_dir::SocketDir;
+use super::stderr_tail::StderrTail;
+use crate::faults::{Faults, HostView};
 use command_fds::{CommandFdExt, FdMapping};
 use ipc_channel::ipc::IpcSender;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Serialize;
-use shm_protocol::boot::{self, HELLO_BYTES, HostArguments, Role};
-use shm_protocol::fault::Phase;
+use shm_protocol::boot::{self, HostArguments, MAX_CONTROL_NAME_BYTES, Role};
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{AgentId, HostId, Incarnation};
 use shm_protocol::link::{HostDescriptors, LinkError, LinkSizes, SupervisorLink};
 use std::ffi::{OsStr, OsString};
@@ -64,7 +64,7 @@ pub enum SpawnError {
 }
 
 /// What a host is started with.
-pub struct Birth<'a> {
+pub struct SpawnParams<'a> {
     /// Which host.
     pub host: HostId,
     /// Which life of it.
@@ -76,45 +76,45 @@ pub struct Birth<'a> {
     /// Sealed memory with components or models.
     pub artifacts: BorrowedFd<'a>,
     /// A folder for its control server's socket.
-    pub(super) folder: SocketFolder,
+    pub(super) folder: SocketDir,
     /// What may be made to go wrong with it.
     pub faults: &'a Faults,
     /// The agents that it has, or will have.
     pub agents: &'a [AgentId],
     /// Its memory, if that is there already.
-    pub memory: Option<Memory>,
+    pub memory: Option<IncarnationMemory>,
 }
 
 /// Memory for one incarnation, and what the host needs of it.
-pub(super) type Memory = (SupervisorLink, HostDescriptors);
+pub(super) type IncarnationMemory = (SupervisorLink, HostDescriptors);
 
 /// One incarnation of a host.
-pub struct Process {
+pub struct HostProcess {
     host: HostId,
     incarnation: Incarnation,
     lifecycle: Lifecycle,
     child: Child,
     pidfd: OwnedFd,
     stderr: ChildStderr,
-    last_words: LastWords,
+    stderr_tail: StderrTail,
     hello: Option<OwnedFd>,
     /// Where it offers its control channel, until that is connected. It goes after the process that may write to it.
-    folder: Option<SocketFolder>,
+    folder: Option<SocketDir>,
     /// Whether it was told that it is dying.
     is_known_to_die: bool,
     /// The rings.
     pub link: SupervisorLink,
 }
 
-impl Process {
+impl HostProcess {
     /// Starts a host.
     ///
     /// # Errors
     /// [`SpawnError::Link`] and [`SpawnError::Start`].
-    pub fn start(program: &Program, birth: Birth<'_>) -> Result<Process, SpawnError> {
+    pub fn start(program: &HostProgram, birth: SpawnParams<'_>) -> Result<HostProcess, SpawnError> {
         let host = birth.host;
         let start = |source: io::Error| SpawnError::Start { host, source };
-        birth.faults.pass_now(Phase::BeforeSpawn);
+        birth.faults.pass_now(FaultPoint::BeforeSpawn);
         let may_fault = birth.faults.may_fault();
         let (mut link, descriptors) = match birth.memory {
             Some(memory) => memory,
@@ -123,7 +123,7 @@ impl Process {
         };
         if let Some(armed) = link.faults() {
             birth.faults.born(host);
-            let sight = HostSight {
+            let sight = HostView {
                 host,
                 is_inference: birth.role == Role::InferenceHost,
                 agents: birth.agents,
@@ -159,10 +159,10 @@ impl Process {
             // The terminal's Ctrl-C is for the supervisor, which then drains its hosts.
             .process_group(0)
             .fd_mappings(vec![
-                mapping(descriptors.down, boot::DOWN),
-                mapping(descriptors.up, boot::UP),
+                mapping(descriptors.down, boot::TO_HOST),
+                mapping(descriptors.up, boot::FROM_HOST),
                 mapping(descriptors.bell, boot::BELL),
-                mapping(hello_host, boot::HELLO),
+                mapping(hello_host, boot::CONTROL_NAME_PIPE),
                 mapping(artifacts, boot::ARTIFACTS),
             ])
             .expect("the places of the descriptors differ");
@@ -171,16 +171,16 @@ impl Process {
             .map_err(|e| start(e.into()))?;
         let stderr = child.stderr.take().expect("standard error was asked for");
         rustix::io::ioctl_fionbio(&stderr, true).map_err(|e| start(e.into()))?;
-        let (lifecycle, last_words, hello) =
-            (Lifecycle::Starting, LastWords::default(), Some(hello));
-        Ok(Process {
+        let (lifecycle, stderr_tail, hello) =
+            (Lifecycle::Starting, StderrTail::default(), Some(hello));
+        Ok(HostProcess {
             host,
             incarnation: birth.incarnation,
             lifecycle,
             child,
             pidfd,
             stderr,
-            last_words,
+            stderr_tail,
             hello,
             folder: Some(birth.folder),
             is_known_to_die: false,
@@ -193,7 +193,9 @@ impl Process {
     ///
     /// # Errors
     /// [`SpawnError::Connect`].
-    pub fn connect<C: Serialize + Send + 'static>(&mut self) -> Result<Commands<C>, SpawnError> {
+    pub fn connect<C: Serialize + Send + 'static>(
+        &mut self,
+    ) -> Result<CommandSender<C>, SpawnError> {
         let failed = |source| SpawnError::Connect {
             host: self.host,
             source,
@@ -205,7 +207,7 @@ impl Process {
         self.await_hello(&hello).map_err(failed)?;
         let mut name = String::new();
         std::fs::File::from(hello)
-            .take(HELLO_BYTES as u64)
+            .take(MAX_CONTROL_NAME_BYTES as u64)
             .read_to_string(&mut name)
             .map_err(failed)?;
         if name.is_empty() {
@@ -214,7 +216,7 @@ impl Process {
             )));
         }
         let commands = IpcSender::connect(name)
-            .and_then(|channel| Commands::over(self.host, channel))
+            .and_then(|channel| CommandSender::over(self.host, channel))
             .map_err(failed)?;
         self.folder = None;
         Ok(commands)
@@ -278,7 +280,7 @@ impl Process {
     ///
     /// # Errors
     /// [`IllegalTransition`].
-    pub fn note(&mut self, moment: Moment) -> Result<(), IllegalTransition> {
+    pub fn note(&mut self, moment: LifecycleEvent) -> Result<(), IllegalTransition> {
         self.lifecycle = self.lifecycle.after(moment)?;
         Ok(())
     }
@@ -295,7 +297,7 @@ impl Process {
 
     /// Reads standard error without blocking. False when nothing will come any more.
     pub(super) fn listen(&mut self) -> bool {
-        self.last_words.read_from(&mut self.stderr)
+        self.stderr_tail.read_from(&mut self.stderr)
     }
 
     /// Reaps the process if it is gone.
@@ -312,11 +314,11 @@ impl Process {
         let ends = PollFd::new(&self.pidfd, PollFlags::IN);
         poll(&mut [ends], Some(&timeout)).ok()?;
         let status = self.child.try_wait().ok()??;
-        self.note(Moment::Exited).ok()?;
+        self.note(LifecycleEvent::Exited).ok()?;
         Some(status)
     }
 
-    /// How it ended and its last words, if it has ended or does so within a moment.
+    /// How it ended and the end of its standard error, if it has ended or does so within a moment.
     pub(super) fn farewell(&mut self) -> Option<(ExitStatus, String)> {
         let ends = PollFd::new(&self.pidfd, PollFlags::IN);
         let patience = Timespec {
@@ -325,14 +327,14 @@ impl Process {
         };
         poll(&mut [ends], Some(&patience)).ok()?;
         let status = self.child.try_wait().ok()??;
-        self.last_words.read_from(&mut self.stderr);
-        Some((status, self.last_words()))
+        self.stderr_tail.read_from(&mut self.stderr);
+        Some((status, self.stderr_tail()))
     }
 
     /// The end of what it wrote to standard error.
     #[must_use]
-    pub fn last_words(&self) -> String {
-        self.last_words.text()
+    pub fn stderr_tail(&self) -> String {
+        self.stderr_tail.text()
     }
 
     /// Stops the process, which then hangs; harmless when it is gone.
@@ -347,7 +349,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for HostProcess {
     /// No host outlives the supervisor's interest in it, and none stays a zombie.
     fn drop(&mut self) {
         if self.lifecycle != Lifecycle::Ended {
@@ -359,13 +361,13 @@ impl Drop for Process {
 
 /// The way down for commands. The supervisor only ever sends, and never waits for that: a host that dies while a
 /// command longer than a packet is on its way would hold the sender for ever, so a thread of its own does the sending.
-pub struct Commands<C> {
+pub struct CommandSender<C> {
     host: HostId,
     queue: mpsc::Sender<C>,
 }
 
-impl<C: Serialize + Send + 'static> Commands<C> {
-    fn over(host: HostId, channel: IpcSender<C>) -> io::Result<Commands<C>> {
+impl<C: Serialize + Send + 'static> CommandSender<C> {
+    fn over(host: HostId, channel: IpcSender<C>) -> io::Result<CommandSender<C>> {
         let (queue, commands) = mpsc::channel();
         thread::Builder::new()
             .name(format!("commands {host}"))
@@ -375,7 +377,7 @@ impl<C: Serialize + Send + 'static> Commands<C> {
                     .into_iter()
                     .try_for_each(|command| channel.send(command))
             })?;
-        Ok(Commands { host, queue })
+        Ok(CommandSender { host, queue })
     }
 
     /// Sends a command. The caller keeps fewer than [`shm_protocol::limit::COMMANDS_OUTSTANDING`] unanswered.

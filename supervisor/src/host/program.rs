@@ -16,26 +16,26 @@ const ABOVE_BOOT_DESCRIPTORS: i32 = 64;
 
 /// A binary to start hosts from.
 #[derive(Debug)]
-pub struct Program {
+pub struct HostProgram {
     binary: OwnedFd,
 }
 
-impl Program {
+impl HostProgram {
     /// The binary that runs now.
     ///
     /// # Errors
     /// What the system says, where there is no `/proc` for example.
-    pub fn current() -> io::Result<Program> {
-        Program::open("/proc/self/exe".into())
+    pub fn current() -> io::Result<HostProgram> {
+        HostProgram::open("/proc/self/exe".into())
     }
 
     /// Another binary that knows the roles of [`shm_protocol::boot::Role`].
     ///
     /// # Errors
     /// What the system says.
-    pub fn open(path: PathBuf) -> io::Result<Program> {
+    pub fn open(path: PathBuf) -> io::Result<HostProgram> {
         let file = File::open(path)?;
-        Ok(Program {
+        Ok(HostProgram {
             binary: fcntl_dupfd_cloexec(&file, ABOVE_BOOT_DESCRIPTORS)?,
         })
     }

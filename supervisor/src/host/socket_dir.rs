@@ -27,27 +27,27 @@ const TRIES: usize = 8;
 
 /// A folder for sockets, which goes with this value.
 #[derive(Debug)]
-pub(super) struct SocketFolder {
+pub(super) struct SocketDir {
     folder: TempDir,
     /// Locked for as long as the folder is in use.
     _held: File,
 }
 
-impl SocketFolder {
+impl SocketDir {
     /// A folder in the temporary folder or, if its path is too long for sockets, in `/tmp`.
-    pub(super) fn new() -> io::Result<SocketFolder> {
+    pub(super) fn new() -> io::Result<SocketDir> {
         let (temporary, bytes) = (std::env::temp_dir(), path_bytes());
         if bytes <= SOCKET_FOLDER_BYTES {
-            return SocketFolder::below(&temporary);
+            return SocketDir::below(&temporary);
         }
-        SocketFolder::below(Path::new(ELSEWHERE)).map_err(|source| {
+        SocketDir::below(Path::new(ELSEWHERE)).map_err(|source| {
             io::Error::other(format!(
                 "the path below TMPDIR has {bytes} bytes, sockets allow {SOCKET_FOLDER_BYTES}, and in {ELSEWHERE}: {source}"
             ))
         })
     }
 
-    fn below(parent: &Path) -> io::Result<SocketFolder> {
+    fn below(parent: &Path) -> io::Result<SocketDir> {
         sweep(parent);
         for _ in 0..TRIES {
             let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
@@ -55,7 +55,7 @@ impl SocketFolder {
                 && flock(&held, FlockOperation::NonBlockingLockExclusive).is_ok()
                 && held.metadata()?.nlink() > 0
             {
-                return Ok(SocketFolder {
+                return Ok(SocketDir {
                     folder,
                     _held: held,
                 });
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn what_nobody_holds_is_swept_away_and_what_is_held_or_no_socket_stays() {
         let parent = tempfile::tempdir().expect("a temporary folder");
-        let held = SocketFolder::below(parent.path()).expect("it can be made");
+        let held = SocketDir::below(parent.path()).expect("it can be made");
         let folder = |name: &str| {
             let folder = parent.path().join(name);
             fs::create_dir_all(folder.join("inner")).expect("it can be made");
@@ -135,7 +135,7 @@ mod tests {
         let other = folder("lockstep-other");
         let precious = folder("lockstep-sockets-precious").join("file");
         fs::write(&precious, "precious").expect("it can be written");
-        let next = SocketFolder::below(parent.path()).expect("it can be made");
+        let next = SocketDir::below(parent.path()).expect("it can be made");
         assert!(held.path().exists() && next.path().exists() && !stale.exists());
         assert!(other.exists() && precious.exists());
         drop(socket);
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn it_goes_with_its_value() {
         let parent = tempfile::tempdir().expect("a temporary folder");
-        let path = SocketFolder::below(parent.path())
+        let path = SocketDir::below(parent.path())
             .expect("it can be made")
             .path()
             .to_path_buf();

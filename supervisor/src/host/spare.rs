@@ -1,20 +1,23 @@
 //! An agent host that stands ready to take the place of one that is lost: it
 //! has started, confined itself and been told what all agents have in common.
 
-use super::error::{CrewError, Kind};
-use super::host_set::Crew;
-use super::pool::News;
-use super::process::{Memory, SpawnError};
-use shm_protocol::fault::{Pin, Slot};
+use super::error::{HostKind, HostSetError};
+use super::host_set::HostSet;
+use super::pool::HostEvent;
+use super::process::{IncarnationMemory, SpawnError};
+use shm_protocol::fault::{FaultSlot, Pin};
 use shm_protocol::id::{HostId, Incarnation};
 use shm_protocol::link::{LinkError, SupervisorLink};
 use shm_protocol::supervisor_to_agent;
 use std::thread::{self, JoinHandle};
 
 /// Memory for an incarnation, which takes some milliseconds to make, so that a thread does it.
-pub(super) type MemoryOnItsWay = (Incarnation, JoinHandle<Result<Memory, LinkError>>);
+pub(super) type PendingMemory = (
+    Incarnation,
+    JoinHandle<Result<IncarnationMemory, LinkError>>,
+);
 
-impl Crew {
+impl HostSet {
     /// The place of the spare.
     pub(super) fn spare(&self) -> HostId {
         HostId::from_index(self.muster.hosts())
@@ -22,8 +25,8 @@ impl Crew {
 
     /// Whether the spare can take this place now. Where a fault is to happen while a host starts, one starts.
     pub(super) fn may_take_spare(&self, host: HostId) -> bool {
-        let is_start = |slot: &Slot| slot.phase.pin() == Pin::Start;
-        self.kind(host) == Kind::Agents
+        let is_start = |slot: &FaultSlot| slot.phase.pin() == Pin::Start;
+        self.kind(host) == HostKind::Agents
             && self.seats[self.spare().index()].is_set_up
             && !self
                 .muster
@@ -38,7 +41,7 @@ impl Crew {
     ///
     /// # Errors
     /// When the system refuses it.
-    pub fn keep_spare(&mut self) -> Result<bool, CrewError> {
+    pub fn keep_spare(&mut self) -> Result<bool, HostSetError> {
         let host = self.spare();
         if self.muster.spare.is_none() || self.pool.host(host).is_some() {
             return Ok(true);
@@ -66,29 +69,31 @@ impl Crew {
     }
 
     /// Hears what the spare says, and nobody else. True if it was the spare.
-    pub fn hear_spare(&mut self, news: &News) -> bool {
+    pub fn hear_spare(&mut self, news: &HostEvent) -> bool {
         let spare = self.spare();
         match news {
-            News::Record { host, header } if *host == spare => {
+            HostEvent::Record { host, header } if *host == spare => {
                 let heard = self.welcome(spare, header).and_then(|()| {
                     let setup = self
                         .muster
                         .spare
                         .clone()
-                        .ok_or(CrewError::Gone { host: spare })?;
-                    self.command_agents(spare, supervisor_to_agent::Command::Setup(setup))
+                        .ok_or(HostSetError::Gone { host: spare })?;
+                    self.command_agents(spare, supervisor_to_agent::AgentCommand::Setup(setup))
                 });
                 self.seats[spare.index()].is_set_up = heard.is_ok();
                 if heard.is_err() {
                     self.end(spare);
                 }
             }
-            News::Garbage { host, .. } | News::Exited { host, .. } | News::Dying { host }
+            HostEvent::Garbage { host, .. }
+            | HostEvent::Exited { host, .. }
+            | HostEvent::Dying { host }
                 if *host == spare =>
             {
                 self.end(spare);
             }
-            News::Fault { host, .. } if *host == spare => {}
+            HostEvent::Fault { host, .. } if *host == spare => {}
             _ => return false,
         }
         true

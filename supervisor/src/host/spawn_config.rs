@@ -1,7 +1,7 @@
 //! What the hosts of a run are started with, and started again.
 
-use crate::faults::{Faults, HostSight};
-use crate::host::program::Program;
+use crate::faults::{Faults, HostView};
+use crate::host::program::HostProgram;
 use shm_protocol::id::{AgentId, HostId};
 use shm_protocol::link::LinkSizes;
 use shm_protocol::supervisor_to_agent;
@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 /// What the hosts are started with, and started again.
 #[derive(Debug)]
-pub struct Muster {
+pub struct SpawnConfig {
     /// The binary.
-    pub program: Arc<Program>,
+    pub program: Arc<HostProgram>,
     /// How many agent hosts.
     pub agent_hosts: usize,
     /// How large their rings are.
@@ -26,13 +26,13 @@ pub struct Muster {
     /// What may be made to go wrong.
     pub faults: Faults,
     /// What an agent host that stands ready to take another's place is told beforehand; none stands ready without it.
-    pub spare: Option<supervisor_to_agent::Setup>,
+    pub spare: Option<supervisor_to_agent::AgentSetup>,
 }
 
-impl Muster {
+impl SpawnConfig {
     /// A host, as rules of faults are matched with it.
-    pub(super) fn sight(&self, host: HostId) -> HostSight<'_> {
-        HostSight {
+    pub(super) fn sight(&self, host: HostId) -> HostView<'_> {
+        HostView {
             host,
             is_inference: self.inference.is_some() && host.index() == self.agent_hosts,
             agents: self.agents.get(host.index()).map_or(&[][..], Vec::as_slice),

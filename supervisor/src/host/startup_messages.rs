@@ -2,42 +2,42 @@
 //! anything else is an error.
 
 use super::decode::decoded;
-use super::host_set::Crew;
-use crate::host::error::CrewError;
-use crate::host::pool::News;
-use crate::host::process::{Process, SpawnError};
+use super::host_set::HostSet;
+use crate::host::error::HostSetError;
+use crate::host::pool::HostEvent;
+use crate::host::process::{HostProcess, SpawnError};
 use shm_protocol::agent_to_supervisor::{FAILURE, READY, Ready};
 use shm_protocol::id::HostId;
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 /// How long a host that cannot be reached may take to be gone.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-impl Crew {
+impl HostSet {
     /// Waits for the next record, as long as hosts report progress. Anything else that can happen before a run is an
     /// error.
     ///
     /// # Errors
     /// [`CrewError`].
-    pub fn record(&mut self, patience: Duration) -> Result<(HostId, Header), CrewError> {
+    pub fn record(&mut self, patience: Duration) -> Result<(HostId, RecordHeader), HostSetError> {
         let mut reports = self.reports();
         loop {
             match self.pool.next(patience)? {
-                News::Record { host, header } => return Ok((host, header)),
-                News::Garbage { host, violation } => {
-                    return Err(CrewError::Garbage { host, violation });
+                HostEvent::Record { host, header } => return Ok((host, header)),
+                HostEvent::Garbage { host, violation } => {
+                    return Err(HostSetError::Garbage { host, violation });
                 }
                 // How it ended is worth waiting for where nothing else is to be done.
-                News::Dying { .. } => {}
-                News::Fault { host, rule } => self.strike(host, rule),
-                News::Exited { host, status } => return Err(self.died(host, status)),
-                News::StopAsked => return Err(CrewError::Stopped),
-                News::Silence if self.reports() != reports => reports = self.reports(),
-                News::Silence => {
+                HostEvent::Dying { .. } => {}
+                HostEvent::Fault { host, rule } => self.strike(host, rule),
+                HostEvent::Exited { host, status } => return Err(self.died(host, status)),
+                HostEvent::StopAsked => return Err(HostSetError::Stopped),
+                HostEvent::Silence if self.reports() != reports => reports = self.reports(),
+                HostEvent::Silence => {
                     let seconds = patience.as_secs_f64();
-                    return Err(CrewError::Silent { seconds });
+                    return Err(HostSetError::Silent { seconds });
                 }
             }
         }
@@ -52,8 +52,8 @@ impl Crew {
 
     /// Why a command could not be sent: what the host had said before it went, or how it ended. Whoever sends learns
     /// of the end before the words that were published first are read.
-    pub fn explain(&mut self, error: CrewError) -> CrewError {
-        let CrewError::Spawn(SpawnError::Connect { host: gone, .. }) = error else {
+    pub fn explain(&mut self, error: HostSetError) -> HostSetError {
+        let HostSetError::Spawn(SpawnError::Connect { host: gone, .. }) = error else {
             return error;
         };
         loop {
@@ -66,7 +66,7 @@ impl Crew {
                 }
                 // What was said earlier, or by others, explains nothing.
                 Ok(_) => {}
-                Err(died @ CrewError::Died { host, .. }) if host == gone => return died,
+                Err(died @ HostSetError::Died { host, .. }) if host == gone => return died,
                 Err(_) => return error,
             }
         }
@@ -74,15 +74,15 @@ impl Crew {
 
     /// The error for a host that is gone.
     #[must_use]
-    pub fn died(&self, host: HostId, status: ExitStatus) -> CrewError {
-        CrewError::Died {
+    pub fn died(&self, host: HostId, status: ExitStatus) -> HostSetError {
+        HostSetError::Died {
             kind: self.kind(host),
             host,
             status,
-            last_words: self
+            stderr_tail: self
                 .pool
                 .host(host)
-                .map_or_else(String::new, Process::last_words),
+                .map_or_else(String::new, HostProcess::stderr_tail),
         }
     }
 
@@ -93,9 +93,9 @@ impl Crew {
     pub fn expect<T: bincode::Decode<()>>(
         &self,
         host: HostId,
-        header: &Header,
+        header: &RecordHeader,
         wanted: u16,
-    ) -> Result<T, CrewError> {
+    ) -> Result<T, HostSetError> {
         decoded(self.kind(host), host, header, wanted, self.pool.payload())
     }
 }

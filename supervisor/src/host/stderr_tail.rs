@@ -10,11 +10,11 @@ const KEPT_BYTES: usize = 4096;
 
 /// The last [`KEPT_BYTES`] of a host's standard error.
 #[derive(Debug, Default)]
-pub struct LastWords {
+pub struct StderrTail {
     bytes: VecDeque<u8>,
 }
 
-impl LastWords {
+impl StderrTail {
     /// Reads what is there without blocking. False when nothing will come any more.
     pub(super) fn read_from(&mut self, stderr: &mut ChildStderr) -> bool {
         let mut chunk = [0; 1024];
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn only_the_end_is_kept() {
-        let mut words = LastWords::default();
+        let mut words = StderrTail::default();
         words.keep(&[b'a'; KEPT_BYTES]);
         words.keep(b"the end");
         assert_eq!(words.text().len(), KEPT_BYTES);

@@ -1,7 +1,7 @@
 //! What a decoded record must hold beyond its encoding, so that whoever reads it
 //! may use its numbers as positions in the tables of the header.
 
-use super::error::Fault;
+use super::error::RecordFault;
 use crate::record::{RunHeader, TickRecord, Verdict};
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::id::{AgentId, ModelId};
@@ -9,10 +9,10 @@ use shm_protocol::limit;
 use shm_protocol::tensor::Tensor;
 
 /// Checks the header of a run.
-pub(super) fn header(header: &RunHeader) -> Result<(), Fault> {
+pub(super) fn header(header: &RunHeader) -> Result<(), RecordFault> {
     let (agents, models) = (header.agents.len(), header.models.len());
     if agents > limit::AGENTS || models > limit::MODELS {
-        return Err(Fault::Content(format!(
+        return Err(RecordFault::Content(format!(
             "{agents} agents and {models} models are over the limits"
         )));
     }
@@ -20,7 +20,7 @@ pub(super) fn header(header: &RunHeader) -> Result<(), Fault> {
 }
 
 /// Checks a tick of a run with so many agents and models.
-pub(crate) fn record(record: &TickRecord, agents: usize, models: usize) -> Result<(), Fault> {
+pub(crate) fn record(record: &TickRecord, agents: usize, models: usize) -> Result<(), RecordFault> {
     let tables = Tables { agents, models };
     for result in &record.results {
         tables.agent(result.agent)?;
@@ -55,7 +55,7 @@ pub(crate) fn record(record: &TickRecord, agents: usize, models: usize) -> Resul
 }
 
 /// There is one answer for each wait of the outcomes, in their order.
-fn awaited(record: &TickRecord) -> Result<(), Fault> {
+fn awaited(record: &TickRecord) -> Result<(), RecordFault> {
     let waits = record.outcomes.iter().flat_map(|outcome| {
         let model = |effect: &Effect| match effect {
             Effect::Infer { model, .. } => Some((outcome.agent, *model)),
@@ -66,7 +66,7 @@ fn awaited(record: &TickRecord) -> Result<(), Fault> {
     let answers = record.awaited.iter();
     if !waits.eq(answers.map(|answer| (answer.agent, answer.model))) {
         let reason = "the answers to waits are not those that the outcomes wait for";
-        return Err(Fault::Content(reason.to_owned()));
+        return Err(RecordFault::Content(reason.to_owned()));
     }
     let outputs = record
         .awaited
@@ -81,7 +81,7 @@ struct Tables {
 }
 
 impl Tables {
-    fn effect(&self, effect: &Effect) -> Result<(), Fault> {
+    fn effect(&self, effect: &Effect) -> Result<(), RecordFault> {
         match effect {
             Effect::Send { to, .. } => self.agent(*to),
             Effect::Submit { model, inputs, .. } => {
@@ -96,29 +96,29 @@ impl Tables {
         }
     }
 
-    fn agent(&self, agent: AgentId) -> Result<(), Fault> {
+    fn agent(&self, agent: AgentId) -> Result<(), RecordFault> {
         if agent.index() < self.agents {
             return Ok(());
         }
-        Err(Fault::Content(format!(
+        Err(RecordFault::Content(format!(
             "agent {agent} is named, and the run has {} agents",
             self.agents
         )))
     }
 
-    fn model(&self, model: ModelId) -> Result<(), Fault> {
+    fn model(&self, model: ModelId) -> Result<(), RecordFault> {
         if model.index() < self.models {
             return Ok(());
         }
-        Err(Fault::Content(format!(
+        Err(RecordFault::Content(format!(
             "model {model} is named, and the run has {} models",
             self.models
         )))
     }
 }
 
-fn tensor(tensor: &Tensor) -> Result<(), Fault> {
+fn tensor(tensor: &Tensor) -> Result<(), RecordFault> {
     tensor
         .check()
-        .map_err(|error| Fault::Content(error.to_string()))
+        .map_err(|error| RecordFault::Content(error.to_string()))
 }

@@ -106,7 +106,7 @@ pub enum JournalError {
         /// The last good tick; none when the header of the run is bad.
         after: Option<Tick>,
         /// What is wrong.
-        reason: Fault,
+        reason: RecordFault,
     },
     /// The last record is whole but wrong: not what a write that stopped halfway leaves.
     #[error("the end of the journal is damaged: {torn}")]
@@ -157,7 +157,7 @@ pub enum JournalError {
 
 /// What is wrong with a record.
 #[derive(Debug, Error)]
-pub enum Fault {
+pub enum RecordFault {
     /// The header.
     #[error(transparent)]
     Header(#[from] HeaderFault),
@@ -171,7 +171,7 @@ pub enum Fault {
     #[error("{fault}, and another record follows at byte {follows} of {file:?}")]
     Followed {
         /// What is wrong.
-        fault: Box<Fault>,
+        fault: Box<RecordFault>,
         /// The file with the record that follows.
         file: PathBuf,
         /// Where it begins.
@@ -181,7 +181,7 @@ pub enum Fault {
     #[error("{fault}, and the journal was on the disk up to tick {tick}")]
     Synced {
         /// What is wrong.
-        fault: Box<Fault>,
+        fault: Box<RecordFault>,
         /// The last tick that was on the disk.
         tick: Tick,
     },

@@ -87,7 +87,7 @@ pub fn hex(bytes: &[u8]) -> String {
 /// What a record is. New kinds take new numbers; a number never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
-pub enum Kind {
+pub enum RecordKind {
     /// What the run is. The first record, and only the first.
     RunHeader = 1,
     /// A committed tick.
@@ -96,9 +96,9 @@ pub enum Kind {
     Seal = 3,
 }
 
-impl Kind {
-    fn from_number(number: u16) -> Option<Kind> {
-        [Kind::RunHeader, Kind::Tick, Kind::Seal]
+impl RecordKind {
+    fn from_number(number: u16) -> Option<RecordKind> {
+        [RecordKind::RunHeader, RecordKind::Tick, RecordKind::Seal]
             .into_iter()
             .find(|kind| *kind as u16 == number)
     }
@@ -108,7 +108,7 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     /// What it is.
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// The run it belongs to.
     pub run: RunId,
     /// Its tick; of a seal, the last committed one; of a run header, zero.
@@ -213,7 +213,7 @@ impl FrameHeader {
             });
         }
         Ok(FrameHeader {
-            kind: Kind::from_number(kind).ok_or(HeaderFault::Kind { found: kind })?,
+            kind: RecordKind::from_number(kind).ok_or(HeaderFault::Kind { found: kind })?,
             run: RunId(field(bytes, RUN)),
             tick: Tick(u64::from_le_bytes(field(bytes, TICK))),
             payload_bytes,
@@ -253,7 +253,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_header() -> impl Strategy<Value = FrameHeader> {
-        let kind = prop::sample::select(vec![Kind::RunHeader, Kind::Tick, Kind::Seal]);
+        let kind = prop::sample::select(vec![
+            RecordKind::RunHeader,
+            RecordKind::Tick,
+            RecordKind::Seal,
+        ]);
         let payload_bytes = 0..=limit::TICK_RECORD_BYTES as u64;
         (
             kind,
@@ -301,7 +305,7 @@ mod tests {
     #[test]
     fn what_is_reserved_must_be_zero_even_under_a_good_checksum() {
         let header = FrameHeader {
-            kind: Kind::Tick,
+            kind: RecordKind::Tick,
             run: RunId([1; 16]),
             tick: Tick(1),
             payload_bytes: 0,
@@ -319,7 +323,7 @@ mod tests {
     #[test]
     fn the_beginning_of_a_record_is_known_but_for_its_length() {
         let header = FrameHeader {
-            kind: Kind::Tick,
+            kind: RecordKind::Tick,
             run: RunId([1; 16]),
             tick: Tick(1),
             payload_bytes: 7,

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 /// Where a journal stands after a tick, or after the header of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Mark {
+pub struct JournalMark {
     /// The tick; zero after the header.
     pub tick: Tick,
     /// Digest of its record: the value of the chain.
@@ -41,7 +41,7 @@ pub enum MarkFault {
     },
 }
 
-impl Mark {
+impl JournalMark {
     /// An error about this mark in a file.
     pub(super) fn refused(&self, file: &Path, reason: MarkFault) -> JournalError {
         JournalError::Mark {

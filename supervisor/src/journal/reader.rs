@@ -11,19 +11,19 @@ mod tail;
 
 pub use tail::{Torn, TornKind};
 
-use super::sync_marker::Synced;
+use super::sync_marker::SyncMarker;
 use crate::journal::check;
-use crate::journal::error::{Fault, JournalError};
-use crate::journal::frame::{Kind, RunId};
-use crate::journal::mark::Mark;
+use crate::journal::error::{JournalError, RecordFault};
+use crate::journal::frame::{RecordKind, RunId};
+use crate::journal::mark::JournalMark;
 use crate::record::{Digest, RunHeader, Seal, TickRecord};
 use crate::rundir::RunDir;
-use frames::{Framed, Frames};
+use frames::{FrameBytes, Frames};
 use shm_protocol::id::Tick;
 
 /// One committed tick as it was journaled.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct JournalEntry {
     /// Its number.
     pub tick: Tick,
     /// What happened.
@@ -37,16 +37,16 @@ pub struct Entry {
 pub struct JournalReader {
     frames: Frames,
     /// After the last tick, or the header.
-    mark: Mark,
+    mark: JournalMark,
     agents: usize,
     models: usize,
     seal: Option<Seal>,
-    state: State,
+    state: ReaderState,
 }
 
 /// How far a reader has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ReaderState {
     Reading,
     /// The end of the journal was read.
     Ended,
@@ -55,7 +55,7 @@ enum State {
 }
 
 /// Where a reader stands before it has read anything.
-const NOWHERE: Mark = Mark {
+const NOWHERE: JournalMark = JournalMark {
     tick: Tick::ZERO,
     chain: [0; 32],
     segment: 1,
@@ -74,7 +74,7 @@ impl JournalReader {
             agents: 0,
             models: 0,
             seal: None,
-            state: State::Reading,
+            state: ReaderState::Reading,
         };
         let Some(framed) = reader.frames.next_framed()? else {
             return Err(match reader.frames.torn() {
@@ -97,7 +97,10 @@ impl JournalReader {
     ///
     /// # Errors
     /// When there is no journal, its header is damaged, or the tick that was marked does not end at the mark.
-    pub fn open_at(run: &RunDir, mark: &Mark) -> Result<(RunHeader, JournalReader), JournalError> {
+    pub fn open_at(
+        run: &RunDir,
+        mark: &JournalMark,
+    ) -> Result<(RunHeader, JournalReader), JournalError> {
         let (header, mut reader) = JournalReader::open(run)?;
         reader.frames.go_to(mark)?;
         reader.mark = *mark;
@@ -108,21 +111,21 @@ impl JournalReader {
     ///
     /// # Errors
     /// When the journal is damaged or cannot be read. The reader has then ended.
-    pub fn next_tick(&mut self) -> Result<Option<Entry>, JournalError> {
-        if self.state != State::Reading {
+    pub fn next_tick(&mut self) -> Result<Option<JournalEntry>, JournalError> {
+        if self.state != ReaderState::Reading {
             return Ok(None);
         }
         let next = self.next_entry();
         self.state = match next {
-            Ok(Some(_)) => State::Reading,
-            Ok(None) => State::Ended,
-            Err(_) => State::Refused,
+            Ok(Some(_)) => ReaderState::Reading,
+            Ok(None) => ReaderState::Ended,
+            Err(_) => ReaderState::Refused,
         };
         next
     }
 
     /// The ticks from here to the end.
-    pub fn entries(&mut self) -> impl Iterator<Item = Result<Entry, JournalError>> {
+    pub fn entries(&mut self) -> impl Iterator<Item = Result<JournalEntry, JournalError>> {
         std::iter::from_fn(|| self.next_tick().transpose())
     }
 
@@ -145,7 +148,7 @@ impl JournalReader {
 
     /// Where the journal stands after the last tick that was read, or after the header when there is none.
     #[must_use]
-    pub fn mark(&self) -> Mark {
+    pub fn mark(&self) -> JournalMark {
         self.mark
     }
 
@@ -175,11 +178,11 @@ impl JournalReader {
 
     /// Whether everything was read and nothing was wrong, so that the journal can be written on after [`JournalReader::mark`].
     pub(super) fn is_at_end(&self) -> bool {
-        self.state == State::Ended
+        self.state == ReaderState::Ended
     }
 
     /// Up to where the journal is on the disk, if it is known.
-    pub(super) fn synced(&self) -> Option<&Synced> {
+    pub(super) fn synced(&self) -> Option<&SyncMarker> {
         self.frames.synced()
     }
 
@@ -188,32 +191,32 @@ impl JournalReader {
         (self.agents, self.models)
     }
 
-    fn next_entry(&mut self) -> Result<Option<Entry>, JournalError> {
+    fn next_entry(&mut self) -> Result<Option<JournalEntry>, JournalError> {
         let Some(framed) = self.frames.next_framed()? else {
             return Ok(None);
         };
-        if framed.header.kind == Kind::Seal {
+        if framed.header.kind == RecordKind::Seal {
             return self.end_with_seal(&framed).map(|()| None);
         }
         let record: TickRecord = self.frames.payload(&framed)?;
         check::record(&record, self.agents, self.models)
             .map_err(|fault| self.frames.corrupt(fault))?;
         self.accept(&framed);
-        Ok(Some(Entry {
+        Ok(Some(JournalEntry {
             tick: self.ticks(),
             record,
             digest: self.chain(),
         }))
     }
 
-    fn end_with_seal(&mut self, framed: &Framed) -> Result<(), JournalError> {
+    fn end_with_seal(&mut self, framed: &FrameBytes) -> Result<(), JournalError> {
         let (seal, ticks): (Seal, Tick) = (self.frames.payload(framed)?, self.ticks());
         if seal.ticks != ticks.0 {
             let reason = format!(
                 "the seal speaks of {} ticks, and there are {ticks}",
                 seal.ticks
             );
-            return Err(self.frames.corrupt(Fault::Content(reason)));
+            return Err(self.frames.corrupt(RecordFault::Content(reason)));
         }
         // It is no part of the chain.
         self.frames.accept(framed);
@@ -221,11 +224,11 @@ impl JournalReader {
         if self.frames.is_at_end() {
             Ok(())
         } else {
-            Err(self.frames.corrupt(Fault::AfterSeal))
+            Err(self.frames.corrupt(RecordFault::AfterSeal))
         }
     }
 
-    fn accept(&mut self, framed: &Framed) {
+    fn accept(&mut self, framed: &FrameBytes) {
         self.frames.accept(framed);
         self.mark = self.frames.mark();
     }

@@ -24,7 +24,7 @@
 
 use crate::journal::error::JournalError;
 use crate::journal::frame::RunId;
-use crate::journal::mark::Mark;
+use crate::journal::mark::JournalMark;
 use crate::record::Digest;
 use crate::rundir::RunDir;
 use crate::sys::disk::{File, read_fully};
@@ -42,7 +42,7 @@ const SLOT_BYTES: usize = 512;
 
 /// A place up to which a journal is on the disk for certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Synced {
+pub(super) struct SyncMarker {
     pub(super) run: RunId,
     /// Nothing behind the place was promised to anybody.
     pub(super) is_exact: bool,
@@ -53,10 +53,10 @@ pub(super) struct Synced {
     offset: u64,
 }
 
-impl Synced {
+impl SyncMarker {
     /// What is known of the journal of a run, if anything is. Nothing is better than something doubtful: then a bad
     /// record is judged by what is behind it.
-    pub(super) fn read(run: &RunDir) -> Result<Option<Synced>, JournalError> {
+    pub(super) fn read(run: &RunDir) -> Result<Option<SyncMarker>, JournalError> {
         let path = run.synced();
         let mut bytes = [0; SLOT_BYTES + BYTES];
         let read = run
@@ -68,7 +68,7 @@ impl Synced {
                 let slots = [&bytes[..BYTES], &bytes[SLOT_BYTES..]];
                 Ok(slots
                     .into_iter()
-                    .filter_map(Synced::parse)
+                    .filter_map(SyncMarker::parse)
                     .max_by_key(|synced| synced.count))
             }
             Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -106,14 +106,14 @@ impl Synced {
     }
 
     /// A slot that is whole.
-    fn parse(bytes: &[u8]) -> Option<Synced> {
+    fn parse(bytes: &[u8]) -> Option<SyncMarker> {
         let covered = bytes.first_chunk::<COVERED_BYTES>()?;
         let number = |at: usize| {
             covered[at..]
                 .first_chunk()
                 .map(|bytes| u64::from_le_bytes(*bytes))
         };
-        let synced = Synced {
+        let synced = SyncMarker {
             run: RunId(*covered[16..].first_chunk()?),
             is_exact: covered[10] == 1,
             count: number(32)?,
@@ -128,7 +128,7 @@ impl Synced {
 
 /// The file, to write.
 #[derive(Debug)]
-pub(super) struct SyncedFile {
+pub(super) struct SyncMarkerFile {
     path: PathBuf,
     file: Arc<dyn File>,
     run: RunId,
@@ -136,19 +136,19 @@ pub(super) struct SyncedFile {
     count: u64,
 }
 
-impl SyncedFile {
+impl SyncMarkerFile {
     /// Makes the file, or takes over the one that is there, and says up to where the journal is on the disk. What was
     /// said before is forgotten.
     pub(super) fn create(
         run: &RunDir,
         run_id: RunId,
         is_exact: bool,
-        at: &Mark,
-    ) -> Result<SyncedFile, JournalError> {
+        at: &JournalMark,
+    ) -> Result<SyncMarkerFile, JournalError> {
         let path = run.synced();
         let create = || {
             let file = run.disk().open_write(&path)?;
-            let mut noted = SyncedFile {
+            let mut noted = SyncMarkerFile {
                 path: path.clone(),
                 file,
                 run: run_id,
@@ -188,8 +188,8 @@ impl SyncedFile {
     }
 
     /// Says that the journal is on the disk up to here. Nobody may be promised anything by it before [`SyncedFile::sync`].
-    pub(super) fn write(&mut self, at: &Mark) -> io::Result<()> {
-        let Mark {
+    pub(super) fn write(&mut self, at: &JournalMark) -> io::Result<()> {
+        let JournalMark {
             tick,
             segment,
             offset,
@@ -201,7 +201,7 @@ impl SyncedFile {
             count,
             ..
         } = *self;
-        let bytes = Synced {
+        let bytes = SyncMarker {
             run,
             is_exact,
             count,
@@ -233,8 +233,8 @@ mod tests {
     use crate::sys::memory_disk::MemoryDisk;
     use std::path::Path;
 
-    fn mark(tick: u64) -> Mark {
-        Mark {
+    fn mark(tick: u64) -> JournalMark {
+        JournalMark {
             tick: Tick(tick),
             chain: [0; 32],
             segment: 1 + tick / 3,
@@ -246,11 +246,11 @@ mod tests {
     fn the_last_place_that_was_noted_counts_and_the_one_before_if_it_is_damaged() {
         let disk = MemoryDisk::new();
         let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
-        assert_eq!(Synced::read(&run).unwrap(), None);
-        let mut file = SyncedFile::create(&run, RunId([7; 16]), true, &mark(0)).unwrap();
+        assert_eq!(SyncMarker::read(&run).unwrap(), None);
+        let mut file = SyncMarkerFile::create(&run, RunId([7; 16]), true, &mark(0)).unwrap();
         for tick in 1..=5 {
             file.write(&mark(tick)).unwrap();
-            let read = Synced::read(&run).unwrap().unwrap();
+            let read = SyncMarker::read(&run).unwrap().unwrap();
             assert_eq!(
                 (read.run, read.is_exact, read.tick),
                 (RunId([7; 16]), true, Tick(tick))
@@ -269,27 +269,27 @@ mod tests {
                 expected
             };
             assert_eq!(
-                Synced::read(&run).unwrap().unwrap().tick,
+                SyncMarker::read(&run).unwrap().unwrap().tick,
                 Tick(expected),
                 "bit {bit}"
             );
         }
         disk.write(&run.synced(), &whole[..20]);
-        assert_eq!(Synced::read(&run).unwrap(), None);
+        assert_eq!(SyncMarker::read(&run).unwrap(), None);
     }
 
     #[test]
     fn what_is_said_anew_leaves_nothing_of_what_was_said_before() {
         let disk = MemoryDisk::new();
         let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
-        let mut file = SyncedFile::create(&run, RunId([7; 16]), true, &mark(0)).unwrap();
+        let mut file = SyncMarkerFile::create(&run, RunId([7; 16]), true, &mark(0)).unwrap();
         (1..=5).for_each(|tick| file.write(&mark(tick)).unwrap());
-        SyncedFile::create(&run, RunId([7; 16]), false, &mark(2)).unwrap();
+        SyncMarkerFile::create(&run, RunId([7; 16]), false, &mark(2)).unwrap();
         let mut bytes = disk.after_power_cut().read(&run.synced()).unwrap();
         for slot in 0..2 {
             bytes[slot * SLOT_BYTES] ^= 1;
             disk.write(&run.synced(), &bytes);
-            let read = Synced::read(&run).unwrap().unwrap();
+            let read = SyncMarker::read(&run).unwrap().unwrap();
             assert_eq!((read.tick, read.is_exact), (Tick(2), false));
             bytes[slot * SLOT_BYTES] ^= 1;
         }

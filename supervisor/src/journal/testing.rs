@@ -5,7 +5,8 @@ use super::writer::JournalWriter;
 use crate::fleet::Durability;
 use crate::journal::create_run_dir_on;
 use crate::record::{
-    AgentPin, Digest, Dropped, EnginePin, ModelPin, ResultRecord, RunHeader, SealReason, TickRecord,
+    AgentPin, Digest, DroppedMessages, EnginePin, ModelPin, ResultRecord, RunHeader, SealReason,
+    TickRecord,
 };
 use crate::rundir::{Outbox, RunDir};
 use crate::sys::memory_disk::MemoryDisk;
@@ -142,7 +143,7 @@ pub(crate) fn record(tick: u64) -> TickRecord {
             },
         ],
         dropped: if tick == 2 {
-            vec![Dropped {
+            vec![DroppedMessages {
                 receiver: AgentId(1),
                 messages: 3,
             }]

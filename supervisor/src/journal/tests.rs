@@ -8,7 +8,9 @@ mod resume;
 
 use super::frame::{DIGEST_BYTES, FRAME_BYTES, FrameHeader, HEADER_BYTES};
 use super::testing::{Kept, Small, header, record};
-use super::{Entry, Fault, JournalError, JournalReader, JournalWriter, TornKind, verify};
+use super::{
+    JournalEntry, JournalError, JournalReader, JournalWriter, RecordFault, TornKind, verify,
+};
 use crate::analysis::diff::diff;
 use crate::fleet::Durability;
 use crate::journal::{create_run_dir, create_run_dir_on};
@@ -26,7 +28,7 @@ fn segment(number: u64) -> PathBuf {
     Path::new("/run/journal").join(super::segment::name(number))
 }
 
-fn read_all(run: &RunDir) -> Result<(RunHeader, Vec<Entry>, JournalReader), JournalError> {
+fn read_all(run: &RunDir) -> Result<(RunHeader, Vec<JournalEntry>, JournalReader), JournalError> {
     let (header, mut reader) = JournalReader::open(run)?;
     let entries = reader.entries().collect::<Result<Vec<_>, _>>()?;
     Ok((header, entries, reader))

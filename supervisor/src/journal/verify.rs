@@ -12,7 +12,7 @@ use std::fmt;
 
 /// What a run directory that verifies holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifyReport {
     /// The name of the run.
     pub run_id: RunId,
     /// The last committed tick.
@@ -41,7 +41,7 @@ pub struct Verified {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn verify(run: &RunDir) -> Result<Verified, JournalError> {
+pub fn verify(run: &RunDir) -> Result<VerifyReport, JournalError> {
     // The outbox first: in a run that goes on it never is ahead of the journal.
     let mut outbox = OutboxCheck::open(run)?;
     let (header, mut reader) = JournalReader::open(run)?;
@@ -73,7 +73,7 @@ pub fn verify(run: &RunDir) -> Result<Verified, JournalError> {
     }
     let sealed = reader.seal().map(|seal| seal.reason);
     let (outbox_lines, outbox_missing) = outbox.finish(sealed.is_some())?;
-    Ok(Verified {
+    Ok(VerifyReport {
         run_id: reader.run_id(),
         ticks: reader.ticks(),
         chain: reader.chain(),
@@ -86,9 +86,9 @@ pub fn verify(run: &RunDir) -> Result<Verified, JournalError> {
     })
 }
 
-impl fmt::Display for Verified {
+impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Verified {
+        let VerifyReport {
             run_id,
             ticks,
             chain,

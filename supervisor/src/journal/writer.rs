@@ -9,13 +9,13 @@ mod output;
 mod resume;
 mod syncer;
 
-pub use resume::Cut;
+pub use resume::Truncation;
 
 use crate::fleet::Durability;
 use crate::journal::check;
 use crate::journal::error::JournalError;
-use crate::journal::frame::{DIGEST_BYTES, FrameHeader, HEADER_BYTES, Kind, RunId};
-use crate::journal::mark::Mark;
+use crate::journal::frame::{DIGEST_BYTES, FrameHeader, HEADER_BYTES, RecordKind, RunId};
+use crate::journal::mark::JournalMark;
 use crate::journal::segment::{self, SEGMENT_BYTES};
 use crate::planted::{Bug, planted};
 use crate::record::{Digest, RunHeader, Seal, SealReason, TickRecord};
@@ -86,7 +86,7 @@ impl JournalWriter {
             level: Level::Process,
             poisoned: false,
         };
-        writer.write_record(Kind::RunHeader, Tick::ZERO, header)?;
+        writer.write_record(RecordKind::RunHeader, Tick::ZERO, header)?;
         if durability != Durability::Process {
             writer.sync_segment()?;
         }
@@ -115,8 +115,8 @@ impl JournalWriter {
         );
         // Whatever fails below leaves no way to go on.
         self.poisoned = true;
-        let digest = self.write_record(Kind::Tick, tick, record)?;
-        let mark = Mark {
+        let digest = self.write_record(RecordKind::Tick, tick, record)?;
+        let mark = JournalMark {
             tick,
             ..self.mark()
         };
@@ -157,8 +157,8 @@ impl JournalWriter {
 
     /// Where the journal stands after the last tick, or after the header when there is none.
     #[must_use]
-    pub fn mark(&self) -> Mark {
-        Mark {
+    pub fn mark(&self) -> JournalMark {
+        JournalMark {
             tick: self.committed,
             chain: self.previous,
             segment: self.segment.number,
@@ -202,7 +202,7 @@ impl JournalWriter {
             ticks: self.committed.0,
             reason,
         };
-        self.write_record(Kind::Seal, self.committed, &seal)?;
+        self.write_record(RecordKind::Seal, self.committed, &seal)?;
         self.sync_segment()?;
         let end = self.mark();
         self.level.note_end(&end)?;
@@ -222,7 +222,7 @@ impl JournalWriter {
     /// Encodes, hashes and writes a record.
     fn write_record<T: Encode>(
         &mut self,
-        kind: Kind,
+        kind: RecordKind,
         tick: Tick,
         value: &T,
     ) -> Result<Digest, JournalError> {
@@ -246,7 +246,7 @@ impl JournalWriter {
     /// Puts a whole record into the buffer.
     fn build_record<T: Encode>(
         &mut self,
-        kind: Kind,
+        kind: RecordKind,
         tick: Tick,
         value: &T,
     ) -> Result<Digest, JournalError> {

@@ -2,13 +2,13 @@
 //! kept when it goes on.
 
 use crate::error::RunError;
-use crate::faults::{Faults, Fired, Plan, RuleId};
+use crate::faults::{FaultPlan, Faults, FiredFault, RuleId};
 use crate::record::RunHeader;
-use crate::rundir::{Event, EventLog, RunDir};
+use crate::rundir::{EventLog, RunDir, RunEvent};
 use std::io;
 
 /// The faults of a run that begins. Its plan is kept with it.
-pub(crate) fn begin(run_dir: &RunDir, plan: &Plan) -> Result<Faults, RunError> {
+pub(crate) fn begin(run_dir: &RunDir, plan: &FaultPlan) -> Result<Faults, RunError> {
     if plan.is_empty() {
         return Ok(Faults::none());
     }
@@ -23,23 +23,26 @@ pub(crate) fn go_on(run_dir: &RunDir, header: &RunHeader) -> Result<Faults, RunE
     };
     let agents: Vec<&str> = header.agents.iter().map(|pin| pin.name.as_str()).collect();
     let models: Vec<&str> = header.models.iter().map(|pin| pin.name.as_str()).collect();
-    faults(run_dir, Plan::parse_for(&text, &path, &agents, &models)?)
+    faults(
+        run_dir,
+        FaultPlan::parse_for(&text, &path, &agents, &models)?,
+    )
 }
 
-fn faults(run_dir: &RunDir, plan: Plan) -> Result<Faults, RunError> {
+fn faults(run_dir: &RunDir, plan: FaultPlan) -> Result<Faults, RunError> {
     let fired = EventLog::read(run_dir)?
         .into_iter()
         .filter_map(|event| match event {
-            Event::FaultFired { rule, .. } => Some(RuleId(rule)),
+            RunEvent::FaultFired { rule, .. } => Some(RuleId(rule)),
             _ => None,
         });
     let fired: Vec<RuleId> = fired.collect();
     let (mut log, targets) = (EventLog::open(run_dir)?, plan.clone());
-    let record = move |fired: &Fired| {
+    let record = move |fired: &FiredFault| {
         let target = targets
             .rule(fired.rule)
             .map_or_else(String::new, |rule| rule.target.to_string());
-        log.append(&Event::FaultFired {
+        log.append(&RunEvent::FaultFired {
             rule: fired.rule.0,
             kind: fired.kind.name().to_owned(),
             phase: fired.phase.name().to_owned(),

@@ -1,7 +1,7 @@
 //! What every host is told when it starts, and when it starts again.
 
 use super::manifest::Manifest;
-use super::placement::Layout;
+use super::placement::Placement;
 use super::startup::Engines;
 use crate::record::Digest;
 use shm_protocol::boot::Extent;
@@ -11,33 +11,33 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What every host is told when it starts, and when it starts again.
 #[derive(Clone, Debug)]
-pub struct Orders {
+pub struct HostConfig {
     /// Which host steps which agent.
-    pub layout: Layout,
+    pub layout: Placement,
     /// What all agents have in common.
-    pub setup: agents::Setup,
+    pub setup: agents::AgentSetup,
     /// By the number of the agent.
-    pub loads: Vec<agents::Load>,
+    pub loads: Vec<agents::LoadAgent>,
     /// What agents must know of the models; empty until they are loaded.
-    pub start: agents::Start,
+    pub start: agents::StartAgents,
     /// Which engine.
-    pub engine: inference::Setup,
+    pub engine: inference::EngineSetup,
     /// By the number of the version; none when models are not run.
-    pub versions: Vec<inference::Load>,
+    pub versions: Vec<inference::LoadModel>,
 }
 
-impl Orders {
+impl HostConfig {
     /// What the hosts of this manifest are told.
     pub(crate) fn new(
         engines: &Engines,
         manifest: &Manifest,
-        layout: Layout,
+        layout: Placement,
         components: &BTreeMap<Digest, Extent>,
         models: &BTreeMap<Digest, Extent>,
         strict_providers: bool,
         kept: &BTreeSet<VersionId>,
-    ) -> Orders {
-        let load = |(number, pin): (usize, &crate::record::AgentPin)| agents::Load {
+    ) -> HostConfig {
+        let load = |(number, pin): (usize, &crate::record::AgentPin)| agents::LoadAgent {
             agent: AgentId::from_index(number),
             artifact: components[&pin.component],
             settings: pin.settings.clone(),
@@ -50,7 +50,7 @@ impl Orders {
         let version = |(number, (id, file)): (usize, (ModelId, &Digest))| {
             let model = &manifest.models[id.index()];
             let version = VersionId::from_index(number);
-            Some(inference::Load {
+            Some(inference::LoadModel {
                 version,
                 model: id,
                 keep: kept.contains(&version),
@@ -66,12 +66,12 @@ impl Orders {
                 generator: model.generator,
             })
         };
-        Orders {
+        HostConfig {
             layout,
             setup: setup(manifest),
             loads: manifest.agents.iter().enumerate().map(load).collect(),
-            start: agents::Start { models: Vec::new() },
-            engine: inference::Setup {
+            start: agents::StartAgents { models: Vec::new() },
+            engine: inference::EngineSetup {
                 library: engines.library.clone(),
                 intra_threads: manifest.intra_threads,
                 loads_drivers_later: !manifest.changes.is_empty()
@@ -89,7 +89,7 @@ impl Orders {
     }
 
     /// What the agents of a host are loaded with.
-    pub fn loads_of(&self, host: HostId) -> impl Iterator<Item = &agents::Load> {
+    pub fn loads_of(&self, host: HostId) -> impl Iterator<Item = &agents::LoadAgent> {
         self.layout
             .agents_of(host)
             .map(|agent| &self.loads[agent.index()])
@@ -101,10 +101,10 @@ pub(crate) fn version_title(model: &str, version: &str) -> String {
     format!("{model}, version {version}")
 }
 
-fn setup(manifest: &Manifest) -> agents::Setup {
+fn setup(manifest: &Manifest) -> agents::AgentSetup {
     let names = manifest.agents.iter().map(|agent| agent.name.clone());
     let models = manifest.models.iter().map(|model| model.name.clone());
-    agents::Setup {
+    agents::AgentSetup {
         random_key: blake3::derive_key(
             "lockstep 2026 random numbers of a run",
             &manifest.seed.to_le_bytes(),

@@ -36,7 +36,7 @@ pub struct Manifest {
     /// Whether each agent has a host process of its own.
     pub isolated: Vec<bool>,
     /// The models; the position is the model's number.
-    pub models: Vec<ModelAsked>,
+    pub models: Vec<ModelSource>,
     /// What becomes of them while the run goes on, in the order of the ticks.
     pub changes: Vec<ChangeAsked>,
     /// The bytes of components and models by their digests.
@@ -72,7 +72,7 @@ pub enum AskedToBecome {
 
 /// A model as it is asked for.
 #[derive(Clone, Debug)]
-pub struct ModelAsked {
+pub struct ModelSource {
     /// Its name.
     pub name: String,
     /// What its first version is called.
@@ -107,7 +107,7 @@ impl Manifest {
     /// # Errors
     /// [`RunError::Source`] when a component or model cannot be read.
     pub fn from_fleet(fleet: &Fleet, builtin: Builtin<'_>) -> Result<Manifest, RunError> {
-        let mut reader = Reader {
+        let mut reader = SourceReader {
             builtin,
             known: BTreeMap::new(),
             objects: BTreeMap::new(),
@@ -127,7 +127,7 @@ impl Manifest {
         }
         let mut models = Vec::with_capacity(fleet.models.len());
         for model in &fleet.models {
-            models.push(ModelAsked {
+            models.push(ModelSource {
                 name: model.name.clone(),
                 version: model.version.clone(),
                 file: reader.read_any(&model.file, model.generator.is_some())?,
@@ -196,7 +196,7 @@ impl Manifest {
                 vacant.insert(run.object(&digest)?);
             }
         }
-        let asked = header.models.iter().map(|model| ModelAsked {
+        let asked = header.models.iter().map(|model| ModelSource {
             name: model.name.clone(),
             version: model.version.clone(),
             file: model.file,
@@ -280,13 +280,13 @@ impl Manifest {
 }
 
 /// Reads every source once.
-struct Reader<'a> {
+struct SourceReader<'a> {
     builtin: Builtin<'a>,
     known: BTreeMap<Source, Digest>,
     objects: BTreeMap<Digest, Vec<u8>>,
 }
 
-impl Reader<'_> {
+impl SourceReader<'_> {
     /// A file.
     fn read(&mut self, source: &Source) -> Result<Digest, RunError> {
         match self.known.get(source) {

@@ -6,18 +6,18 @@ use std::thread::available_parallelism;
 
 /// Which host steps which agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub struct Placement {
     /// The host of each agent, by the agent's number.
     pub host_of: Vec<HostId>,
     /// How many agent hosts there are.
     pub hosts: usize,
 }
 
-impl Layout {
+impl Placement {
     /// Spreads agents over `shared_hosts` hosts in blocks of equal size; an
     /// isolated agent has a host of its own.
     #[must_use]
-    pub fn new(isolated: &[bool], shared_hosts: u32) -> Layout {
+    pub fn new(isolated: &[bool], shared_hosts: u32) -> Placement {
         let sharing = isolated.iter().filter(|alone| !**alone).count();
         let shared = usize::try_from(shared_hosts)
             .unwrap_or(limit::HOSTS)
@@ -35,7 +35,7 @@ impl Layout {
             })
             .collect();
         let used_of_shared = placed.div_ceil(block);
-        Layout {
+        Placement {
             host_of,
             hosts: own,
         }
@@ -52,7 +52,7 @@ impl Layout {
     }
 
     /// Blocks of equal size may leave the last shared hosts empty; the hosts of isolated agents move up.
-    fn without_gap(mut self, used: usize, shared: usize) -> Layout {
+    fn without_gap(mut self, used: usize, shared: usize) -> Placement {
         let gap = shared - used;
         for host in self
             .host_of
@@ -78,29 +78,29 @@ pub fn default_hosts() -> u32 {
 mod tests {
     use super::*;
 
-    fn hosts(layout: &Layout) -> Vec<u32> {
+    fn hosts(layout: &Placement) -> Vec<u32> {
         layout.host_of.iter().map(|host| host.0).collect()
     }
 
     #[test]
     fn agents_are_spread_in_blocks() {
-        let layout = Layout::new(&[false; 5], 2);
+        let layout = Placement::new(&[false; 5], 2);
         assert_eq!((hosts(&layout), layout.hosts), (vec![0, 0, 0, 1, 1], 2));
     }
 
     #[test]
     fn there_are_no_more_hosts_than_agents_and_none_without_agents() {
-        let layout = Layout::new(&[false; 2], 8);
+        let layout = Placement::new(&[false; 2], 8);
         assert_eq!((hosts(&layout), layout.hosts), (vec![0, 1], 2));
-        let layout = Layout::new(&[false; 4], 3);
+        let layout = Placement::new(&[false; 4], 3);
         assert_eq!((hosts(&layout), layout.hosts), (vec![0, 0, 1, 1], 2));
     }
 
     #[test]
     fn an_isolated_agent_has_a_host_of_its_own() {
-        let layout = Layout::new(&[false, true, false, false, false, true], 3);
+        let layout = Placement::new(&[false, true, false, false, false, true], 3);
         assert_eq!((hosts(&layout), layout.hosts), (vec![0, 2, 0, 1, 1, 3], 4));
-        let layout = Layout::new(&[true, true], 4);
+        let layout = Placement::new(&[true, true], 4);
         assert_eq!((hosts(&layout), layout.hosts), (vec![0, 1], 2));
     }
 }

@@ -1,22 +1,22 @@
 //! Everything that a run does before its first tick, and nothing after it.
 
 use super::manifest::{Builtin, Manifest};
-use super::placement::{Layout, default_hosts};
+use super::placement::{Placement, default_hosts};
 use super::run_header::{check_signatures, run_header};
-use super::startup::{Assembled, Demands, Engines, assemble};
+use super::startup::{Engines, StartedHosts, StartupOptions, start_hosts};
 use crate::error::RunError;
 use crate::faults::Faults;
 use crate::fleet::Fleet;
-use crate::host::{Crew, CrewError, LOAD_PATIENCE, Muster, StopSignals};
+use crate::host::{HostSet, HostSetError, LOAD_PATIENCE, SpawnConfig, StopSignals};
 use crate::observer::Observer;
 use crate::record::RunHeader;
 use shm_protocol::agent_to_supervisor::Ready;
 use shm_protocol::inference_to_supervisor::{
-    ENGINE_READY, EngineReady, PROVIDER_PROVED, ProviderProved,
+    ENGINE_READY, EngineReady, PROVIDER_PROVED, ProviderTest,
 };
 use shm_protocol::link::LinkSizes;
 use shm_protocol::provider::Provider;
-use shm_protocol::supervisor_to_inference::{Command, Setup};
+use shm_protocol::supervisor_to_inference::{EngineSetup, InferenceCommand};
 use shm_protocol::sys::sealed_memory;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,12 +30,12 @@ pub(crate) fn prepare(
     faults: Faults,
     stop: StopSignals,
     observer: &mut dyn Observer,
-) -> Result<(Assembled, RunHeader), RunError> {
-    let layout = Layout::new(
+) -> Result<(StartedHosts, RunHeader), RunError> {
+    let layout = Placement::new(
         &manifest.isolated,
         fleet.hosts.unwrap_or_else(default_hosts),
     );
-    let demands = Demands {
+    let demands = StartupOptions {
         inference: true,
         agents: true,
         strict_providers,
@@ -45,7 +45,7 @@ pub(crate) fn prepare(
         needed: None,
         providers: Vec::new(),
     };
-    let assembled = assemble(engines, manifest, layout, &demands, stop, observer)?;
+    let assembled = start_hosts(engines, manifest, layout, &demands, stop, observer)?;
     check_signatures(manifest, &assembled.facts)?;
     let header = run_header(
         manifest,
@@ -83,7 +83,7 @@ pub fn check(
 
 /// What came of trying a provider.
 #[derive(Clone, Debug)]
-pub struct Tried {
+pub struct ProviderTrial {
     /// Which.
     pub provider: Provider,
     /// Why it is no good, if it is not.
@@ -92,11 +92,11 @@ pub struct Tried {
 
 /// What the hosts of this binary say on this machine.
 #[derive(Clone, Debug)]
-pub struct Checkup {
+pub struct HostCheck {
     /// The inference engine, or why there is none.
     pub engine: Result<EngineReady, String>,
     /// What came of trying each provider; none without an engine.
-    pub providers: Vec<Tried>,
+    pub providers: Vec<ProviderTrial>,
     /// What an agent host said of its confinement.
     pub agent_host: Ready,
     /// What the inference host said of its confinement.
@@ -107,7 +107,7 @@ pub struct Checkup {
 ///
 /// # Errors
 /// When hosts cannot be started at all.
-pub fn checkup(engines: &Engines, stop: StopSignals) -> Result<Checkup, RunError> {
+pub fn check_hosts(engines: &Engines, stop: StopSignals) -> Result<HostCheck, RunError> {
     let nothing =
         sealed_memory("lockstep-nothing", &[&[0]]).map_err(|source| RunError::System {
             what: "memory for components and models",
@@ -121,7 +121,7 @@ pub fn checkup(engines: &Engines, stop: StopSignals) -> Result<Checkup, RunError
         what: "memory for components and models",
         source,
     })?;
-    let muster = Muster {
+    let muster = SpawnConfig {
         program: Arc::clone(&engines.program),
         agent_hosts: 1,
         agent_sizes: sizes,
@@ -131,10 +131,10 @@ pub fn checkup(engines: &Engines, stop: StopSignals) -> Result<Checkup, RunError
         faults: Faults::none(),
         spare: None,
     };
-    let mut crew = Crew::start(muster, LOAD_PATIENCE, stop)?;
+    let mut crew = HostSet::start(muster, LOAD_PATIENCE, stop)?;
     let [agent_host, inference_host] =
         <[Ready; 2]>::try_from(crew.ready()).expect("two hosts were started");
-    crew.command_inference(Command::Setup(Setup {
+    crew.command_inference(InferenceCommand::Setup(EngineSetup {
         library: engines.library.clone(),
         intra_threads: 1,
         loads_drivers_later: false,
@@ -142,7 +142,7 @@ pub fn checkup(engines: &Engines, stop: StopSignals) -> Result<Checkup, RunError
     let (host, header) = crew.record(LOAD_PATIENCE)?;
     let engine = match crew.expect(host, &header, ENGINE_READY) {
         Ok(ready) => Ok(ready),
-        Err(CrewError::Failed { message, .. }) => Err(message),
+        Err(HostSetError::Failed { message, .. }) => Err(message),
         Err(error) => return Err(error.into()),
     };
     let providers = match engine {
@@ -150,7 +150,7 @@ pub fn checkup(engines: &Engines, stop: StopSignals) -> Result<Checkup, RunError
         Err(_) => Vec::new(),
     };
     crew.drain()?;
-    Ok(Checkup {
+    Ok(HostCheck {
         engine,
         providers,
         agent_host,
@@ -159,7 +159,7 @@ pub fn checkup(engines: &Engines, stop: StopSignals) -> Result<Checkup, RunError
 }
 
 /// Tries every provider. One that takes the host down with it is named, and those after it are not tried.
-fn providers(crew: &mut Crew) -> Result<Vec<Tried>, RunError> {
+fn providers(crew: &mut HostSet) -> Result<Vec<ProviderTrial>, RunError> {
     let mut found = Vec::new();
     let mut is_lost = false;
     for provider in Provider::ALL {
@@ -167,7 +167,9 @@ fn providers(crew: &mut Crew) -> Result<Vec<Tried>, RunError> {
             Err("not tried, because the host was lost before".to_owned())
         } else {
             match prove(crew, provider.name()) {
-                Err(RunError::Crew(CrewError::Stopped)) => return Err(CrewError::Stopped.into()),
+                Err(RunError::Crew(HostSetError::Stopped)) => {
+                    return Err(HostSetError::Stopped.into());
+                }
                 Err(error) => {
                     is_lost = true;
                     Err(format!("the host was lost: {error}"))
@@ -175,14 +177,14 @@ fn providers(crew: &mut Crew) -> Result<Vec<Tried>, RunError> {
                 Ok(result) => result,
             }
         };
-        found.push(Tried { provider, result });
+        found.push(ProviderTrial { provider, result });
     }
     Ok(found)
 }
 
-fn prove(crew: &mut Crew, provider: &str) -> Result<Result<(), String>, RunError> {
-    crew.command_inference(Command::Prove(provider.to_owned()))?;
+fn prove(crew: &mut HostSet, provider: &str) -> Result<Result<(), String>, RunError> {
+    crew.command_inference(InferenceCommand::Prove(provider.to_owned()))?;
     let (host, header) = crew.record(LOAD_PATIENCE)?;
-    let proved: ProviderProved = crew.expect(host, &header, PROVIDER_PROVED)?;
+    let proved: ProviderTest = crew.expect(host, &header, PROVIDER_PROVED)?;
     Ok(proved.result)
 }

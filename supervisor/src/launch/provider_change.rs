@@ -1,21 +1,21 @@
 //! What is found when a version of a model is loaded again: that it is what it
 //! was, or that who ran it is gone.
 
-use super::load::Facts;
+use super::load::LoadReport;
 use super::run_header::pin;
 use crate::error::RunError;
 use crate::fleet::OnLost;
-use crate::models::Version;
+use crate::models::ModelVersion;
 use crate::record::{ModelPin, Verdict};
 use shm_protocol::agent_to_supervisor::Blame;
 use shm_protocol::id::VersionId;
-use shm_protocol::inference_to_supervisor::{LoadRefused, ModelFacts, RefusedProvider};
+use shm_protocol::inference_to_supervisor::{LoadRefused, ModelInfo, RefusedProvider};
 use shm_protocol::tensor::Port;
 use std::collections::BTreeSet;
 
 /// What is found of a version that is loaded again.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub(crate) enum ReloadOutcome {
     /// What it was.
     Same,
     /// It is run by another provider, and may be.
@@ -35,10 +35,10 @@ pub(crate) enum Found {
 /// When the run cannot go on with it.
 pub(crate) fn found(
     number: VersionId,
-    version: &Version,
-    result: Result<ModelFacts, LoadRefused>,
+    version: &ModelVersion,
+    result: Result<ModelInfo, LoadRefused>,
     losing: OnLost,
-) -> Result<Found, RunError> {
+) -> Result<ReloadOutcome, RunError> {
     let before = &version.pin;
     let lost = |reasons: String, has_next: bool| RunError::ProviderLost {
         model: before.name.clone(),
@@ -50,7 +50,7 @@ pub(crate) fn found(
     let facts = match result {
         Ok(facts) => facts,
         Err(refused) if refused.blame == Blame::Demand => return Err(lost(refused.message, false)),
-        Err(refused) => return Ok(Found::Refused(refused.message)),
+        Err(refused) => return Ok(ReloadOutcome::Refused(refused.message)),
     };
     let present = pin(before, &facts);
     let is_same = *before
@@ -59,7 +59,7 @@ pub(crate) fn found(
             ..present.clone()
         };
     if is_same && facts.batching.agrees_with(&before.batching) {
-        return Ok(Found::Same);
+        return Ok(ReloadOutcome::Same);
     }
     let is_moved = present.provider != before.provider
         && *before
@@ -90,7 +90,7 @@ pub(crate) fn found(
         refused: present.refused,
         batching: present.batching,
     };
-    Ok(Found::Moved {
+    Ok(ReloadOutcome::Moved {
         verdict,
         refused: facts.refused,
     })
@@ -121,8 +121,8 @@ fn described(pin: &ModelPin) -> String {
 /// # Errors
 /// When the run cannot go on with what was found.
 pub(crate) fn moved(
-    expected: &[Version],
-    facts: &Facts,
+    expected: &[ModelVersion],
+    facts: &LoadReport,
     needed: &BTreeSet<VersionId>,
     losing: OnLost,
 ) -> Result<Vec<Verdict>, RunError> {
@@ -133,7 +133,9 @@ pub(crate) fn moved(
         if !needed.contains(&number) {
             continue;
         }
-        if let Found::Moved { verdict, .. } = found(number, version, Ok(facts.clone()), losing)? {
+        if let ReloadOutcome::Moved { verdict, .. } =
+            found(number, version, Ok(facts.clone()), losing)?
+        {
             verdicts.push(verdict);
         }
     }

@@ -1,25 +1,25 @@
 //! The first record of a journal, from what was asked for and what was found.
 
-use super::load::Facts;
-use super::manifest::{AskedToBecome, ChangeAsked, Manifest, ModelAsked};
-use super::placement::Layout;
+use super::load::LoadReport;
+use super::manifest::{AskedToBecome, ChangeAsked, Manifest, ModelSource};
+use super::placement::Placement;
 use crate::error::RunError;
 use crate::models::lives;
 use crate::record::{Become, EnginePin, ModelChange, ModelPin, RunHeader, VersionPin};
-use crate::tick::{Plan, PlannedAgent, PlannedGenerator, PlannedModel};
+use crate::tick::{PlannedAgent, PlannedGenerator, PlannedModel, RunPlan};
 use shm_protocol::id::ModelId;
-use shm_protocol::inference_to_supervisor::{ModelFacts, RefusalReason};
+use shm_protocol::inference_to_supervisor::{ModelInfo, RefusalReason};
 use shm_protocol::limit;
 use shm_protocol::tensor::Port;
 
 /// What a run is, once the models are loaded.
 pub(crate) fn run_header(
     manifest: &Manifest,
-    facts: &Facts,
+    facts: &LoadReport,
     lockstep: &str,
     wasmtime: &str,
 ) -> RunHeader {
-    let pin = |(asked, found): (&ModelAsked, &ModelFacts)| ModelPin {
+    let pin = |(asked, found): (&ModelSource, &ModelInfo)| ModelPin {
         name: asked.name.clone(),
         version: asked.version.clone(),
         file: asked.file,
@@ -75,7 +75,7 @@ pub(crate) fn run_header(
 }
 
 /// The providers that were refused, as they are journaled.
-pub(crate) fn reasons(found: &ModelFacts) -> Vec<(String, RefusalReason)> {
+pub(crate) fn reasons(found: &ModelInfo) -> Vec<(String, RefusalReason)> {
     let refused = found.refused.iter();
     refused
         .map(|refused| (refused.provider.clone(), refused.reason))
@@ -83,7 +83,7 @@ pub(crate) fn reasons(found: &ModelFacts) -> Vec<(String, RefusalReason)> {
 }
 
 /// What a model is that was loaded again.
-pub(crate) fn pin(before: &ModelPin, found: &ModelFacts) -> ModelPin {
+pub(crate) fn pin(before: &ModelPin, found: &ModelInfo) -> ModelPin {
     ModelPin {
         provider: found.provider.clone(),
         refused: reasons(found),
@@ -94,7 +94,7 @@ pub(crate) fn pin(before: &ModelPin, found: &ModelFacts) -> ModelPin {
 }
 
 /// Refuses models that are not what the fleet says they are.
-pub(crate) fn check_signatures(manifest: &Manifest, facts: &Facts) -> Result<(), RunError> {
+pub(crate) fn check_signatures(manifest: &Manifest, facts: &LoadReport) -> Result<(), RunError> {
     for (asked, found) in manifest.models.iter().zip(&facts.models) {
         let pairs = [
             ("inputs", &asked.inputs, &found.signature.inputs),
@@ -125,8 +125,8 @@ pub(crate) fn check_signatures(manifest: &Manifest, facts: &Facts) -> Result<(),
 /// model, whichever version answers.
 pub(crate) fn check_version(
     (model, version): (&str, &str),
-    first: &ModelFacts,
-    found: &ModelFacts,
+    first: &ModelInfo,
+    found: &ModelInfo,
 ) -> Result<(), RunError> {
     let other = |what, asked, found| RunError::OtherVersion {
         model: model.to_owned(),
@@ -135,7 +135,7 @@ pub(crate) fn check_version(
         asked,
         found,
     };
-    let kind = |facts: &ModelFacts| match facts.is_encoder {
+    let kind = |facts: &ModelInfo| match facts.is_encoder {
         true => "embeddings".to_owned(),
         false => "texts".to_owned(),
     };
@@ -162,7 +162,7 @@ fn listed(ports: &[Port]) -> String {
 }
 
 /// What the machine needs of a run.
-pub(crate) fn plan(header: &RunHeader, layout: &Layout) -> Plan {
+pub(crate) fn plan(header: &RunHeader, layout: &Placement) -> RunPlan {
     let agents = header
         .agents
         .iter()
@@ -187,5 +187,5 @@ pub(crate) fn plan(header: &RunHeader, layout: &Layout) -> Plan {
     };
     let models = header.models.iter().enumerate().map(planned);
     let step_bytes = usize::try_from(header.step_bytes).unwrap_or(limit::MOST_STEP_BYTES);
-    Plan::new(agents.collect(), models.collect(), step_bytes)
+    RunPlan::new(agents.collect(), models.collect(), step_bytes)
 }

@@ -5,18 +5,18 @@
 use super::startup::{Engines, bundle};
 use crate::error::RunError;
 use crate::faults::Faults;
-use crate::host::{Crew, CrewError, Muster, StopSignals, batch_messages};
+use crate::host::{HostSet, HostSetError, SpawnConfig, StopSignals, batch_messages};
 use crate::sys::clock::now;
 use shm_protocol::agent_to_supervisor::Blame;
 use shm_protocol::generation::{Generator, wire_signature};
 use shm_protocol::id::{BatchId, HostId, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{
-    BATCH_FAILED, BatchFailed, ENGINE_READY, EngineReady, LoadRefused, MODEL_LOADED, ModelFacts,
+    BATCH_FAILED, BatchFailed, ENGINE_READY, EngineReady, LoadRefused, MODEL_LOADED, ModelInfo,
     ModelLoaded, OUTPUT,
 };
 use shm_protocol::link::LinkSizes;
-use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_inference::{Command, Load, Setup};
+use shm_protocol::ring::RecordHeader;
+use shm_protocol::supervisor_to_inference::{EngineSetup, InferenceCommand, LoadModel};
 use shm_protocol::sys::sealed_memory;
 use shm_protocol::tensor::Tensor;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const RECORDS_OF_A_RING: usize = 4;
 
 /// What is to be loaded, and how.
 #[derive(Clone, Debug)]
-pub struct LoneRequest<'a> {
+pub struct StandaloneModelRequest<'a> {
     /// Name of the model, for messages.
     pub name: &'a str,
     /// The ONNX file, or a pack.
@@ -51,8 +51,8 @@ pub struct LoneRequest<'a> {
 }
 
 /// A model that is loaded and can be asked.
-pub struct Lone {
-    crew: Crew,
+pub struct StandaloneModel {
+    crew: HostSet,
     host: HostId,
     name: String,
     patience: Duration,
@@ -62,19 +62,19 @@ pub struct Lone {
     /// The engine.
     pub engine: EngineReady,
     /// What was found out about the model.
-    pub facts: ModelFacts,
+    pub facts: ModelInfo,
 }
 
-impl Lone {
+impl StandaloneModel {
     /// Starts an inference host and loads the model.
     ///
     /// # Errors
     /// [`RunError`]; the host is ended.
     pub fn load(
         engines: &Engines,
-        request: &LoneRequest<'_>,
+        request: &StandaloneModelRequest<'_>,
         stop: StopSignals,
-    ) -> Result<Lone, RunError> {
+    ) -> Result<StandaloneModel, RunError> {
         let system = |source| RunError::System {
             what: "memory for the model",
             source,
@@ -89,7 +89,7 @@ impl Lone {
             down_bytes: bytes,
             up_bytes: bytes,
         };
-        let muster = Muster {
+        let muster = SpawnConfig {
             program: Arc::clone(&engines.program),
             agent_hosts: 0,
             agent_sizes: sizes(0),
@@ -99,15 +99,15 @@ impl Lone {
             faults: Faults::none(),
             spare: None,
         };
-        let mut crew = Crew::start(muster, request.patience, stop)?;
-        crew.command_inference(Command::Setup(Setup {
+        let mut crew = HostSet::start(muster, request.patience, stop)?;
+        crew.command_inference(InferenceCommand::Setup(EngineSetup {
             library: engines.library.clone(),
             intra_threads: request.intra_threads,
             loads_drivers_later: false,
         }))?;
         let (host, header) = crew.record(request.patience)?;
         let engine = crew.expect(host, &header, ENGINE_READY)?;
-        crew.command_inference(Command::Load(Load {
+        crew.command_inference(InferenceCommand::Load(LoadModel {
             version: VersionId(0),
             model: ModelId(0),
             keep: true,
@@ -126,14 +126,14 @@ impl Lone {
         let facts = loaded
             .result
             .map_err(|LoadRefused { blame, message }| RunError::ModelRefused { blame, message })?;
-        crew.command_inference(Command::Start)?;
+        crew.command_inference(InferenceCommand::Start)?;
         crew.started(host)?;
         // What agents see of a language model is not what passes through the ring.
         let outputs = match request.generator {
             Some(_) => wire_signature().outputs.len(),
             None => facts.signature.outputs.len(),
         };
-        Ok(Lone {
+        Ok(StandaloneModel {
             crew,
             host,
             name: request.name.to_owned(),
@@ -192,7 +192,7 @@ impl Lone {
                     data: self.crew.pool.take_payload(),
                 })
             }
-            (OUTPUT, _) => Err(CrewError::OutOfPlace {
+            (OUTPUT, _) => Err(HostSetError::OutOfPlace {
                 kind: self.crew.kind(host),
                 host,
                 record: header.kind,
@@ -203,7 +203,7 @@ impl Lone {
     }
 
     /// Why there is no answer, by the record that came last.
-    fn failed(&self, host: HostId, header: &Header) -> RunError {
+    fn failed(&self, host: HostId, header: &RecordHeader) -> RunError {
         match self.crew.expect::<BatchFailed>(host, header, BATCH_FAILED) {
             Ok(failed) => RunError::ModelRefused {
                 blame: Blame::Input,
@@ -214,10 +214,10 @@ impl Lone {
     }
 
     /// Puts a record into the ring down, when there is room for it.
-    fn push(&mut self, header: &Header, payload: &[u8]) -> Result<(), RunError> {
+    fn push(&mut self, header: &RecordHeader, payload: &[u8]) -> Result<(), RunError> {
         let began = now();
         loop {
-            let gone = CrewError::Gone { host: self.host };
+            let gone = HostSetError::Gone { host: self.host };
             let link = &mut self.crew.pool.host_mut(self.host).ok_or(gone)?.link;
             let pushed = link.down.try_reserve(header, payload.len());
             let reserved = pushed.map_err(|source| RunError::ModelRefused {
@@ -236,10 +236,14 @@ impl Lone {
             // The host takes out what is there; it has nothing to say meanwhile but that it is gone.
             if began.elapsed() > self.patience {
                 let seconds = self.patience.as_secs_f64();
-                return Err(of_model(&self.name, "ran", CrewError::Silent { seconds }));
+                return Err(of_model(
+                    &self.name,
+                    "ran",
+                    HostSetError::Silent { seconds },
+                ));
             }
             match self.crew.record(Duration::from_millis(1)) {
-                Err(CrewError::Silent { .. }) => {}
+                Err(HostSetError::Silent { .. }) => {}
                 Err(error) => return Err(of_model(&self.name, "ran", error)),
                 Ok((host, header)) => return Err(self.failed(host, &header)),
             }
@@ -248,13 +252,15 @@ impl Lone {
 }
 
 /// A host that is lost with one model in it is lost through that model.
-fn of_model(name: &str, what: &'static str, error: CrewError) -> RunError {
+fn of_model(name: &str, what: &'static str, error: HostSetError) -> RunError {
     match error {
-        error @ (CrewError::Died { .. } | CrewError::Silent { .. }) => RunError::LostWithModel {
-            model: name.to_owned(),
-            what,
-            source: error,
-        },
+        error @ (HostSetError::Died { .. } | HostSetError::Silent { .. }) => {
+            RunError::LostWithModel {
+                model: name.to_owned(),
+                what,
+                source: error,
+            }
+        }
         error => error.into(),
     }
 }

@@ -1,21 +1,21 @@
 //! From a manifest to hosts that have everything loaded.
 
-use super::host_config::Orders;
-use super::load::{self, Facts};
+use super::host_config::HostConfig;
+use super::load::{self, LoadReport};
 use super::manifest::Manifest;
-use super::placement::Layout;
+use super::placement::Placement;
 use crate::artifact::Compiler;
 use crate::error::RunError;
 use crate::faults::Faults;
-use crate::host::{Crew, Muster, Program, StopSignals};
+use crate::host::{HostProgram, HostSet, SpawnConfig, StopSignals};
 use crate::observer::Observer;
 use crate::record::Digest;
 use shm_protocol::boot::Extent;
-use shm_protocol::fault::Phase;
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{HostId, ModelId, Tick, VersionId};
 use shm_protocol::limit;
 use shm_protocol::link::LinkSizes;
-use shm_protocol::supervisor_to_agent::{ModelPorts, Start};
+use shm_protocol::supervisor_to_agent::{ModelPorts, StartAgents};
 use shm_protocol::sys::sealed_memory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -41,7 +41,7 @@ const fn ring_bytes(step_bytes: usize) -> usize {
 #[derive(Clone, Debug)]
 pub struct Engines {
     /// The binary that knows the roles.
-    pub program: Arc<Program>,
+    pub program: Arc<HostProgram>,
     /// Version of Lockstep.
     pub lockstep: String,
     /// Version of wasmtime.
@@ -55,13 +55,13 @@ pub struct Engines {
 }
 
 /// Hosts that have everything loaded but have not been told to start.
-pub struct Assembled {
+pub struct StartedHosts {
     /// The hosts.
-    pub crew: Crew,
+    pub crew: HostSet,
     /// What was found out while loading.
-    pub facts: Facts,
+    pub facts: LoadReport,
     /// What the hosts were told, and are told again when they come back.
-    pub orders: Orders,
+    pub orders: HostConfig,
     /// Whether the agents are loaded.
     pub has_agents: bool,
 }
@@ -70,14 +70,14 @@ pub struct Assembled {
 ///
 /// # Errors
 /// [`RunError`]; hosts that were started are ended.
-pub fn assemble(
+pub fn start_hosts(
     engines: &Engines,
     manifest: &Manifest,
-    layout: Layout,
-    demands: &Demands,
+    layout: Placement,
+    demands: &StartupOptions,
     stop: StopSignals,
     observer: &mut dyn Observer,
-) -> Result<Assembled, RunError> {
+) -> Result<StartedHosts, RunError> {
     observer.stage("compiling agents");
     let (components, component_memory) = compile(engines, manifest)?;
     let (models, model_memory) = gather_models(manifest, demands.inference)?;
@@ -87,7 +87,7 @@ pub fn assemble(
         down_bytes: ring,
         up_bytes: ring,
     };
-    let mut orders = Orders::new(
+    let mut orders = HostConfig::new(
         engines,
         manifest,
         layout,
@@ -105,9 +105,9 @@ pub fn assemble(
             source,
         })
     };
-    let muster = || -> Result<Muster, RunError> {
+    let muster = || -> Result<SpawnConfig, RunError> {
         let model_memory = model_memory.as_ref().map(copy).transpose()?;
-        Ok(Muster {
+        Ok(SpawnConfig {
             program: Arc::clone(&engines.program),
             agent_hosts: orders.layout.hosts,
             agent_sizes: sizes,
@@ -123,9 +123,9 @@ pub fn assemble(
     let mut starts = 0;
     let (crew, facts) = loop {
         starts += 1;
-        demands.faults.pass(Phase::BeforeSpawn, Tick::ZERO);
+        demands.faults.pass(FaultPoint::BeforeSpawn, Tick::ZERO);
         let patience = demands.load_patience;
-        let started = Crew::start(muster()?, patience, stop.clone())
+        let started = HostSet::start(muster()?, patience, stop.clone())
             .map_err(RunError::from)
             .and_then(|mut crew| {
                 observer.confined(&crew.ready());
@@ -141,7 +141,7 @@ pub fn assemble(
             started => break started?,
         }
     };
-    Ok(Assembled {
+    Ok(StartedHosts {
         crew,
         facts,
         orders,
@@ -151,7 +151,7 @@ pub fn assemble(
 
 /// What the hosts are needed for.
 #[derive(Clone, Debug)]
-pub struct Demands {
+pub struct StartupOptions {
     /// Whether models are run; a replay takes their results from the journal.
     pub inference: bool,
     /// Whether agents are loaded; when a run goes on, they come back later, each with its state.
@@ -170,13 +170,13 @@ pub struct Demands {
     pub providers: Vec<Vec<String>>,
 }
 
-impl Assembled {
+impl StartedHosts {
     /// Tells all hosts that are loaded to take work, once the models' ports are known.
     ///
     /// # Errors
     /// [`RunError::Crew`].
     pub fn start(&mut self, ports: Vec<ModelPorts>) -> Result<(), RunError> {
-        self.orders.start = Start { models: ports };
+        self.orders.start = StartAgents { models: ports };
         load::start(&mut self.crew, &self.orders, self.has_agents)
     }
 }

@@ -1,4 +1,4 @@
-//! Models of several files, read into one pack: a graph with the weights that
+//! Models of several files, read into one bundle: a graph with the weights that
 //! lie beside it, or a folder with a language model.
 //!
 //! What belongs to a folder is decided here: its JSON and Jinja files, one graph
@@ -7,7 +7,7 @@
 
 use super::external_data as external;
 use crate::sys::memory;
-use shm_protocol::pack;
+use shm_protocol::bundle;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
@@ -29,7 +29,7 @@ const COPIES: u64 = 3;
 
 /// Why files are no model.
 #[derive(Debug, Error)]
-pub enum FolderError {
+pub enum ModelFilesError {
     /// A file cannot be read.
     #[error("{} cannot be read: {source}", path.display())]
     Read {
@@ -87,68 +87,68 @@ pub enum FolderError {
     },
 }
 
-/// A language model as one pack, its graph first. `path` is its folder, or the graph in it, which may lie in a folder
+/// A language model as one bundle, its graph first. `path` is its folder, or the graph in it, which may lie in a folder
 /// `onnx` of its own.
 ///
 /// # Errors
 /// [`FolderError`] names the file and what is wrong with it.
-pub fn read_folder(path: &Path) -> Result<Vec<u8>, FolderError> {
+pub fn read_folder(path: &Path) -> Result<Vec<u8>, ModelFilesError> {
     let (folder, graph) = if is_graph(path) {
         split(path)
     } else {
         (path.to_owned(), graph_of(path)?)
     };
-    let mut files = Files::new(&folder);
+    let mut files = FolderFiles::new(&folder);
     files.add(&graph)?;
     files.add_weights(&graph)?;
     for name in descriptions(&folder)? {
         files.add(&name)?;
     }
-    Ok(pack::pack(&files.files))
+    Ok(bundle::bundle(&files.files))
 }
 
-/// A model from its ONNX file: the file as it is, or a pack of it and the weights beside it.
+/// A model from its ONNX file: the file as it is, or a bundle of it and the weights beside it.
 ///
 /// # Errors
 /// [`FolderError`] names the file and what is wrong with it.
-pub fn read_model(path: &Path) -> Result<Vec<u8>, FolderError> {
+pub fn read_model(path: &Path) -> Result<Vec<u8>, ModelFilesError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let name = path
         .file_name()
         .map(|name| name.to_string_lossy().into_owned());
-    let mut files = Files::new(folder);
+    let mut files = FolderFiles::new(folder);
     files.add(&name.unwrap_or_default())?;
     files.add_weights(&files.files[0].0.clone())?;
     if files.files.len() == 1 {
         return Ok(files.files.swap_remove(0).1);
     }
-    Ok(pack::pack(&files.files))
+    Ok(bundle::bundle(&files.files))
 }
 
 /// Files with their names within a folder.
-struct Files<'f> {
+struct FolderFiles<'f> {
     folder: &'f Path,
     files: Vec<(String, Vec<u8>)>,
     bytes: u64,
 }
 
-impl Files<'_> {
-    fn new(folder: &Path) -> Files<'_> {
-        Files {
+impl FolderFiles<'_> {
+    fn new(folder: &Path) -> FolderFiles<'_> {
+        FolderFiles {
             folder,
             files: Vec::new(),
             bytes: 0,
         }
     }
 
-    fn add(&mut self, name: &str) -> Result<(), FolderError> {
+    fn add(&mut self, name: &str) -> Result<(), ModelFilesError> {
         let path = self.folder.join(name);
-        self.read(&path).map_err(|source| FolderError::Read {
+        self.read(&path).map_err(|source| ModelFilesError::Read {
             path: path.clone(),
             source,
         })?;
         self.check()?;
-        let contents = fs::read(&path).map_err(|source| FolderError::Read { path, source })?;
+        let contents = fs::read(&path).map_err(|source| ModelFilesError::Read { path, source })?;
         self.files.push((name.to_owned(), contents));
         Ok(())
     }
@@ -163,15 +163,15 @@ impl Files<'_> {
         Ok(())
     }
 
-    fn check(&self) -> Result<(), FolderError> {
+    fn check(&self) -> Result<(), ModelFilesError> {
         if self.bytes > MOST_BYTES {
             let (path, bytes) = (self.folder.to_owned(), self.bytes);
-            return Err(FolderError::TooLarge { path, bytes });
+            return Err(ModelFilesError::TooLarge { path, bytes });
         }
         match memory::available() {
             Some(available) if self.bytes.saturating_mul(COPIES) > available => {
                 let (path, bytes) = (self.folder.to_owned(), self.bytes);
-                Err(FolderError::NoMemory {
+                Err(ModelFilesError::NoMemory {
                     path,
                     bytes,
                     available,
@@ -182,14 +182,14 @@ impl Files<'_> {
     }
 
     /// Adds the files that the graph names, which is the first of the files.
-    fn add_weights(&mut self, graph: &str) -> Result<(), FolderError> {
+    fn add_weights(&mut self, graph: &str) -> Result<(), ModelFilesError> {
         let path = self.folder.join(graph);
         let within = graph.rfind('/').map_or("", |end| &graph[..=end]);
         for location in external::locations(&self.files[0].1) {
             if !is_within(&location) {
-                return Err(FolderError::Elsewhere { path, location });
+                return Err(ModelFilesError::Elsewhere { path, location });
             }
-            let weights = |source| FolderError::Weights {
+            let weights = |source| ModelFilesError::Weights {
                 path: path.clone(),
                 location: location.clone(),
                 source,
@@ -235,8 +235,8 @@ fn split(path: &Path) -> (PathBuf, String) {
 }
 
 /// The graph of a folder.
-fn graph_of(folder: &Path) -> Result<String, FolderError> {
-    let unreadable = |source| FolderError::Read {
+fn graph_of(folder: &Path) -> Result<String, ModelFilesError> {
+    let unreadable = |source| ModelFilesError::Read {
         path: folder.to_owned(),
         source,
     };
@@ -253,11 +253,11 @@ fn graph_of(folder: &Path) -> Result<String, FolderError> {
     let found: Vec<String> = found.into_iter().collect();
     match found.as_slice() {
         [sole] => Ok(sole.clone()),
-        [] => Err(FolderError::Graph {
+        [] => Err(ModelFilesError::Graph {
             path: folder.to_owned(),
             found: "no .onnx file".to_owned(),
         }),
-        several => Err(FolderError::Graph {
+        several => Err(ModelFilesError::Graph {
             path: folder.to_owned(),
             found: several.join(", "),
         }),
@@ -273,8 +273,8 @@ fn named_by_genai(folder: &Path) -> Option<String> {
 }
 
 /// The files that describe the model: those of the folder, and those of the parts of a sentence encoder.
-fn descriptions(folder: &Path) -> Result<BTreeSet<String>, FolderError> {
-    let unreadable = |source| FolderError::Read {
+fn descriptions(folder: &Path) -> Result<BTreeSet<String>, ModelFilesError> {
+    let unreadable = |source| ModelFilesError::Read {
         path: folder.to_owned(),
         source,
     };
@@ -299,7 +299,7 @@ fn names_in(folder: &Path) -> io::Result<BTreeSet<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shm_protocol::pack::Pack;
+    use shm_protocol::bundle::ModelBundle;
 
     fn writer() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/testdata/writer")
@@ -317,8 +317,8 @@ mod tests {
     }
 
     fn names(packed: &[u8]) -> Vec<String> {
-        let pack = Pack::open(packed).expect("a pack");
-        pack.files().map(|(name, _)| name.to_owned()).collect()
+        let bundle = ModelBundle::open(packed).expect("a bundle");
+        bundle.files().map(|(name, _)| name.to_owned()).collect()
     }
 
     #[test]
@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn a_graph_is_a_pack_only_if_it_has_weights_beside_it() {
         let plain = read_model(&writer().join("model.onnx")).expect("it reads");
-        assert!(!pack::is_pack(&plain));
+        assert!(!bundle::is_bundle(&plain));
         let packed = read_model(&writer().join("external.onnx")).expect("it reads");
         assert_eq!(names(&packed), ["external.onnx", "weights.bin"]);
     }

@@ -1,14 +1,14 @@
 //! All versions of all models of a run, by their numbers.
 
 use crate::record::{Become, ModelChange, ModelPin, RunHeader, Verdict, VersionPin};
-use crate::tick::{Life, Lives};
+use crate::tick::{VersionSpan, VersionTimeline};
 use shm_protocol::id::{ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::Batching;
 use std::collections::BTreeMap;
 
 /// One version of a model.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Version {
+pub(crate) struct ModelVersion {
     /// The model.
     pub(crate) model: ModelId,
     /// What the model is as this version.
@@ -17,10 +17,10 @@ pub(crate) struct Version {
     asked: Vec<String>,
 }
 
-impl Version {
+impl ModelVersion {
     /// A version as it is when it is loaded again.
-    fn again(model: ModelId, pin: ModelPin) -> Version {
-        Version {
+    fn again(model: ModelId, pin: ModelPin) -> ModelVersion {
+        ModelVersion {
             model,
             asked: pin.providers.clone(),
             pin: again(pin),
@@ -28,24 +28,24 @@ impl Version {
     }
 
     /// Another version of the same model.
-    fn followed_by(&self, version: &VersionPin) -> Version {
+    fn followed_by(&self, version: &VersionPin) -> ModelVersion {
         let first = ModelPin {
             providers: self.asked.clone(),
             ..self.pin.clone()
         };
-        Version::again(self.model, as_version(&first, version))
+        ModelVersion::again(self.model, as_version(&first, version))
     }
 }
 
 /// All versions, the first ones of all models before all others, each as it is when it is loaded again.
-pub(crate) fn versions(header: &RunHeader) -> Vec<Version> {
+pub(crate) fn versions(header: &RunHeader) -> Vec<ModelVersion> {
     let first = |(number, pin): (usize, &ModelPin)| {
-        Version::again(ModelId::from_index(number), pin.clone())
+        ModelVersion::again(ModelId::from_index(number), pin.clone())
     };
     let later = |change: &ModelChange| match &change.to {
         Become::Version(version) => {
             let pin = header.models.get(change.model.index())?;
-            Some(Version::again(change.model, as_version(pin, version)))
+            Some(ModelVersion::again(change.model, as_version(pin, version)))
         }
         Become::Unloaded | Become::Loaded => None,
     };
@@ -82,7 +82,10 @@ fn again(mut pin: ModelPin) -> ModelPin {
 }
 
 /// What verdicts have made of versions, and those that have come with them.
-pub(crate) fn judge<'a>(versions: &mut Vec<Version>, verdicts: impl Iterator<Item = &'a Verdict>) {
+pub(crate) fn judge<'a>(
+    versions: &mut Vec<ModelVersion>,
+    verdicts: impl Iterator<Item = &'a Verdict>,
+) {
     for verdict in verdicts {
         match verdict {
             Verdict::ProviderLost {
@@ -115,11 +118,11 @@ pub(crate) fn judge<'a>(versions: &mut Vec<Version>, verdicts: impl Iterator<Ite
 }
 
 /// Which version of a model answers when.
-pub(crate) fn lives(header: &RunHeader, model: ModelId) -> Lives {
+pub(crate) fn lives(header: &RunHeader, model: ModelId) -> VersionTimeline {
     let pin = &header.models[model.index()];
     let joined = |batching: &Batching| *batching == Batching::Joined;
     let (mut version, mut joins) = (VersionId(model.0), joined(&pin.batching));
-    let mut lives = Lives::of(version, joins);
+    let mut lives = VersionTimeline::of(version, joins);
     let mut later = (header.models.len()..).map(VersionId::from_index);
     for change in &header.changes {
         let number = match change.to {
@@ -133,7 +136,7 @@ pub(crate) fn lives(header: &RunHeader, model: ModelId) -> Lives {
             (version, joins) = (number, joined(&pin.batching));
         }
         let is_loaded = change.to != Become::Unloaded;
-        lives.change(Life {
+        lives.change(VersionSpan {
             from: change.from,
             version: is_loaded.then_some(version),
             joined: joins,

@@ -11,7 +11,7 @@ use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::generation::Generator;
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
 use shm_protocol::inference_to_supervisor::{Batching, RefusalReason};
-use shm_protocol::supervisor_to_agent::{Answer, OnFailure, OnMismatch};
+use shm_protocol::supervisor_to_agent::{OnFailure, OnMismatch, RequestResult};
 use shm_protocol::tensor::Signature;
 use std::fmt;
 use std::sync::Arc;
@@ -223,7 +223,7 @@ pub struct TickRecord {
     /// One outcome for each agent that was due, in schedule order.
     pub outcomes: Vec<Outcome>,
     /// Messages of this tick that found their receiver's queue full.
-    pub dropped: Vec<Dropped>,
+    pub dropped: Vec<DroppedMessages>,
     /// What was decided about this tick from outside: inputs of it, as results are.
     pub verdicts: Vec<Verdict>,
     /// What agents waited for within their steps, by agents in schedule order, and of each in the order in which it waited:
@@ -241,7 +241,7 @@ pub struct ResultRecord {
     /// The model.
     pub model: ModelId,
     /// The outputs in the model's order, or why there are none.
-    pub outcome: Arc<Answer>,
+    pub outcome: Arc<RequestResult>,
 }
 
 /// The answer for which a step has waited.
@@ -252,12 +252,12 @@ pub struct AwaitedRecord {
     /// The model.
     pub model: ModelId,
     /// The outputs in the model's order, or why there are none.
-    pub outcome: Arc<Answer>,
+    pub outcome: Arc<RequestResult>,
 }
 
 /// Messages that found their receiver's queue full, or their receiver halted.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Dropped {
+pub struct DroppedMessages {
     /// Who would have got them.
     pub receiver: AgentId,
     /// How many.

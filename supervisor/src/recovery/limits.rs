@@ -15,7 +15,7 @@ pub struct RestartLimit {
 
 /// The limits of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct RestartLimits {
     /// Of one host.
     pub host: RestartLimit,
     /// Of all hosts together.
@@ -26,11 +26,11 @@ pub struct Limits {
 
 /// Restarts that were counted, not older than the limit looks back.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Window {
+pub(super) struct SlidingWindow {
     at: VecDeque<Duration>,
 }
 
-impl Window {
+impl SlidingWindow {
     /// Counts a restart, and says how many there were within the limit's time, this one included.
     pub(super) fn count(&mut self, limit: &RestartLimit, now: Duration) -> u32 {
         self.at.push_back(now);
@@ -59,7 +59,7 @@ mod tests {
             restarts: 2,
             time: Duration::from_secs(30),
         };
-        let mut counted = Window::default();
+        let mut counted = SlidingWindow::default();
         let counts: Vec<u32> = [0, 10, 29, 31, 100]
             .map(|second| counted.count(&limit, Duration::from_secs(second)))
             .to_vec();

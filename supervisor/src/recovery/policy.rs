@@ -3,7 +3,7 @@
 //! Time decides when a host is started again and when a run stops, and nothing else: slowness never makes a verdict.
 //! Only a crash that repeats does, and a verdict is journaled as an input, so a replay takes the same turn.
 
-use super::limits::{Limits, Window};
+use super::limits::{RestartLimits, SlidingWindow};
 use crate::planted::{Bug, planted};
 use shm_protocol::id::{HostId, Tick};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ const MISSES_PER_TICK: u32 = 3;
 
 /// The way in which a host was lost, as far as a decision depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum LossCause {
     /// It crashed or broke the protocol. If that repeats, what it worked on is found guilty.
     Crash,
     /// It missed a deadline.
@@ -30,7 +30,7 @@ pub enum Cause {
 
 /// The work of a host that is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
+pub enum HostWork {
     /// None that could have crashed it.
     Idle,
     /// Steps of the open tick.
@@ -41,22 +41,22 @@ pub enum Work {
 
 /// A host that is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loss {
+pub struct HostLoss {
     /// The host.
     pub host: HostId,
     /// The open tick.
     pub tick: Tick,
     /// The way in which it was lost.
-    pub cause: Cause,
+    pub cause: LossCause,
     /// Its work.
-    pub work: Work,
+    pub work: HostWork,
     /// Whether it counts. What was injected on purpose does not, unless the plan says so.
     pub counts: bool,
 }
 
 /// What becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum RecoveryDecision {
     /// It comes back.
     Restart {
         /// After this pause.
@@ -70,12 +70,12 @@ pub enum Decision {
         crashes: u32,
     },
     /// The run stops, and can be resumed.
-    Stop(Stop),
+    Stop(StopReason),
 }
 
 /// The limit at which a run stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub enum StopReason {
     /// One host was lost too often.
     Host {
         /// Losses within the limit's time.
@@ -95,61 +95,61 @@ pub enum Stop {
 
 /// Counts losses and decides.
 #[derive(Clone, Debug)]
-pub struct Policy {
-    limits: Limits,
-    hosts: BTreeMap<HostId, Window>,
-    run: Window,
+pub struct RestartPolicy {
+    limits: RestartLimits,
+    hosts: BTreeMap<HostId, SlidingWindow>,
+    run: SlidingWindow,
     /// Crashes of each host at its steps of one tick.
     crashes: BTreeMap<HostId, (Tick, u32)>,
     /// Deadlines that each host has missed in one tick.
     misses: BTreeMap<HostId, (Tick, u32)>,
 }
 
-impl Policy {
+impl RestartPolicy {
     /// A policy that has seen nothing yet.
     #[must_use]
-    pub fn new(limits: Limits) -> Policy {
-        Policy {
+    pub fn new(limits: RestartLimits) -> RestartPolicy {
+        RestartPolicy {
             limits,
             hosts: BTreeMap::new(),
-            run: Window::default(),
+            run: SlidingWindow::default(),
             crashes: BTreeMap::new(),
             misses: BTreeMap::new(),
         }
     }
 
     /// Decides about a loss. `now` counts from any moment.
-    pub fn decide(&mut self, loss: &Loss, now: Duration) -> Decision {
+    pub fn decide(&mut self, loss: &HostLoss, now: Duration) -> RecoveryDecision {
         if !loss.counts && !planted(Bug::CountInjected) {
-            return Decision::Restart {
+            return RecoveryDecision::Restart {
                 after: Duration::ZERO,
                 carefully: false,
             };
         }
-        let is_crash = loss.cause == Cause::Crash
-            || loss.cause == Cause::Slow && planted(Bug::SlownessIsGuilt);
-        let at_steps = is_crash && loss.work == Work::Steps;
+        let is_crash = loss.cause == LossCause::Crash
+            || loss.cause == LossCause::Slow && planted(Bug::SlownessIsGuilt);
+        let at_steps = is_crash && loss.work == HostWork::Steps;
         let crashes = count_in_tick(&mut self.crashes, loss, at_steps);
         if crashes >= self.limits.quarantine_after {
             // What comes after the agent is gone is another matter.
             self.crashes.remove(&loss.host);
-            return Decision::Poison { crashes };
+            return RecoveryDecision::Poison { crashes };
         }
-        let misses = count_in_tick(&mut self.misses, loss, loss.cause == Cause::Slow);
+        let misses = count_in_tick(&mut self.misses, loss, loss.cause == LossCause::Slow);
         if misses >= MISSES_PER_TICK {
-            return Decision::Stop(Stop::Deadline { misses });
+            return RecoveryDecision::Stop(StopReason::Deadline { misses });
         }
         let carefully = crashes > 0;
         // A search begins, which ends by itself. Whether this counts is known once the batch is answered or abandoned.
-        if is_crash && loss.work == Work::Batch {
-            return Decision::Restart {
+        if is_crash && loss.work == HostWork::Batch {
+            return RecoveryDecision::Restart {
                 after: Duration::ZERO,
                 carefully,
             };
         }
         match self.count(loss.host, now) {
-            Err(stop) => Decision::Stop(stop),
-            Ok(of_host) => Decision::Restart {
+            Err(stop) => RecoveryDecision::Stop(stop),
+            Ok(of_host) => RecoveryDecision::Restart {
                 after: pause(of_host),
                 carefully,
             },
@@ -160,15 +160,15 @@ impl Policy {
     ///
     /// # Errors
     /// The limit that is reached.
-    pub fn count(&mut self, host: HostId, now: Duration) -> Result<u32, Stop> {
+    pub fn count(&mut self, host: HostId, now: Duration) -> Result<u32, StopReason> {
         let of_host = self.hosts.entry(host).or_default();
         let of_host = of_host.count(&self.limits.host, now);
         if of_host > self.limits.host.restarts {
-            return Err(Stop::Host { losses: of_host });
+            return Err(StopReason::Host { losses: of_host });
         }
         let of_run = self.run.count(&self.limits.run, now);
         if of_run > self.limits.run.restarts {
-            return Err(Stop::Run { losses: of_run });
+            return Err(StopReason::Run { losses: of_run });
         }
         Ok(of_host)
     }
@@ -184,7 +184,7 @@ impl Policy {
 /// Counts a loss within its tick if it is one that counts there, and gives how many there were.
 fn count_in_tick(
     counts: &mut BTreeMap<HostId, (Tick, u32)>,
-    loss: &Loss,
+    loss: &HostLoss,
     counts_there: bool,
 ) -> u32 {
     let (tick, count) = counts.entry(loss.host).or_insert((loss.tick, 0));
@@ -217,26 +217,26 @@ mod tests {
         }
     }
 
-    fn policy() -> Policy {
-        Policy::new(Limits {
+    fn policy() -> RestartPolicy {
+        RestartPolicy::new(RestartLimits {
             host: within(5, 30),
             run: within(20, 60),
             quarantine_after: 3,
         })
     }
 
-    fn crash(host: u32, tick: u64) -> Loss {
-        Loss {
+    fn crash(host: u32, tick: u64) -> HostLoss {
+        HostLoss {
             host: HostId(host),
             tick: Tick(tick),
-            cause: Cause::Crash,
-            work: Work::Steps,
+            cause: LossCause::Crash,
+            work: HostWork::Steps,
             counts: true,
         }
     }
 
-    fn restart(milliseconds: u64, carefully: bool) -> Decision {
-        Decision::Restart {
+    fn restart(milliseconds: u64, carefully: bool) -> RecoveryDecision {
+        RecoveryDecision::Restart {
             after: Duration::from_millis(milliseconds),
             carefully,
         }
@@ -248,7 +248,7 @@ mod tests {
         let mut decide = |tick| policy.decide(&crash(0, tick), Duration::ZERO);
         assert_eq!(decide(7), restart(0, true));
         assert_eq!(decide(7), restart(10, true));
-        assert_eq!(decide(7), Decision::Poison { crashes: 3 });
+        assert_eq!(decide(7), RecoveryDecision::Poison { crashes: 3 });
         policy.forgive(HostId(0), 2);
         let mut decide = |tick| policy.decide(&crash(0, tick), Duration::ZERO);
         assert_eq!(decide(7), restart(0, true));
@@ -257,23 +257,26 @@ mod tests {
 
     #[test]
     fn what_is_slow_or_killed_from_outside_is_never_poison() {
-        for cause in [Cause::Slow, Cause::Outside] {
+        for cause in [LossCause::Slow, LossCause::Outside] {
             let mut policy = policy();
-            let loss = Loss {
+            let loss = HostLoss {
                 cause,
                 ..crash(0, 7)
             };
             let decisions = (0..6).map(|_| policy.decide(&loss, Duration::ZERO));
             let last = decisions.last().expect("six");
-            assert!(matches!(last, Decision::Stop(_)), "{cause:?}: {last:?}");
+            assert!(
+                matches!(last, RecoveryDecision::Stop(_)),
+                "{cause:?}: {last:?}"
+            );
         }
     }
 
     #[test]
     fn a_host_that_misses_its_deadline_three_times_in_one_tick_stops_the_run() {
         let mut policy = policy();
-        let slow = |tick| Loss {
-            cause: Cause::Slow,
+        let slow = |tick| HostLoss {
+            cause: LossCause::Slow,
             ..crash(0, tick)
         };
         let far = |number: u64| Duration::from_secs(100 * number);
@@ -281,15 +284,15 @@ mod tests {
         assert_eq!(policy.decide(&slow(7), far(1)), restart(0, false));
         assert_eq!(policy.decide(&slow(8), far(2)), restart(0, false));
         assert_eq!(policy.decide(&slow(8), far(3)), restart(0, false));
-        let stop = Decision::Stop(Stop::Deadline { misses: 3 });
+        let stop = RecoveryDecision::Stop(StopReason::Deadline { misses: 3 });
         assert_eq!(policy.decide(&slow(8), far(4)), stop);
     }
 
     #[test]
     fn a_search_for_a_request_never_reaches_the_limits() {
         let mut policy = policy();
-        let loss = Loss {
-            work: Work::Batch,
+        let loss = HostLoss {
+            work: HostWork::Batch,
             ..crash(0, 7)
         };
         for _ in 0..100 {
@@ -300,16 +303,19 @@ mod tests {
     #[test]
     fn a_host_that_never_gets_to_work_stops_the_run_after_longer_and_longer_pauses() {
         let mut policy = policy();
-        let idle = Loss {
-            work: Work::Idle,
+        let idle = HostLoss {
+            work: HostWork::Idle,
             ..crash(0, 1)
         };
-        let decisions: Vec<Decision> = (0..6)
+        let decisions: Vec<RecoveryDecision> = (0..6)
             .map(|_| policy.decide(&idle, Duration::ZERO))
             .collect();
         let pauses = [0, 10, 20, 40, 80].map(|pause| restart(pause, false));
         assert_eq!(decisions[..5], pauses);
-        assert_eq!(decisions[5], Decision::Stop(Stop::Host { losses: 6 }));
+        assert_eq!(
+            decisions[5],
+            RecoveryDecision::Stop(StopReason::Host { losses: 6 })
+        );
     }
 
     #[test]
@@ -319,13 +325,16 @@ mod tests {
         for number in 0..21 {
             last = Some(policy.decide(&crash(number, u64::from(number)), Duration::ZERO));
         }
-        assert_eq!(last, Some(Decision::Stop(Stop::Run { losses: 21 })));
+        assert_eq!(
+            last,
+            Some(RecoveryDecision::Stop(StopReason::Run { losses: 21 }))
+        );
         let mut policy = self::policy();
         for number in 0..1000 {
             let now = Duration::from_secs(7 * number);
             assert!(matches!(
                 policy.decide(&crash(0, number), now),
-                Decision::Restart { .. }
+                RecoveryDecision::Restart { .. }
             ));
         }
     }
@@ -333,7 +342,7 @@ mod tests {
     #[test]
     fn what_does_not_count_is_never_held_against_a_host() {
         let mut policy = policy();
-        let injected = Loss {
+        let injected = HostLoss {
             counts: false,
             ..crash(0, 1)
         };

@@ -24,7 +24,7 @@ pub const INFERENCE: &str = "inference";
 /// Something that happened around a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
+pub enum RunEvent {
     /// A rule of the fault plan did what it says.
     FaultFired {
         /// Its number in the plan, counted from 1.
@@ -136,10 +136,10 @@ pub enum Event {
     },
 }
 
-impl fmt::Display for Event {
+impl fmt::Display for RunEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Event::FaultFired {
+            RunEvent::FaultFired {
                 rule,
                 kind,
                 phase,
@@ -151,7 +151,7 @@ impl fmt::Display for Event {
                     "tick {tick}: fault of rule {rule}: {kind} at {phase}, {target}"
                 )
             }
-            Event::HostLost {
+            RunEvent::HostLost {
                 host,
                 role,
                 incarnation,
@@ -163,7 +163,7 @@ impl fmt::Display for Event {
                     "tick {tick}: host {host} ({role}, life {incarnation}) is lost: {cause}"
                 )
             }
-            Event::HostRestored {
+            RunEvent::HostRestored {
                 host,
                 role,
                 incarnation,
@@ -183,10 +183,10 @@ impl fmt::Display for Event {
                 write_base(f, *checkpoint)?;
                 write!(f, ", {redone} ticks executed again, none lost")
             }
-            Event::CheckpointFailed { tick, reason } => {
+            RunEvent::CheckpointFailed { tick, reason } => {
                 write!(f, "tick {tick}: no checkpoint: {reason}")
             }
-            Event::OutboxRepaired {
+            RunEvent::OutboxRepaired {
                 tick,
                 found_bytes,
                 kept_bytes,
@@ -199,7 +199,7 @@ impl fmt::Display for Event {
                      journal; if something rotates or changes the file, let it take a copy"
                 )
             }
-            Event::Resumed {
+            RunEvent::Resumed {
                 tick,
                 checkpoint,
                 cut_bytes,
@@ -216,7 +216,7 @@ impl fmt::Display for Event {
                     ", {redone} ticks executed again, none lost, {cut_bytes} bytes cut from the end of the journal"
                 )
             }
-            Event::ProviderRefused {
+            RunEvent::ProviderRefused {
                 model,
                 provider,
                 reason,
@@ -225,21 +225,23 @@ impl fmt::Display for Event {
                 f,
                 "model {model}: provider {provider} is refused: {reason}: {detail}"
             ),
-            Event::ProbeFailed { model, detail } => write!(
+            RunEvent::ProbeFailed { model, detail } => write!(
                 f,
                 "model {model}: its requests run alone, because the probe could not be carried out: {detail}"
             ),
-            Event::Verdict { tick, text } => write!(f, "tick {tick}: verdict: {text}"),
-            Event::Unreadable { line, reason } => write!(f, "line {line} cannot be read: {reason}"),
+            RunEvent::Verdict { tick, text } => write!(f, "tick {tick}: verdict: {text}"),
+            RunEvent::Unreadable { line, reason } => {
+                write!(f, "line {line} cannot be read: {reason}")
+            }
         }
     }
 }
 
-impl Event {
+impl RunEvent {
     /// A provider does not run a model.
     #[must_use]
-    pub fn provider_refused(model: &str, refused: &RefusedProvider) -> Event {
-        Event::ProviderRefused {
+    pub fn provider_refused(model: &str, refused: &RefusedProvider) -> RunEvent {
+        RunEvent::ProviderRefused {
             model: model.to_owned(),
             provider: refused.provider.clone(),
             reason: refused.reason.to_string(),
@@ -251,16 +253,16 @@ impl Event {
     #[must_use]
     pub fn tick(&self) -> Option<Tick> {
         match self {
-            Event::FaultFired { tick, .. }
-            | Event::HostLost { tick, .. }
-            | Event::HostRestored { tick, .. }
-            | Event::CheckpointFailed { tick, .. }
-            | Event::OutboxRepaired { tick, .. }
-            | Event::Resumed { tick, .. }
-            | Event::Verdict { tick, .. } => Some(*tick),
-            Event::ProviderRefused { .. }
-            | Event::ProbeFailed { .. }
-            | Event::Unreadable { .. } => None,
+            RunEvent::FaultFired { tick, .. }
+            | RunEvent::HostLost { tick, .. }
+            | RunEvent::HostRestored { tick, .. }
+            | RunEvent::CheckpointFailed { tick, .. }
+            | RunEvent::OutboxRepaired { tick, .. }
+            | RunEvent::Resumed { tick, .. }
+            | RunEvent::Verdict { tick, .. } => Some(*tick),
+            RunEvent::ProviderRefused { .. }
+            | RunEvent::ProbeFailed { .. }
+            | RunEvent::Unreadable { .. } => None,
         }
     }
 }
@@ -315,7 +317,7 @@ impl EventLog {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn append(&mut self, event: &Event) -> Result<(), RunDirError> {
+    pub fn append(&mut self, event: &RunEvent) -> Result<(), RunDirError> {
         let mut line = if self.is_torn {
             vec![b'\n']
         } else {
@@ -337,7 +339,7 @@ impl EventLog {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn read(run: &RunDir) -> Result<Vec<Event>, RunDirError> {
+    pub fn read(run: &RunDir) -> Result<Vec<RunEvent>, RunDirError> {
         let path = run.events();
         let bytes = match run.get_file(&path) {
             Ok(bytes) => bytes,
@@ -349,7 +351,7 @@ impl EventLog {
         let events = (1..).zip(lines).filter(|(_, line)| !line.is_empty());
         let parse = |(line, text)| {
             serde_json::from_slice(text).unwrap_or_else(|error: serde_json::Error| {
-                Event::Unreadable {
+                RunEvent::Unreadable {
                     line,
                     reason: error.to_string(),
                 }

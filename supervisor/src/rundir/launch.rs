@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// How a run was launched, for people and for going on with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Launch {
+pub struct LaunchSettings {
     /// The fleet file, or the name of an embedded fleet.
     pub fleet: String,
     /// Agent-host processes.
@@ -70,7 +70,7 @@ pub struct NewBounds {
     pub restarts_run: Option<u32>,
 }
 
-impl Launch {
+impl LaunchSettings {
     /// Sets bounds anew, for this launch and those after it.
     pub fn set(&mut self, bounds: &NewBounds) {
         let pairs = [
@@ -96,7 +96,7 @@ impl RunDir {
     ///
     /// # Panics
     /// Without the lock.
-    pub fn put_launch(&self, launch: &Launch) -> Result<(), RunDirError> {
+    pub fn put_launch(&self, launch: &LaunchSettings) -> Result<(), RunDirError> {
         let mut text =
             serde_json::to_vec_pretty(launch).expect("a launch has nothing that JSON cannot say");
         text.push(b'\n');
@@ -107,7 +107,7 @@ impl RunDir {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn launch(&self) -> Result<Launch, RunDirError> {
+    pub fn launch(&self) -> Result<LaunchSettings, RunDirError> {
         let path = self.path.join(LAUNCH);
         let text = self
             .get_file(&path)

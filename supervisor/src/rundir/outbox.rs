@@ -55,7 +55,7 @@ pub struct Outbox {
 
 /// Where in a run a line comes from.
 #[derive(Clone, Copy, Debug)]
-struct Position {
+struct OutboxPosition {
     tick: Tick,
     agent: AgentId,
     index: usize,
@@ -70,7 +70,7 @@ pub(crate) struct LineWriter {
 
 /// One line.
 #[derive(Serialize)]
-struct Line<'line> {
+struct OutboxLine<'line> {
     key: String,
     tick: u64,
     agent: &'line str,
@@ -382,14 +382,14 @@ impl LineWriter {
     /// Appends every line of a tick.
     pub(crate) fn write_tick(&self, tick: Tick, outcomes: &[Outcome], into: &mut Vec<u8>) {
         for (agent, index, topic, payload) in emits(outcomes) {
-            self.write(Position { tick, agent, index }, topic, payload, into);
+            self.write(OutboxPosition { tick, agent, index }, topic, payload, into);
         }
     }
 
-    fn write(&self, position: Position, topic: &str, payload: &[u8], into: &mut Vec<u8>) {
-        let Position { tick, agent, index } = position;
+    fn write(&self, position: OutboxPosition, topic: &str, payload: &[u8], into: &mut Vec<u8>) {
+        let OutboxPosition { tick, agent, index } = position;
         let text = std::str::from_utf8(payload).ok();
-        let line = Line {
+        let line = OutboxLine {
             key: format!("{}:{tick}:{agent}:{index}", self.run),
             tick: tick.0,
             agent: &self.agents[agent.index()],

@@ -8,7 +8,7 @@ use crate::journal::testing::{Small, header, record};
 use crate::journal::{
     JournalError, JournalWriter, RunId, create_run_dir, create_run_dir_on, discard_run_dir, verify,
 };
-use crate::sys::memory_disk::{Fault, MemoryDisk};
+use crate::sys::memory_disk::{DiskFault, MemoryDisk};
 use shm_protocol::id::Tick;
 
 fn names() -> Vec<String> {
@@ -62,7 +62,7 @@ fn a_writer_of_the_journal_holds_the_lock() {
 fn who_begins_where_a_run_is_hears_what_going_on_would_do() {
     let said = |small: Small, until: Option<u64>| {
         let (disk, run) = small.write();
-        let launch = Launch {
+        let launch = LaunchSettings {
             ticks: until,
             ..launch()
         };
@@ -143,7 +143,7 @@ fn a_start_that_failed_takes_away_the_folders_that_it_made_on_the_way() {
 #[test]
 fn a_header_that_could_not_be_written_is_no_run() {
     let (disk, run) = memory();
-    disk.fail_call(disk.calls() + 2, Fault::NoSpace);
+    disk.fail_call(disk.calls() + 2, DiskFault::NoSpace);
     let failed = JournalWriter::create(&run, &header(1), Durability::Process);
     assert!(matches!(failed, Err(JournalError::Write { tick: Tick(0), bytes, .. }) if bytes > 0));
     let journal = run.journal().join(crate::journal::segment::name(1));
@@ -214,8 +214,8 @@ fn a_launch_comes_back_as_it_was() {
     );
 }
 
-fn launch() -> Launch {
-    Launch {
+fn launch() -> LaunchSettings {
+    LaunchSettings {
         fleet: "examples/small.toml".to_owned(),
         hosts: 3,
         isolated: vec!["referee".to_owned()],
@@ -331,7 +331,7 @@ fn an_outbox_that_failed_takes_nothing_more() {
     let (disk, run) = memory();
     let mut outbox = Outbox::open(&run, RunId([0; 16]), names()).unwrap();
     outbox.push(Tick(1), &record(1).outcomes);
-    disk.fail_call(disk.calls(), Fault::NoSpace);
+    disk.fail_call(disk.calls(), DiskFault::NoSpace);
     assert!(outbox.release(Tick(1)).is_err());
     // The lines of tick 1 are not there, whoever asks, and however often.
     assert!(matches!(
@@ -357,7 +357,7 @@ fn an_object_for_which_there_is_no_room_leaves_nothing() {
     for call in 0..8 {
         let disk = MemoryDisk::for_one_thread();
         let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
-        disk.fail_call(disk.calls() + call, Fault::NoSpace);
+        disk.fail_call(disk.calls() + call, DiskFault::NoSpace);
         let kept = run.put_object(b"some bytes");
         let names = disk.list(&run.objects()).unwrap();
         match kept {

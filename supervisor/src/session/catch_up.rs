@@ -1,44 +1,44 @@
 //! A journal that was followed to its end: the machine in its open tick, and
 //! the journal and outbox ready to be gone on with.
 
-use super::outbox_repair::{self, Marks};
+use super::outbox_repair::{self, ResumePoint};
 use super::run_store as keeper;
-use super::run_store::{Keeper, build};
-use crate::checkpoint::Shelf;
+use super::run_store::{RunStore, build};
+use crate::checkpoint::CheckpointReader;
 use crate::error::RunError;
-use crate::event_loop::Follower;
+use crate::event_loop::JournalFollower;
 use crate::faults::Faults;
 use crate::fleet::Durability;
 use crate::journal::{JournalReader, JournalWriter, RunId};
-use crate::launch::{Layout, plan};
+use crate::launch::{Placement, plan};
 use crate::observer::Observer;
 use crate::record::RunHeader;
-use crate::rundir::{Event, Launch, RunDir};
-use crate::tick::{Action, Machine, Plan};
-use shm_protocol::fault::Phase;
+use crate::rundir::{LaunchSettings, RunDir, RunEvent};
+use crate::tick::{Action, RunPlan, TickMachine};
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::Tick;
 
 /// A journal that was followed to its end.
-pub(crate) struct Gone {
-    pub(crate) machine: Machine,
+pub(crate) struct CaughtUpRun {
+    pub(crate) machine: TickMachine,
     /// What the machine asks for in the open tick.
     pub(crate) asked: Vec<Action>,
-    pub(crate) keeper: Keeper,
+    pub(crate) keeper: RunStore,
 }
 
-impl Gone {
+impl CaughtUpRun {
     /// Follows the journal of a run from its newest good checkpoint on, and cuts what is behind its last tick. The outbox
     /// is whole up to there, or is made so.
     pub(crate) fn on(
         run_dir: &RunDir,
         header: &RunHeader,
-        launch: &Launch,
-        layout: &Layout,
+        launch: &LaunchSettings,
+        layout: &Placement,
         from_genesis: bool,
         faults: &Faults,
         observer: &mut dyn Observer,
-    ) -> Result<Gone, RunError> {
-        let shelf = Shelf::new(run_dir, run_id(run_dir)?, build(header));
+    ) -> Result<CaughtUpRun, RunError> {
+        let shelf = CheckpointReader::new(run_dir, run_id(run_dir)?, build(header));
         let plan = plan(header, layout);
         let begun = if from_genesis {
             None
@@ -47,9 +47,13 @@ impl Gone {
         };
         let (machine, mut journal, marks) = match begun {
             Some((machine, journal, marks)) => (machine, journal, Some(marks)),
-            None => (Machine::new(plan, None), keeper::read(run_dir, None)?, None),
+            None => (
+                TickMachine::new(plan, None),
+                keeper::read(run_dir, None)?,
+                None,
+            ),
         };
-        let mut follower = Follower::new(machine);
+        let mut follower = JournalFollower::new(machine);
         while let Some(entry) = journal.next_tick()? {
             follower.follow(entry)?;
         }
@@ -76,14 +80,14 @@ impl Gone {
         follower.end_after(launch.ticks.map(Tick));
         let (machine, asked) = follower.arrive(launch.restarts.poison)?;
         let (writer, cut) = JournalWriter::resume(run_dir, journal, launch.durability)?;
-        faults.pass(Phase::ResumeCut, committed);
-        let mut keeper = Keeper::new(run_dir, writer, outbox, header, launch, faults.clone())?;
+        faults.pass(FaultPoint::ResumeCut, committed);
+        let mut keeper = RunStore::new(run_dir, writer, outbox, header, launch, faults.clone())?;
         keeper.cut = Some(cut);
         repaired.iter().for_each(|event| keeper.write_down(event));
         if from_genesis {
             keeper.shelves.distrust(committed);
         }
-        Ok(Gone {
+        Ok(CaughtUpRun {
             machine,
             asked,
             keeper,
@@ -95,18 +99,18 @@ impl Gone {
 /// told.
 fn newest(
     run_dir: &RunDir,
-    shelf: &Shelf,
-    plan: &Plan,
+    shelf: &CheckpointReader,
+    plan: &RunPlan,
     observer: &mut dyn Observer,
-) -> Option<(Machine, JournalReader, Marks)> {
+) -> Option<(TickMachine, JournalReader, ResumePoint)> {
     let ticks = shelf.newest_first().unwrap_or_default();
     ticks.into_iter().find_map(|tick| {
         let begun = shelf
             .load(tick)
             .map_err(RunError::from)
             .and_then(|checkpoint| {
-                let machine = Machine::restore(plan.clone(), None, &checkpoint.machine)?;
-                let marks = Marks {
+                let machine = TickMachine::restore(plan.clone(), None, &checkpoint.machine)?;
+                let marks = ResumePoint {
                     journal: checkpoint.mark,
                     outbox: checkpoint.outbox,
                 };
@@ -114,7 +118,7 @@ fn newest(
             });
         begun
             .map_err(|error| {
-                observer.event(&Event::CheckpointFailed {
+                observer.event(&RunEvent::CheckpointFailed {
                     tick,
                     reason: error.to_string(),
                 });

@@ -1,11 +1,14 @@
 //! The checkpoints of a live run: when one is made, and which one serves.
 
-use crate::checkpoint::{Checkpoint, CheckpointError, Checkpointer, Collector, News, Shelf, Store};
-use crate::event_loop::Base;
+use crate::checkpoint::{
+    Checkpoint, CheckpointError, CheckpointOutcome, CheckpointReader, CheckpointWriter,
+    Checkpointer, Collector,
+};
+use crate::event_loop::BaseState;
 use crate::faults::Faults;
-use crate::journal::Mark;
+use crate::journal::JournalMark;
 use crate::planted::{Bug, planted};
-use crate::rundir::{Event, Launch, OutboxMark};
+use crate::rundir::{LaunchSettings, OutboxMark, RunEvent};
 use crate::sys::clock::now;
 use crate::sys::disk::File;
 use shm_protocol::id::{AgentId, Tick};
@@ -14,8 +17,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The checkpoints of a live run.
-pub(crate) struct Shelves {
-    shelf: Shelf,
+pub(crate) struct CheckpointScheduler {
+    shelf: CheckpointReader,
     checkpointer: Checkpointer,
     every_ticks: u64,
     every: Duration,
@@ -32,17 +35,17 @@ pub(crate) struct Shelves {
     distrusted: Tick,
 }
 
-impl Shelves {
+impl CheckpointScheduler {
     pub(crate) fn open(
-        shelf: Shelf,
-        launch: &Launch,
+        shelf: CheckpointReader,
+        launch: &LaunchSettings,
         memory_bytes: Vec<u64>,
         committed: Tick,
         is_synced: bool,
         faults: &Faults,
-    ) -> Result<Shelves, CheckpointError> {
+    ) -> Result<CheckpointScheduler, CheckpointError> {
         let has_threads = shelf.disk().has_threads();
-        let store = Store::open(shelf.clone(), launch.keep, is_synced)?;
+        let store = CheckpointWriter::open(shelf.clone(), launch.keep, is_synced)?;
         store.forget_after(committed)?;
         let collector = Collector::new(store, memory_bytes, faults.clone());
         let checkpointer = if has_threads {
@@ -54,7 +57,7 @@ impl Shelves {
         } else {
             Checkpointer::inline(collector)
         };
-        Ok(Shelves {
+        Ok(CheckpointScheduler {
             shelf,
             checkpointer,
             every_ticks: launch.checkpoint_ticks,
@@ -101,7 +104,7 @@ impl Shelves {
         self.making == Some(tick)
     }
 
-    pub(crate) fn committed(&mut self, mark: Mark, outbox: OutboxMark) {
+    pub(crate) fn committed(&mut self, mark: JournalMark, outbox: OutboxMark) {
         self.is_committed = true;
         self.checkpointer.committed(mark, outbox);
     }
@@ -127,12 +130,12 @@ impl Shelves {
     }
 
     /// What has become of checkpoints, so far as it is worth telling.
-    pub(crate) fn hear(&mut self) -> Vec<Event> {
+    pub(crate) fn hear(&mut self) -> Vec<RunEvent> {
         let mut events = Vec::new();
         for news in self.checkpointer.news() {
             match news {
-                News::Published(checkpoint) => self.latest = Some(checkpoint),
-                News::Failed(error) => events.push(Event::CheckpointFailed {
+                CheckpointOutcome::Published(checkpoint) => self.latest = Some(checkpoint),
+                CheckpointOutcome::Failed(error) => events.push(RunEvent::CheckpointFailed {
                     tick: self.begun,
                     reason: error.to_string(),
                 }),
@@ -142,7 +145,7 @@ impl Shelves {
     }
 
     /// The newest checkpoint that can be read, with the state of these agents. What was wrong with newer ones is told.
-    pub(crate) fn base(&mut self, agents: &[AgentId]) -> (Option<Base>, Vec<Event>) {
+    pub(crate) fn base(&mut self, agents: &[AgentId]) -> (Option<BaseState>, Vec<RunEvent>) {
         let mut events = self.hear();
         for tick in self.candidates(&mut events) {
             let loaded = match self
@@ -160,7 +163,7 @@ impl Shelves {
             });
             match based {
                 Ok(base) => return (Some(base), events),
-                Err(error) => events.push(Event::CheckpointFailed {
+                Err(error) => events.push(RunEvent::CheckpointFailed {
                     tick,
                     reason: error.to_string(),
                 }),
@@ -176,9 +179,9 @@ impl Shelves {
         self.checkpointer.begun_again(agent, base);
     }
 
-    fn candidates(&self, events: &mut Vec<Event>) -> Vec<Tick> {
+    fn candidates(&self, events: &mut Vec<RunEvent>) -> Vec<Tick> {
         let mut ticks = self.shelf.newest_first().unwrap_or_else(|error| {
-            events.push(Event::CheckpointFailed {
+            events.push(RunEvent::CheckpointFailed {
                 tick: self.begun,
                 reason: error.to_string(),
             });
@@ -192,7 +195,7 @@ impl Shelves {
         &self,
         checkpoint: &Checkpoint,
         agents: &[AgentId],
-    ) -> Result<Base, CheckpointError> {
+    ) -> Result<BaseState, CheckpointError> {
         let mut states = Vec::new();
         for agent in agents {
             let image = match planted(Bug::StateOfAnother) {
@@ -203,7 +206,7 @@ impl Shelves {
                 states.push((*agent, self.shelf.state_records(*agent, image)?));
             }
         }
-        Ok(Base {
+        Ok(BaseState {
             mark: checkpoint.mark,
             machine: checkpoint.machine.clone(),
             states,

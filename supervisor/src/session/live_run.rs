@@ -1,22 +1,22 @@
 //! A run whose hosts are there and whose journal has its header: the ticks, and
 //! the end.
 
-use super::recording_ledger::{GoingOn, Writing};
-use super::run_store::Keeper;
-use super::stats::Tally;
-use crate::control::{Desk, Known};
+use super::recording_ledger::{RecordingLedger, ResumeProgress};
+use super::run_store::RunStore;
+use super::stats::RunStats;
+use crate::control::{ControlContext, ControlServer};
 use crate::error::RunError;
-use crate::event_loop::{Drive, Ledger, Patience, Real};
+use crate::event_loop::{EventLoop, Ledger, RealHosts, Timeouts};
 use crate::faults::Faults;
 use crate::fleet::OnLost;
-use crate::host::Crew;
-use crate::launch::{Assembled, Engines};
+use crate::host::HostSet;
+use crate::launch::{Engines, StartedHosts};
 use crate::models::as_of;
 use crate::observer::Observer;
 use crate::record::{Digest, RunHeader, SealReason, Verdict};
-use crate::rundir::Event;
-use crate::tick::{Action, End, Machine};
-use shm_protocol::fault::Phase;
+use crate::rundir::RunEvent;
+use crate::tick::{Action, RunEnd, TickMachine};
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::Tick;
 use shm_protocol::inference_to_supervisor::Batching;
 use std::path::{Path, PathBuf};
@@ -24,13 +24,13 @@ use std::time::{Duration, Instant};
 
 /// What a run came to.
 #[derive(Clone, Debug)]
-pub struct Summary {
+pub struct RunSummary {
     /// What the run is.
     pub header: RunHeader,
     /// Who has run the models at last, by their numbers.
     pub ran_on: Vec<String>,
     /// Why it ended.
-    pub end: End,
+    pub end: RunEnd,
     /// Committed ticks of the run.
     pub ticks: u64,
     /// Those of them that were committed in this launch.
@@ -54,15 +54,15 @@ pub struct Summary {
 }
 
 /// A run whose hosts are there and whose journal has its header.
-pub(crate) struct Launched {
-    pub(crate) assembled: Assembled,
+pub(crate) struct LiveRun {
+    pub(crate) assembled: StartedHosts,
     pub(crate) header: RunHeader,
-    pub(crate) keeper: Keeper,
+    pub(crate) keeper: RunStore,
     /// As it is before the first tick of this launch.
-    pub(crate) machine: Machine,
+    pub(crate) machine: TickMachine,
     /// What the machine asks for in the open tick, if it goes on with a run: the agents then come with their state.
     pub(crate) going_on: Option<Vec<Action>>,
-    pub(crate) patience: Patience,
+    pub(crate) patience: Timeouts,
     /// What becomes of the run when who runs a model is gone.
     pub(crate) losing: OnLost,
     /// What was found to be lost before the first tick of this launch.
@@ -73,16 +73,16 @@ pub(crate) struct Launched {
     pub(crate) strict_providers: bool,
 }
 
-impl Launched {
+impl LiveRun {
     /// Ticks until the end, then seals the journal and ends the hosts.
     pub(crate) fn follow(
         mut self,
         asked: Instant,
         path: &Path,
         observer: &mut dyn Observer,
-    ) -> Result<Summary, RunError> {
-        self.keeper.pass(Phase::HostsReady);
-        let going_on = self.going_on.as_ref().map(|_| GoingOn {
+    ) -> Result<RunSummary, RunError> {
+        self.keeper.pass(FaultPoint::HostsReady);
+        let going_on = self.going_on.as_ref().map(|_| ResumeProgress {
             asked,
             hosts: self.assembled.orders.layout.hosts,
             after: self.keeper.committed(),
@@ -90,20 +90,20 @@ impl Launched {
             redone: 0,
         });
         let mut desk = self.desk();
-        let mut ledger = Writing::new(&mut self.keeper, observer, &self.header, going_on);
+        let mut ledger = RecordingLedger::new(&mut self.keeper, observer, &self.header, going_on);
         let changed = self.machine.changed().to_vec();
         let loads = self.assembled.orders.versions.iter();
         for (load, facts) in loads.zip(&self.assembled.facts.models) {
             for refused in &facts.refused {
-                ledger.event(Event::provider_refused(&load.name, refused))?;
+                ledger.event(RunEvent::provider_refused(&load.name, refused))?;
             }
             if let Batching::Untried(detail) = &facts.batching {
                 let (model, detail) = (load.name.clone(), detail.clone());
-                ledger.event(Event::ProbeFailed { model, detail })?;
+                ledger.event(RunEvent::ProbeFailed { model, detail })?;
             }
         }
-        let mut hosts = Real::new(&mut self.assembled.crew);
-        let mut drive = Drive::new(
+        let mut hosts = RealHosts::new(&mut self.assembled.crew);
+        let mut drive = EventLoop::new(
             &mut hosts,
             self.machine,
             &self.header,
@@ -111,21 +111,21 @@ impl Launched {
             &mut ledger,
             self.patience,
         )
-        .knowing_opaque(&self.assembled.facts.opaque)
-        .losing(self.losing)
-        .having_lost(self.lost)
-        .under(self.faults);
+        .with_opaque_agents(&self.assembled.facts.opaque)
+        .on_provider_lost(self.losing)
+        .with_initial_verdicts(self.lost)
+        .with_faults(self.faults);
         if let Some(desk) = &mut desk {
-            drive = drive.operated_by(desk);
+            drive = drive.with_change_source(desk);
         }
         let result = match self.going_on {
-            Some(asked) => drive.go_on(asked),
+            Some(asked) => drive.resume(asked),
             None => drive.run(),
         };
         let result = result.map(|end| end.expect("a journal to write never breaks a run off"));
         let tally = ledger.tally;
         drop(desk);
-        let finishing = Finishing {
+        let finishing = RunShutdown {
             crew: Some(self.assembled.crew),
             header: self.header,
             keeper: self.keeper,
@@ -135,11 +135,11 @@ impl Launched {
     }
 
     /// Where models may be changed by command. A run goes on without it.
-    fn desk(&self) -> Option<Desk> {
+    fn desk(&self) -> Option<ControlServer> {
         if self.header.models.is_empty() {
             return None;
         }
-        let known = Known {
+        let known = ControlContext {
             engines: self.engines.clone(),
             run_dir: self.keeper.run_dir.clone(),
             header: self.header.with(self.machine.changed()),
@@ -147,7 +147,7 @@ impl Launched {
             strict_providers: self.strict_providers,
             load_patience: self.patience.load,
         };
-        let opened = Desk::open(known);
+        let opened = ControlServer::open(known);
         if let Err(error) = &opened {
             tracing::warn!("models cannot be changed by command in this run: {error}");
         }
@@ -156,34 +156,34 @@ impl Launched {
 }
 
 /// What is left when the last tick is committed.
-pub(crate) struct Finishing {
+pub(crate) struct RunShutdown {
     /// The hosts, if any were started.
-    pub(crate) crew: Option<Crew>,
+    pub(crate) crew: Option<HostSet>,
     pub(crate) header: RunHeader,
-    pub(crate) keeper: Keeper,
+    pub(crate) keeper: RunStore,
     /// Verdicts of earlier launches that have changed models, with their ticks.
     pub(crate) changed: Vec<(Tick, Verdict)>,
 }
 
-impl Finishing {
+impl RunShutdown {
     /// Seals the journal and ends the hosts.
     pub(crate) fn finish(
         self,
-        result: Result<End, RunError>,
-        tally: Tally,
+        result: Result<RunEnd, RunError>,
+        tally: RunStats,
         asked: Instant,
         path: &Path,
-    ) -> Result<Summary, RunError> {
+    ) -> Result<RunSummary, RunError> {
         let committed = self.keeper.committed();
         let reason = match &result {
-            Ok(End::Finished | End::AllHalted) => SealReason::Finished,
-            Ok(End::Stopped) => SealReason::Stopped,
-            Ok(End::Mismatch { .. }) | Err(_) => SealReason::Failed,
+            Ok(RunEnd::Finished | RunEnd::AllHalted) => SealReason::Finished,
+            Ok(RunEnd::Stopped) => SealReason::Stopped,
+            Ok(RunEnd::Mismatch { .. }) | Err(_) => SealReason::Failed,
         };
         let sealed = self.keeper.seal(reason);
-        let drained = self.crew.map_or(Ok(()), Crew::drain);
+        let drained = self.crew.map_or(Ok(()), HostSet::drain);
         let end = match result {
-            Ok(End::Mismatch { agent, tick, text }) => {
+            Ok(RunEnd::Mismatch { agent, tick, text }) => {
                 let agent = self.header.agents[agent.index()].name.clone();
                 Err(RunError::Mismatch { agent, tick, text })
             }
@@ -198,7 +198,7 @@ impl Finishing {
         drained?;
         let verdicts = self.changed.iter().chain(&tally.verdicts);
         let shown = as_of(&self.header, verdicts, committed);
-        Ok(Summary {
+        Ok(RunSummary {
             ran_on: shown
                 .models
                 .into_iter()

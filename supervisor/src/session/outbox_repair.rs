@@ -8,8 +8,8 @@
 
 use super::run_store as keeper;
 use crate::error::RunError;
-use crate::journal::{JournalError, JournalReader, Mark, RunId};
-use crate::rundir::{Event, Outbox, OutboxMark, RunDir, RunDirError};
+use crate::journal::{JournalError, JournalMark, JournalReader, RunId};
+use crate::rundir::{Outbox, OutboxMark, RunDir, RunDirError, RunEvent};
 use shm_protocol::id::Tick;
 use std::io;
 
@@ -18,8 +18,8 @@ const RELEASE_BYTES: usize = 1 << 20;
 
 /// Where a run goes on: its journal and its outbox after the tick of a checkpoint.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Marks {
-    pub(crate) journal: Mark,
+pub(crate) struct ResumePoint {
+    pub(crate) journal: JournalMark,
     pub(crate) outbox: OutboxMark,
 }
 
@@ -30,9 +30,9 @@ pub(crate) fn open(
     run_dir: &RunDir,
     run: RunId,
     agents: &[String],
-    marks: Option<&Marks>,
+    marks: Option<&ResumePoint>,
     is_synced: bool,
-) -> Result<(Outbox, Option<Event>), RunError> {
+) -> Result<(Outbox, Option<RunEvent>), RunError> {
     let Some(marks) = marks else {
         return Ok((Outbox::open(run_dir, run, agents.to_vec())?, None));
     };
@@ -43,7 +43,7 @@ pub(crate) fn open(
             let tick = marks.journal.tick;
             let outbox = write_again(run_dir, run, agents, tick)?;
             let kept_bytes = outbox.kept_bytes();
-            let event = Event::OutboxRepaired {
+            let event = RunEvent::OutboxRepaired {
                 tick,
                 found_bytes,
                 kept_bytes,

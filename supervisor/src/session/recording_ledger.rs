@@ -1,31 +1,31 @@
 //! The ledger of a live run, with somebody who watches it.
 
 use super::run_store as keeper;
-use super::run_store::Keeper;
-use super::stats::Tally;
+use super::run_store::RunStore;
+use super::stats::RunStats;
 use crate::error::RunError;
-use crate::event_loop::{Base, Ledger};
-use crate::journal::{JournalReader, Mark};
+use crate::event_loop::{BaseState, Ledger};
+use crate::journal::{JournalMark, JournalReader};
 use crate::observer::Observer;
 use crate::record::{RunHeader, TickRecord};
-use crate::rundir::Event;
+use crate::rundir::RunEvent;
 use crate::sys::clock::now;
-use shm_protocol::fault::Phase;
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{AgentId, HostId, Tick};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 /// The ledger of a live run, with somebody who watches it.
-pub(crate) struct Writing<'a> {
-    keeper: &'a mut Keeper,
+pub(crate) struct RecordingLedger<'a> {
+    keeper: &'a mut RunStore,
     observer: &'a mut dyn Observer,
     header: &'a RunHeader,
-    pub(crate) tally: Tally,
-    going_on: Option<GoingOn>,
+    pub(crate) tally: RunStats,
+    going_on: Option<ResumeProgress>,
 }
 
 /// A run that goes on and whose agents are not all back.
-pub(crate) struct GoingOn {
+pub(crate) struct ResumeProgress {
     /// When it was asked for.
     pub(crate) asked: Instant,
     /// Agent hosts that are not back.
@@ -36,34 +36,34 @@ pub(crate) struct GoingOn {
     pub(crate) redone: u64,
 }
 
-impl<'a> Writing<'a> {
+impl<'a> RecordingLedger<'a> {
     pub(crate) fn new(
-        keeper: &'a mut Keeper,
+        keeper: &'a mut RunStore,
         observer: &'a mut dyn Observer,
         header: &'a RunHeader,
-        going_on: Option<GoingOn>,
-    ) -> Writing<'a> {
-        Writing {
+        going_on: Option<ResumeProgress>,
+    ) -> RecordingLedger<'a> {
+        RecordingLedger {
             keeper,
             observer,
             header,
-            tally: Tally::begin(),
+            tally: RunStats::begin(),
             going_on,
         }
     }
 
-    fn tell(&mut self, event: &Event) {
+    fn tell(&mut self, event: &RunEvent) {
         self.tally.note(event);
         self.keeper.write_down(event);
         self.observer.event(event);
     }
 }
 
-impl Ledger for Writing<'_> {
+impl Ledger for RecordingLedger<'_> {
     fn commit(&mut self, tick: Tick, record: &TickRecord) -> Result<ControlFlow<()>, RunError> {
         for verdict in &record.verdicts {
             let text = verdict.text(self.header);
-            self.tell(&Event::Verdict { tick, text });
+            self.tell(&RunEvent::Verdict { tick, text });
         }
         self.keeper.keep(tick, record)?;
         self.tally.count(tick, record);
@@ -79,8 +79,8 @@ impl Ledger for Writing<'_> {
         self.keeper.release()
     }
 
-    fn event(&mut self, event: Event) -> Result<(), RunError> {
-        if matches!(event, Event::HostLost { .. }) {
+    fn event(&mut self, event: RunEvent) -> Result<(), RunError> {
+        if matches!(event, RunEvent::HostLost { .. }) {
             self.keeper.shelves.abandon();
         }
         self.tell(&event);
@@ -103,7 +103,7 @@ impl Ledger for Writing<'_> {
         if going_on.hosts > 0 {
             return Ok(());
         }
-        let event = Event::Resumed {
+        let event = RunEvent::Resumed {
             tick: going_on.after,
             checkpoint: going_on.checkpoint.map(|tick| tick.0),
             cut_bytes: self.keeper.cut.as_ref().map_or(0, |cut| cut.bytes),
@@ -112,15 +112,15 @@ impl Ledger for Writing<'_> {
         };
         self.going_on = None;
         self.tell(&event);
-        self.keeper.pass(Phase::ResumeRedone);
+        self.keeper.pass(FaultPoint::ResumeRedone);
         Ok(())
     }
 
-    fn ticks_after(&mut self, mark: Option<&Mark>) -> Result<JournalReader, RunError> {
+    fn ticks_after(&mut self, mark: Option<&JournalMark>) -> Result<JournalReader, RunError> {
         keeper::read(&self.keeper.run_dir, mark)
     }
 
-    fn base(&mut self, agents: &[AgentId]) -> Result<Option<Base>, RunError> {
+    fn base(&mut self, agents: &[AgentId]) -> Result<Option<BaseState>, RunError> {
         let (base, events) = self.keeper.shelves.base(agents);
         events.iter().for_each(|event| self.tell(event));
         Ok(base)

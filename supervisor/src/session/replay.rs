@@ -6,20 +6,20 @@
 
 use super::run::ports;
 use super::run_store as keeper;
-use super::stats::Tally;
+use super::stats::RunStats;
 use crate::analysis::diff::{self, Difference};
 use crate::analysis::{Apart, Measure};
 use crate::error::RunError;
-use crate::event_loop::{Drive, Ledger, Patience, Real};
+use crate::event_loop::{EventLoop, Ledger, RealHosts, Timeouts};
 use crate::faults::Faults;
 use crate::host::StopSignals;
-use crate::journal::{Entry, JournalReader, Mark};
-use crate::launch::{Demands, Engines, Layout, Manifest, assemble, plan, run_header};
+use crate::journal::{JournalEntry, JournalMark, JournalReader};
+use crate::launch::{Engines, Manifest, Placement, StartupOptions, plan, run_header, start_hosts};
 use crate::models::as_of;
 use crate::observer::Observer;
 use crate::record::{AwaitedRecord, Become, Digest, ResultRecord, RunHeader, TickRecord, Verdict};
-use crate::rundir::{Event, Launch, RunDir};
-use crate::tick::{End, Foretold, Machine};
+use crate::rundir::{LaunchSettings, RunDir, RunEvent};
+use crate::tick::{RecordedAnswers, RunEnd, TickMachine};
 use shm_protocol::id::{ModelId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ pub struct ReplayRequest<'a> {
 
 /// What a replay came to.
 #[derive(Clone, Debug)]
-pub struct Replay {
+pub struct ReplayReport {
     /// What the run is.
     pub header: RunHeader,
     /// Ticks that agree with the journal.
@@ -76,15 +76,18 @@ pub struct Replay {
 /// # Errors
 /// [`RunError`] when the journal does not verify, was made by another build, or the replay cannot be carried out. A
 /// replay that differs is no error; see [`Replay::divergence`].
-pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result<Replay, RunError> {
+pub fn replay(
+    request: ReplayRequest<'_>,
+    observer: &mut dyn Observer,
+) -> Result<ReplayReport, RunError> {
     let run_dir = RunDir::read(request.dir)?;
     // The whole journal is checked before anything starts, which also tells where it ends.
-    let Through {
+    let JournalScan {
         until,
         chain,
         verdicts,
         foretold,
-    } = read_through(&run_dir)?;
+    } = scan_journal(&run_dir)?;
     let (header, journal) = JournalReader::open(&run_dir)?;
     check_build(&header, request.engines)?;
     let whole = {
@@ -102,8 +105,8 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
             model.providers.clone_from(&request.providers);
         }
     }
-    let layout = Layout::new(&manifest.isolated, shared_hosts(&launch));
-    let demands = Demands {
+    let layout = Placement::new(&manifest.isolated, shared_hosts(&launch));
+    let demands = StartupOptions {
         inference: with_models,
         agents: true,
         strict_providers: is_elsewhere,
@@ -113,7 +116,7 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
         needed: None,
         providers: Vec::new(),
     };
-    let mut assembled = assemble(
+    let mut assembled = start_hosts(
         request.engines,
         &manifest,
         layout,
@@ -121,7 +124,7 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
         request.stop,
         observer,
     )?;
-    let mut replay = Replay {
+    let mut replay = ReplayReport {
         header,
         ticks: 0,
         steps: 0,
@@ -154,31 +157,32 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
         assembled.start(ports(&replay.header))?;
         observer.begins(&replay.header);
         let layout = &assembled.orders.layout;
-        let mut machine = Machine::new(plan(&replay.header, layout), Some(until));
+        let mut machine = TickMachine::new(plan(&replay.header, layout), Some(until));
         for (tick, verdicts) in verdicts {
-            machine.foretell(tick, verdicts);
+            machine.preload_verdicts(tick, verdicts);
         }
         if with_models {
             machine.foretell_answers(foretold);
         } else {
             machine = machine.without_engine();
         }
-        let mut ledger = Comparing::new(&run_dir, &replay.header, journal, !with_models, observer);
+        let mut ledger =
+            ComparingLedger::new(&run_dir, &replay.header, journal, !with_models, observer);
         ledger.measure = is_elsewhere.then(Measure::default);
-        let mut hosts = Real::new(&mut assembled.crew);
-        let mut drive = Drive::new(
+        let mut hosts = RealHosts::new(&mut assembled.crew);
+        let mut drive = EventLoop::new(
             &mut hosts,
             machine,
             &replay.header,
             &assembled.orders,
             &mut ledger,
-            Patience::of(&launch),
+            Timeouts::of(&launch),
         );
         if let Some(present) = &elsewhere {
-            drive = drive.elsewhere(present);
+            drive = drive.with_header_override(present);
         }
         let end = drive.run()?;
-        let Comparing {
+        let ComparingLedger {
             divergence,
             tally,
             measure,
@@ -191,7 +195,7 @@ pub fn replay(request: ReplayRequest<'_>, observer: &mut dyn Observer) -> Result
         (replay.wall, replay.divergence, replay.stopped) = (
             tally.wall(),
             divergence,
-            end == Some(End::Stopped) && tally.ticks < until.0,
+            end == Some(RunEnd::Stopped) && tally.ticks < until.0,
         );
         replay.verdicts = tally.verdicts;
     }
@@ -245,23 +249,23 @@ fn excuse_untried(present: &mut RunHeader, recorded: &RunHeader) {
 }
 
 /// What reading a whole journal tells.
-pub(crate) struct Through {
+pub(crate) struct JournalScan {
     /// The last tick.
     pub(crate) until: Tick,
     pub(crate) chain: Digest,
     /// What was decided, by the tick.
     pub(crate) verdicts: BTreeMap<Tick, Vec<Verdict>>,
     /// Answers that an engine is not asked for again.
-    pub(crate) foretold: Foretold,
+    pub(crate) foretold: RecordedAnswers,
 }
 
 /// Checks every record of a journal.
-pub(crate) fn read_through(run_dir: &RunDir) -> Result<Through, RunError> {
+pub(crate) fn scan_journal(run_dir: &RunDir) -> Result<JournalScan, RunError> {
     let (header, mut journal) = JournalReader::open(run_dir)?;
     let numbers = (0..header.models.len()).map(ModelId::from_index);
     let generators = numbers.filter(|model| header.models[model.index()].generator.is_some());
-    let (mut verdicts, mut foretold) = (BTreeMap::new(), Foretold::of(generators.collect()));
-    while let Some(Entry { tick, record, .. }) = journal.next_tick()? {
+    let (mut verdicts, mut foretold) = (BTreeMap::new(), RecordedAnswers::of(generators.collect()));
+    while let Some(JournalEntry { tick, record, .. }) = journal.next_tick()? {
         record
             .verdicts
             .iter()
@@ -279,7 +283,7 @@ pub(crate) fn read_through(run_dir: &RunDir) -> Result<Through, RunError> {
             foretold.asked(entry.tick, &entry.record.outcomes);
         }
     }
-    Ok(Through {
+    Ok(JournalScan {
         until: journal.ticks(),
         chain: journal.chain(),
         verdicts,
@@ -288,35 +292,35 @@ pub(crate) fn read_through(run_dir: &RunDir) -> Result<Through, RunError> {
 }
 
 /// As many hosts as the run had, so that the work is spread alike. No outcome depends on it.
-pub(crate) fn shared_hosts(launch: &Launch) -> u32 {
+pub(crate) fn shared_hosts(launch: &LaunchSettings) -> u32 {
     let isolated = u32::try_from(launch.isolated.len()).unwrap_or(u32::MAX);
     launch.hosts.saturating_sub(isolated).max(1)
 }
 
 /// The ledger of a replay.
-pub(crate) struct Comparing<'a> {
+pub(crate) struct ComparingLedger<'a> {
     run_dir: &'a RunDir,
     header: &'a RunHeader,
     journal: JournalReader,
     /// The tick of the journal that the open tick is compared with.
-    expected: Option<Entry>,
+    expected: Option<JournalEntry>,
     from_journal: bool,
     /// Results may differ from the journal's, and this says how far.
     measure: Option<Measure>,
     pub(crate) divergence: Option<Difference>,
-    pub(crate) tally: Tally,
+    pub(crate) tally: RunStats,
     observer: &'a mut dyn Observer,
 }
 
-impl<'a> Comparing<'a> {
+impl<'a> ComparingLedger<'a> {
     pub(crate) fn new(
         run_dir: &'a RunDir,
         header: &'a RunHeader,
         journal: JournalReader,
         from_journal: bool,
         observer: &'a mut dyn Observer,
-    ) -> Comparing<'a> {
-        Comparing {
+    ) -> ComparingLedger<'a> {
+        ComparingLedger {
             run_dir,
             header,
             journal,
@@ -324,13 +328,13 @@ impl<'a> Comparing<'a> {
             from_journal,
             measure: None,
             divergence: None,
-            tally: Tally::begin(),
+            tally: RunStats::begin(),
             observer,
         }
     }
 }
 
-impl Ledger for Comparing<'_> {
+impl Ledger for ComparingLedger<'_> {
     fn commit(&mut self, tick: Tick, record: &TickRecord) -> Result<ControlFlow<()>, RunError> {
         let mut expected = self.expected.take().expect("the run ends with its journal");
         if let Some(measure) = &mut self.measure {
@@ -370,13 +374,13 @@ impl Ledger for Comparing<'_> {
         recorded.map_or_else(Vec::new, |entry| entry.record.awaited.clone())
     }
 
-    fn event(&mut self, event: Event) -> Result<(), RunError> {
+    fn event(&mut self, event: RunEvent) -> Result<(), RunError> {
         self.tally.note(&event);
         self.observer.event(&event);
         Ok(())
     }
 
-    fn ticks_after(&mut self, mark: Option<&Mark>) -> Result<JournalReader, RunError> {
+    fn ticks_after(&mut self, mark: Option<&JournalMark>) -> Result<JournalReader, RunError> {
         keeper::read(self.run_dir, mark)
     }
 }

@@ -4,24 +4,26 @@
 //! there; the torn end is cut; then every agent host is treated as one that was
 //! lost: its agents get their state and execute again what came after it.
 
-use super::catch_up::Gone;
-use super::live_run::{Finishing, Launched, Summary};
+use super::catch_up::CaughtUpRun;
+use super::live_run::{LiveRun, RunShutdown, RunSummary};
 use super::replay::{check_build, shared_hosts};
 use super::run::ports;
-use super::stats::Tally;
+use super::stats::RunStats;
 use crate::analysis::diff;
 use crate::error::RunError;
-use crate::event_loop::Patience;
+use crate::event_loop::Timeouts;
 use crate::fleet::OnLost;
 use crate::host::{StopSignals, sweep_socket_folders};
 use crate::journal::JournalReader;
-use crate::launch::{Demands, Engines, Layout, Manifest, assemble, fault_setup, moved, run_header};
+use crate::launch::{
+    Engines, Manifest, Placement, StartupOptions, fault_setup, moved, run_header, start_hosts,
+};
 use crate::models::{judge, versions};
 use crate::observer::Observer;
 use crate::record::RunHeader;
-use crate::rundir::{Launch, NewBounds, RunDir};
+use crate::rundir::{LaunchSettings, NewBounds, RunDir};
 use crate::sys::clock::now;
-use shm_protocol::fault::Phase;
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::Tick;
 use std::path::Path;
 use std::time::Duration;
@@ -51,7 +53,7 @@ pub struct ResumeRequest<'a> {
 pub fn resume(
     request: ResumeRequest<'_>,
     observer: &mut dyn Observer,
-) -> Result<Summary, RunError> {
+) -> Result<RunSummary, RunError> {
     let asked = now();
     let run_dir = RunDir::open(request.dir)?;
     sweep_socket_folders();
@@ -63,12 +65,12 @@ pub fn resume(
     } else {
         run_dir
     };
-    faults.pass(Phase::ResumeBegun, Tick::ZERO);
+    faults.pass(FaultPoint::ResumeBegun, Tick::ZERO);
     let mut launch = run_dir.launch()?;
     launch.ticks = request.ticks.or(launch.ticks);
     launch.set(&request.bounds);
     let layout = layout_of(&header, &launch);
-    let gone = Gone::on(
+    let gone = CaughtUpRun::on(
         &run_dir,
         &header,
         &launch,
@@ -79,13 +81,13 @@ pub fn resume(
     )?;
     run_dir.put_launch(&launch)?;
     if let Some(end) = gone.machine.end().cloned() {
-        let finishing = Finishing {
+        let finishing = RunShutdown {
             crew: None,
             changed: gone.machine.changed().to_vec(),
             header,
             keeper: gone.keeper,
         };
-        return finishing.finish(Ok(end), Tally::begin(), asked, run_dir.path());
+        return finishing.finish(Ok(end), RunStats::begin(), asked, run_dir.path());
     }
     let whole = header.with(gone.machine.changed());
     let manifest = Manifest::from_run(&whole, &run_dir, &launch.isolated, true)?;
@@ -94,7 +96,7 @@ pub fn resume(
         &mut expected,
         gone.machine.changed().iter().map(|(_, verdict)| verdict),
     );
-    let demands = Demands {
+    let demands = StartupOptions {
         inference: true,
         agents: false,
         strict_providers: launch.strict_providers,
@@ -107,7 +109,7 @@ pub fn resume(
             .map(|version| version.pin.providers.clone())
             .collect(),
     };
-    let mut assembled = assemble(
+    let mut assembled = start_hosts(
         request.engines,
         &manifest,
         layout,
@@ -139,12 +141,12 @@ pub fn resume(
     }
     assembled.start(ports(&header))?;
     observer.begins(&header);
-    let launched = Launched {
+    let launched = LiveRun {
         assembled,
         keeper: gone.keeper,
         machine: gone.machine,
         going_on: Some(gone.asked),
-        patience: Patience::of(&launch),
+        patience: Timeouts::of(&launch),
         losing,
         lost,
         faults,
@@ -155,11 +157,11 @@ pub fn resume(
     launched.follow(asked, run_dir.path(), observer)
 }
 
-fn layout_of(header: &RunHeader, launch: &Launch) -> Layout {
+fn layout_of(header: &RunHeader, launch: &LaunchSettings) -> Placement {
     let isolated: Vec<bool> = header
         .agents
         .iter()
         .map(|agent| launch.isolated.contains(&agent.name))
         .collect();
-    Layout::new(&isolated, shared_hosts(launch))
+    Placement::new(&isolated, shared_hosts(launch))
 }

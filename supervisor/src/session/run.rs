@@ -1,19 +1,19 @@
 //! A run of a fleet, with a journal to write.
 
-use super::live_run::{Launched, Summary};
-use super::run_store::Keeper;
+use super::live_run::{LiveRun, RunSummary};
+use super::run_store::RunStore;
 use crate::error::RunError;
-use crate::event_loop::Patience;
-use crate::faults::{Faults, Plan};
+use crate::event_loop::Timeouts;
+use crate::faults::{FaultPlan, Faults};
 use crate::fleet::Fleet;
 use crate::host::StopSignals;
 use crate::journal::{JournalWriter, create_run_dir, discard_run_dir};
-use crate::launch::{Builtin, Engines, Layout, Manifest, fault_setup, plan, prepare};
+use crate::launch::{Builtin, Engines, Manifest, Placement, fault_setup, plan, prepare};
 use crate::observer::Observer;
 use crate::record::{ModelPin, RunHeader};
-use crate::rundir::{Launch, Outbox, RunDir};
+use crate::rundir::{LaunchSettings, Outbox, RunDir};
 use crate::sys::clock::now;
-use crate::tick::Machine;
+use crate::tick::TickMachine;
 use shm_protocol::id::Tick;
 use shm_protocol::supervisor_to_agent::ModelPorts;
 use std::path::Path;
@@ -31,7 +31,7 @@ pub struct RunRequest<'a> {
     /// The engines.
     pub engines: &'a Engines,
     /// What is made to go wrong, beside what the fleet file says.
-    pub faults: Plan,
+    pub faults: FaultPlan,
     /// Whether anything but a model's first provider is a refusal.
     pub strict_providers: bool,
     /// What ends the run early.
@@ -43,7 +43,7 @@ pub struct RunRequest<'a> {
 /// # Errors
 /// [`RunError`]. Nothing is left behind when the run did not begin; a run that
 /// began leaves a journal that verifies.
-pub fn run(request: RunRequest<'_>, observer: &mut dyn Observer) -> Result<Summary, RunError> {
+pub fn run(request: RunRequest<'_>, observer: &mut dyn Observer) -> Result<RunSummary, RunError> {
     let asked = now();
     let run_dir = create_run_dir(request.dir)?;
     let plan = request.fleet.faults.clone().joined(request.faults.clone());
@@ -70,7 +70,7 @@ fn begin(
     faults: Faults,
     run_dir: &RunDir,
     observer: &mut dyn Observer,
-) -> Result<Launched, RunError> {
+) -> Result<LiveRun, RunError> {
     let (fleet, engines) = (request.fleet, request.engines);
     let manifest = Manifest::from_fleet(fleet, request.builtin)?;
     for bytes in manifest.objects.values() {
@@ -88,7 +88,7 @@ fn begin(
     let layout = &assembled.orders.layout;
     let launch = launch(request.origin, fleet, request.strict_providers, layout);
     run_dir.put_launch(&launch)?;
-    let machine = Machine::new(plan(&header, layout), fleet.ticks.map(Tick));
+    let machine = TickMachine::new(plan(&header, layout), fleet.ticks.map(Tick));
     assembled.start(ports(&header))?;
     let writer = JournalWriter::create(run_dir, &header, fleet.durability)?;
     let names = header
@@ -98,13 +98,13 @@ fn begin(
         .collect();
     let outbox = Outbox::open(run_dir, writer.run_id(), names)?;
     observer.begins(&header);
-    Ok(Launched {
+    Ok(LiveRun {
         assembled,
-        keeper: Keeper::new(run_dir, writer, outbox, &header, &launch, faults.clone())?,
+        keeper: RunStore::new(run_dir, writer, outbox, &header, &launch, faults.clone())?,
         faults,
         machine,
         going_on: None,
-        patience: Patience::of(&launch),
+        patience: Timeouts::of(&launch),
         losing: launch.on_provider_lost,
         lost: Vec::new(),
         engines: engines.clone(),
@@ -113,9 +113,14 @@ fn begin(
     })
 }
 
-fn launch(origin: String, fleet: &Fleet, strict_providers: bool, layout: &Layout) -> Launch {
+fn launch(
+    origin: String,
+    fleet: &Fleet,
+    strict_providers: bool,
+    layout: &Placement,
+) -> LaunchSettings {
     let isolated = fleet.agents.iter().filter(|agent| agent.isolate);
-    Launch {
+    LaunchSettings {
         fleet: origin,
         hosts: u32::try_from(layout.hosts).expect("at most limit::HOSTS"),
         isolated: isolated.map(|agent| agent.name.clone()).collect(),

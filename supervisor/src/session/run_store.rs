@@ -1,46 +1,46 @@
 //! What a live run keeps: journal, outbox and checkpoints, in the order in
 //! which they may become true.
 
-use super::checkpoint_schedule::Shelves;
-use crate::checkpoint::{Build, Shelf};
+use super::checkpoint_schedule::CheckpointScheduler;
+use crate::checkpoint::{Build, CheckpointReader};
 use crate::error::RunError;
 use crate::faults::Faults;
 use crate::fleet::Durability;
-use crate::journal::{Cut, JournalReader, JournalWriter, Mark};
+use crate::journal::{JournalMark, JournalReader, JournalWriter, Truncation};
 use crate::planted::{Bug, planted};
 use crate::record::{Digest, RunHeader, SealReason, TickRecord};
-use crate::rundir::{Event, EventLog, Launch, Outbox, RunDir, RunDirError};
-use shm_protocol::fault::Phase;
+use crate::rundir::{EventLog, LaunchSettings, Outbox, RunDir, RunDirError, RunEvent};
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::Tick;
 
 /// What a live run keeps.
-pub(crate) struct Keeper {
+pub(crate) struct RunStore {
     pub(crate) run_dir: RunDir,
     writer: JournalWriter,
     outbox: Outbox,
-    pub(crate) shelves: Shelves,
+    pub(crate) shelves: CheckpointScheduler,
     /// Whether what is kept must survive a power cut.
     is_synced: bool,
     /// What was cut from the journal, if the run goes on.
-    pub(crate) cut: Option<Cut>,
+    pub(crate) cut: Option<Truncation>,
     /// None when it cannot be written, which is no reason to stop.
     events: Option<EventLog>,
     faults: Faults,
 }
 
-impl Keeper {
+impl RunStore {
     pub(crate) fn new(
         run_dir: &RunDir,
         writer: JournalWriter,
         outbox: Outbox,
         header: &RunHeader,
-        launch: &Launch,
+        launch: &LaunchSettings,
         faults: Faults,
-    ) -> Result<Keeper, RunError> {
+    ) -> Result<RunStore, RunError> {
         let is_synced = launch.durability != Durability::Process;
-        let shelf = Shelf::new(run_dir, writer.run_id(), build(header));
-        Ok(Keeper {
-            shelves: Shelves::open(
+        let shelf = CheckpointReader::new(run_dir, writer.run_id(), build(header));
+        Ok(RunStore {
+            shelves: CheckpointScheduler::open(
                 shelf,
                 launch,
                 header
@@ -63,25 +63,25 @@ impl Keeper {
     }
 
     /// Writes down what happened around the run, if that can be.
-    pub(crate) fn write_down(&mut self, event: &Event) {
+    pub(crate) fn write_down(&mut self, event: &RunEvent) {
         if let Some(events) = &mut self.events {
             let _ = events.append(event);
         }
     }
 
     /// Passes a point after the last tick.
-    pub(crate) fn pass(&self, phase: Phase) {
+    pub(crate) fn pass(&self, phase: FaultPoint) {
         self.faults.pass(phase, self.writer.committed());
     }
 
     pub(crate) fn keep(&mut self, tick: Tick, record: &TickRecord) -> Result<(), RunError> {
-        self.faults.pass(Phase::BeforeWrite, tick);
+        self.faults.pass(FaultPoint::BeforeWrite, tick);
         if planted(Bug::ReleaseBeforeWrite) {
             self.outbox.push(tick, &record.outcomes);
             self.outbox.release(tick)?;
         }
         self.writer.append(tick, record)?;
-        self.faults.pass(Phase::AfterWriteBeforeCommit, tick);
+        self.faults.pass(FaultPoint::AfterWriteBeforeCommit, tick);
         if !planted(Bug::ReleaseBeforeWrite) {
             self.outbox.push(tick, &record.outcomes);
         }
@@ -90,7 +90,7 @@ impl Keeper {
                 .committed(self.writer.mark(), self.outbox.mark());
         }
         self.release()?;
-        self.faults.pass(Phase::AfterCommit, tick);
+        self.faults.pass(FaultPoint::AfterCommit, tick);
         Ok(())
     }
 
@@ -98,9 +98,9 @@ impl Keeper {
     pub(crate) fn release(&mut self) -> Result<(), RunError> {
         let durable = self.writer.durable();
         if self.outbox.waiting_bytes() > 0 {
-            self.faults.pass(Phase::BeforeOutbox, durable);
+            self.faults.pass(FaultPoint::BeforeOutbox, durable);
             self.outbox.release(durable)?;
-            self.faults.pass(Phase::AfterOutbox, durable);
+            self.faults.pass(FaultPoint::AfterOutbox, durable);
         } else {
             // It may have failed, and then no checkpoint may be published that says it is whole.
             self.outbox.release(durable)?;
@@ -139,16 +139,19 @@ impl Keeper {
         self.shelves.finish();
         self.hear_of_outbox()?;
         self.outbox.sync()?;
-        self.pass(Phase::BeforeSeal);
+        self.pass(FaultPoint::BeforeSeal);
         let committed = self.writer.committed();
         let chain = self.writer.seal(reason)?;
-        self.faults.pass(Phase::AfterSeal, committed);
+        self.faults.pass(FaultPoint::AfterSeal, committed);
         Ok(chain)
     }
 }
 
 /// The committed ticks of a run after a mark, or all of them.
-pub(crate) fn read(run_dir: &RunDir, mark: Option<&Mark>) -> Result<JournalReader, RunError> {
+pub(crate) fn read(
+    run_dir: &RunDir,
+    mark: Option<&JournalMark>,
+) -> Result<JournalReader, RunError> {
     let (_, reader) = match mark {
         Some(mark) => JournalReader::open_at(run_dir, mark)?,
         None => JournalReader::open(run_dir)?,

@@ -1,7 +1,7 @@
 //! Counts what was committed, and how long it took.
 
 use crate::record::{TickRecord, Verdict};
-use crate::rundir::Event;
+use crate::rundir::RunEvent;
 use crate::sys::clock::now;
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::id::Tick;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Counts what was committed.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct RunStats {
     pub(crate) ticks: u64,
     pub(crate) steps: u64,
     pub(crate) inferences: u64,
@@ -21,11 +21,11 @@ pub(crate) struct Tally {
     last: Instant,
 }
 
-impl Tally {
+impl RunStats {
     /// Nothing yet; the first tick begins now.
-    pub(crate) fn begin() -> Tally {
+    pub(crate) fn begin() -> RunStats {
         let began = now();
-        Tally {
+        RunStats {
             ticks: 0,
             steps: 0,
             inferences: 0,
@@ -51,8 +51,8 @@ impl Tally {
         self.first.get_or_insert(self.last);
     }
 
-    pub(crate) fn note(&mut self, event: &Event) {
-        self.restarts += u64::from(matches!(event, Event::HostRestored { .. }));
+    pub(crate) fn note(&mut self, event: &RunEvent) {
+        self.restarts += u64::from(matches!(event, RunEvent::HostRestored { .. }));
     }
 
     /// Time from the beginning to the last tick.

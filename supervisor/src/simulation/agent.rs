@@ -6,11 +6,11 @@
 
 use super::fleet::{Character, ROW_BYTES};
 use super::random::{Random, mix, mix_bytes};
-use crate::tick::Awaiting;
-use shm_protocol::agent_state::{PAGE_BYTES, Page, SavedLife, StateRecord};
+use crate::tick::AwaitedRequest;
+use shm_protocol::agent_state::{PAGE_BYTES, Page, SavedInstance, StateRecord};
 use shm_protocol::agent_to_supervisor::{Effect, LogLevel, LogLine, Outcome, Status};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
-use shm_protocol::supervisor_to_agent::{Answer, Event, OnFailure, Step};
+use shm_protocol::supervisor_to_agent::{AgentEvent, OnFailure, RequestResult, Step};
 use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -83,8 +83,8 @@ impl Agent {
         step: &Step,
         character: &Character,
         around: &Surroundings,
-        answers: &[Arc<Answer>],
-    ) -> Result<Outcome, Awaiting> {
+        answers: &[Arc<RequestResult>],
+    ) -> Result<Outcome, AwaitedRequest> {
         if matches!(self.life, Life::Fallen) {
             self.start(character);
         }
@@ -209,12 +209,12 @@ impl Agent {
     pub(super) fn snapshot(&mut self, full: bool, pages_per_record: usize) -> Vec<StateRecord> {
         let dirty = std::mem::take(&mut self.dirty);
         let life = match &self.life {
-            Life::Running { pages, globals } => SavedLife::Running {
+            Life::Running { pages, globals } => SavedInstance::Running {
                 memory_bytes: (pages.len() * PAGE_BYTES) as u64,
                 globals: globals.to_vec(),
             },
-            Life::Fallen => SavedLife::Fallen,
-            Life::Halted => SavedLife::Halted,
+            Life::Fallen => SavedInstance::Failed,
+            Life::Halted => SavedInstance::Halted,
         };
         let saved = match &self.life {
             Life::Running { pages, .. } => saved_pages(pages, &dirty, full),
@@ -242,7 +242,7 @@ impl Agent {
     pub(super) fn restored(records: &[StateRecord]) -> Agent {
         let last = records.last().expect("a state has a record");
         let life = match &last.life {
-            SavedLife::Running {
+            SavedInstance::Running {
                 memory_bytes,
                 globals,
             } => {
@@ -256,8 +256,8 @@ impl Agent {
                 let globals = globals[..].try_into().expect("an agent has two variables");
                 Life::Running { pages, globals }
             }
-            SavedLife::Fallen => Life::Fallen,
-            SavedLife::Halted => Life::Halted,
+            SavedInstance::Failed => Life::Fallen,
+            SavedInstance::Halted => Life::Halted,
         };
         Agent {
             number: last.agent,
@@ -269,7 +269,7 @@ impl Agent {
 }
 
 /// A number that depends on everything there is.
-fn digest(pages: &[Vec<u8>], globals: &[u64; 2], tick: Tick, events: &[Event]) -> u64 {
+fn digest(pages: &[Vec<u8>], globals: &[u64; 2], tick: Tick, events: &[AgentEvent]) -> u64 {
     let mut mixed = mix(mix(globals[0], globals[1]), tick.0);
     for page in pages {
         for place in (0..PAGE_BYTES).step_by(STRIDE) {
@@ -278,8 +278,10 @@ fn digest(pages: &[Vec<u8>], globals: &[u64; 2], tick: Tick, events: &[Event]) -
     }
     for event in events {
         mixed = match event {
-            Event::Message { sender, payload } => mix_bytes(mix(mixed, sender.0.into()), payload),
-            Event::Inference {
+            AgentEvent::Message { sender, payload } => {
+                mix_bytes(mix(mixed, sender.0.into()), payload)
+            }
+            AgentEvent::Inference {
                 request,
                 model,
                 outcome,
@@ -289,7 +291,7 @@ fn digest(pages: &[Vec<u8>], globals: &[u64; 2], tick: Tick, events: &[Event]) -
     mixed
 }
 
-fn mix_answer(mixed: u64, answer: &Answer) -> u64 {
+fn mix_answer(mixed: u64, answer: &RequestResult) -> u64 {
     match answer {
         Ok(outputs) => outputs
             .iter()
@@ -311,10 +313,10 @@ fn rows(random: &mut Random) -> Vec<Tensor> {
     }]
 }
 
-fn awaiting(random: &mut Random, models: usize) -> Awaiting {
+fn awaiting(random: &mut Random, models: usize) -> AwaitedRequest {
     let model = ModelId::from_index(random.position(models));
     let inputs = Arc::new(rows(random));
-    Awaiting { model, inputs }
+    AwaitedRequest { model, inputs }
 }
 
 /// Changes a few places of the memory; sometimes back to zero.

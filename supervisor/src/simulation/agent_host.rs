@@ -7,13 +7,15 @@ use super::random::Random;
 use super::reply::{Done, Ends, Reply};
 use shm_protocol::agent_state::{RESTORE, SNAPSHOT, STATE, Snapshot, StateRecord};
 use shm_protocol::agent_to_supervisor::{
-    LOADED, Loaded, OUTCOMES, Outcome, Outcomes, PARKED, Parked, Wait,
+    AGENT_LOADED, AWAIT_REQUESTS, AgentLoaded, AwaitRequest, AwaitRequests, OUTCOMES, Outcome,
+    Outcomes,
 };
 use shm_protocol::codec;
 use shm_protocol::id::{AgentId, Tick};
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 use shm_protocol::supervisor_to_agent::{
-    ANSWERS, Answer, Answers, Awaited, Command, Load, STEPS, Step, Steps,
+    AWAIT_RESULTS, AgentCommand, AwaitResult, AwaitResults, LoadAgent, RequestResult, STEPS, Step,
+    Steps,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ struct Seat {
     /// The last tick that its state contains.
     contains: Tick,
     /// Answers that came before the step that asks for them, and those that it has got.
-    answers: Vec<Arc<Answer>>,
+    answers: Vec<Arc<RequestResult>>,
     /// The step in which it waits.
     parked: Option<Step>,
 }
@@ -52,16 +54,16 @@ impl AgentHost {
         }
     }
 
-    pub(super) fn obey(&mut self, fleet: &Fleet, command: &Command) -> Done {
+    pub(super) fn obey(&mut self, fleet: &Fleet, command: &AgentCommand) -> Done {
         match command {
-            Command::Setup(setup) => {
+            AgentCommand::Setup(setup) => {
                 assert!(!self.is_set_up, "an agent host is set up once");
                 assert_eq!(*setup, fleet.orders.setup);
                 self.is_set_up = true;
                 Done::silent()
             }
-            Command::Load(load) => Done::of(vec![self.load(fleet, load)]),
-            Command::Start(start) => {
+            AgentCommand::Load(load) => Done::of(vec![self.load(fleet, load)]),
+            AgentCommand::Start(start) => {
                 assert!(
                     self.is_set_up && !self.is_started,
                     "a host is set up, then started, once"
@@ -70,16 +72,16 @@ impl AgentHost {
                 self.is_started = true;
                 Done::silent()
             }
-            Command::Drain => panic!("nobody drains a host while a run goes on"),
+            AgentCommand::Drain => panic!("nobody drains a host while a run goes on"),
         }
     }
 
-    fn load(&mut self, fleet: &Fleet, load: &Load) -> Reply {
+    fn load(&mut self, fleet: &Fleet, load: &LoadAgent) -> Reply {
         assert!(
             self.is_set_up && !self.is_started,
             "agents are loaded between setup and start"
         );
-        let expected = Load {
+        let expected = LoadAgent {
             restored: load.restored,
             ..fleet.orders.loads[load.agent.index()].clone()
         };
@@ -101,8 +103,8 @@ impl AgentHost {
             "nobody has the state of an opaque agent"
         );
         Reply::encoded(
-            Header::new(LOADED, Tick::ZERO),
-            &Loaded {
+            RecordHeader::new(AGENT_LOADED, Tick::ZERO),
+            &AgentLoaded {
                 agent: load.agent,
                 logs: Vec::new(),
                 result: Ok(()),
@@ -114,7 +116,7 @@ impl AgentHost {
     pub(super) fn take(
         &mut self,
         fleet: &Fleet,
-        header: &Header,
+        header: &RecordHeader,
         payload: &[u8],
         random: &mut Random,
     ) -> Done {
@@ -125,7 +127,7 @@ impl AgentHost {
         );
         match header.kind {
             STEPS => self.step(fleet, header.tick, payload, random),
-            ANSWERS => self.answer(fleet, header.tick, payload, random),
+            AWAIT_RESULTS => self.answer(fleet, header.tick, payload, random),
             SNAPSHOT => self.snapshot(fleet, header.tick, payload, random),
             RESTORE => {
                 self.restore(header, payload);
@@ -160,10 +162,10 @@ impl AgentHost {
     }
 
     fn answer(&mut self, fleet: &Fleet, tick: Tick, payload: &[u8], random: &mut Random) -> Done {
-        let Answers { answers } = decode(payload);
+        let AwaitResults { answers } = decode(payload);
         let mut said = Said::default();
         for answer in answers {
-            let Awaited {
+            let AwaitResult {
                 agent,
                 number,
                 outcome,
@@ -189,7 +191,7 @@ impl AgentHost {
         seat.unwrap_or_else(|| panic!("agent {agent} is spoken of and not loaded"))
     }
 
-    fn restore(&mut self, header: &Header, payload: &[u8]) {
+    fn restore(&mut self, header: &RecordHeader, payload: &[u8]) {
         let record: StateRecord = decode(payload);
         let number = record.agent;
         assert_eq!(
@@ -230,7 +232,7 @@ impl AgentHost {
             let agent = agent.unwrap_or_else(|| panic!("agent {number} gives a state it lacks"));
             let per_record = random.pick(&[1, 2, 256]);
             for record in agent.snapshot(full, per_record) {
-                let mut header = Header::new(STATE, tick);
+                let mut header = RecordHeader::new(STATE, tick);
                 header.subject = number.0;
                 header.correlation = u64::from(record.is_last);
                 replies.push(Reply::encoded(header, &record));
@@ -270,7 +272,7 @@ impl Seat {
         let mut gone_on = agent.clone();
         match gone_on.step(tick, &step, character, &around, &self.answers) {
             Err(awaiting) => {
-                said.waits.push(Wait {
+                said.waits.push(AwaitRequest {
                     agent: number,
                     number: u32::try_from(self.answers.len()).expect("few"),
                     model: awaiting.model,
@@ -294,7 +296,7 @@ impl Seat {
 #[derive(Default)]
 struct Said {
     outcomes: Vec<Outcome>,
-    waits: Vec<Wait>,
+    waits: Vec<AwaitRequest>,
 }
 
 impl Said {
@@ -303,11 +305,14 @@ impl Said {
         let per_record = random.pick(&[1, 2, usize::MAX]);
         let outcomes = |outcomes: &[Outcome]| {
             let outcomes = outcomes.to_vec();
-            Reply::encoded(Header::new(OUTCOMES, tick), &Outcomes { outcomes })
+            Reply::encoded(RecordHeader::new(OUTCOMES, tick), &Outcomes { outcomes })
         };
-        let waits = |waits: &[Wait]| {
+        let waits = |waits: &[AwaitRequest]| {
             let waits = waits.to_vec();
-            Reply::encoded(Header::new(PARKED, tick), &Parked { waits })
+            Reply::encoded(
+                RecordHeader::new(AWAIT_REQUESTS, tick),
+                &AwaitRequests { requests: waits },
+            )
         };
         let outcomes = self.outcomes.chunks(per_record).map(outcomes);
         let replies = outcomes.chain(self.waits.chunks(per_record).map(waits));

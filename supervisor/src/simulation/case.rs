@@ -8,13 +8,13 @@ use super::hosts::{Answered, Seen, SimHosts};
 use super::observer::Witness;
 use super::random::Random;
 use super::{decided, outbox, supervisor_run as life};
-use crate::error::{Kind, RunError};
+use crate::error::{ErrorKind, RunError};
 use crate::fleet::Durability;
 use crate::journal::JournalError;
 use crate::rundir::RunDirError;
-use crate::session::Summary;
-use crate::sys::memory_disk::{Fault, MemoryDisk};
-use crate::tick::End;
+use crate::session::RunSummary;
+use crate::sys::memory_disk::{DiskFault, MemoryDisk};
+use crate::tick::RunEnd;
 use shm_protocol::id::Tick;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +27,7 @@ const MOST_LIVES: u64 = 4;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trouble {
     call: u64,
-    fault: Fault,
+    fault: DiskFault,
     /// The supervisor dies there.
     dies: bool,
 }
@@ -35,13 +35,13 @@ pub(super) struct Trouble {
 impl Trouble {
     fn name(self) -> &'static str {
         match (self.dies, self.fault) {
-            (true, Fault::Before) => "dies before a call",
-            (true, Fault::After) => "dies after a call",
-            (true, Fault::Short | Fault::NoSpace) => "dies within a call",
-            (false, Fault::Before) => "a call fails",
-            (false, Fault::After) => "a call fails and was performed",
-            (false, Fault::Short) => "a call writes a part",
-            (false, Fault::NoSpace) => "the disk is full",
+            (true, DiskFault::Before) => "dies before a call",
+            (true, DiskFault::After) => "dies after a call",
+            (true, DiskFault::Short | DiskFault::NoSpace) => "dies within a call",
+            (false, DiskFault::Before) => "a call fails",
+            (false, DiskFault::After) => "a call fails and was performed",
+            (false, DiskFault::Short) => "a call writes a part",
+            (false, DiskFault::NoSpace) => "the disk is full",
         }
     }
 }
@@ -207,7 +207,7 @@ impl<'fleet> Case<'fleet> {
         let mut hosts = SimHosts::assembled(self.fleet, !self.has_begun, true, random, mischiefs);
         hosts.answered = std::mem::take(&mut self.answered);
         // No call goes wrong but the one that is chosen now.
-        self.disk.fail_call(u64::MAX, Fault::Before);
+        self.disk.fail_call(u64::MAX, DiskFault::Before);
         let trouble = is_troubled.then(|| self.trouble(&mut hosts)).flatten();
         let mut witness = Witness::default();
         let (disk, fleet, has_begun) = (Arc::new(self.disk.clone()), self.fleet, self.has_begun);
@@ -255,7 +255,7 @@ impl<'fleet> Case<'fleet> {
         let calls = if soon { 12 } else { self.reference.calls };
         let trouble = Trouble {
             call: self.disk.calls() + self.random.below(calls),
-            fault: self.random.pick(&Fault::ALL),
+            fault: self.random.pick(&DiskFault::ALL),
             dies: self.random.chance(1, 2),
         };
         match trouble.dies {
@@ -284,12 +284,12 @@ impl<'fleet> Case<'fleet> {
     /// Looks at what a life has left, and puts another disk in place if the supervisor or the machine is gone.
     fn go_on_after(
         &mut self,
-        ended: Result<Summary, RunError>,
+        ended: Result<RunSummary, RunError>,
         struck: Option<Trouble>,
     ) -> Result<Ended, String> {
         self.has_begun = true;
         match (ended, struck) {
-            (Ok(summary), _) if summary.end == End::Stopped => {
+            (Ok(summary), _) if summary.end == RunEnd::Stopped => {
                 self.happened.stops += 1;
                 Ok(Ended::Left)
             }
@@ -302,7 +302,7 @@ impl<'fleet> Case<'fleet> {
             (Err(error), None) if is_torn_beginning(&error) && self.kept == Tick::ZERO => {
                 Ok(Ended::Abandoned)
             }
-            (Err(error), None) if error.kind() == Kind::Machine => {
+            (Err(error), None) if error.kind() == ErrorKind::Machine => {
                 self.happened.limits += 1;
                 self.disk = self.disk.after_process_death();
                 Ok(Ended::Left)

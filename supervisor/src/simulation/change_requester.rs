@@ -1,7 +1,7 @@
 //! Somebody who changes the models of a simulated run while it goes on.
 
 use super::fleet::{Fleet, MODEL};
-use crate::event_loop::{Arriving, Asked, Operator, ToBecome};
+use crate::event_loop::{ChangeSource, PendingChange, ProbedVersion, ToBecome};
 use crate::record::{Become, Verdict};
 use shm_protocol::boot::Extent;
 use shm_protocol::id::Tick;
@@ -27,8 +27,8 @@ impl<'fleet> Wishing<'fleet> {
     }
 }
 
-impl Operator for Wishing<'_> {
-    fn next(&mut self, open: Tick) -> Option<Asked> {
+impl ChangeSource for Wishing<'_> {
+    fn next(&mut self, open: Tick) -> Option<PendingChange> {
         let wish = self.fleet.wishes.get(self.asked)?;
         if wish.from > open {
             return None;
@@ -41,7 +41,7 @@ impl Operator for Wishing<'_> {
         let to = match &wish.to {
             Become::Unloaded => ToBecome::Unloaded,
             Become::Loaded => ToBecome::Loaded,
-            Become::Version(pin) => ToBecome::Version(Box::new(Arriving {
+            Become::Version(pin) => ToBecome::Version(Box::new(ProbedVersion {
                 refused: Vec::new(),
                 pin: pin.clone(),
                 memory: File::open("/dev/null").expect("every system has it").into(),
@@ -49,7 +49,7 @@ impl Operator for Wishing<'_> {
             })),
         };
         let (answer, _) = mpsc::channel();
-        Some(Asked {
+        Some(PendingChange {
             model: wish.model,
             to,
             answer,

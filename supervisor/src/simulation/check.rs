@@ -2,7 +2,7 @@
 
 use super::supervisor_run::DIRECTORY;
 use crate::analysis::diff;
-use crate::journal::{JournalError, JournalReader, Verified, verify};
+use crate::journal::{JournalError, JournalReader, VerifyReport, verify};
 use crate::rundir::RunDir;
 use crate::sys::memory_disk::MemoryDisk;
 use shm_protocol::id::Tick;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// What a run has left that must be equal to what the fault-free one left, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Left {
-    pub(super) verified: Verified,
+    pub(super) verified: VerifyReport,
     pub(super) journal: Vec<(PathBuf, Vec<u8>)>,
     pub(super) outbox: Vec<u8>,
     /// Decisions that changed the run.

@@ -15,10 +15,10 @@ use super::observer::Witness;
 use super::random::Random;
 use super::supervisor_run::DIRECTORY;
 use super::{check, supervisor_run as life};
-use crate::checkpoint::Shelf;
+use crate::checkpoint::CheckpointReader;
 use crate::error::RunError;
 use crate::fleet::Durability;
-use crate::journal::{JournalError, JournalReader, TornKind, Verified, verify};
+use crate::journal::{JournalError, JournalReader, TornKind, VerifyReport, verify};
 use crate::rundir::RunDir;
 use crate::session::run_store::build;
 use crate::sys::disk::Disk as _;
@@ -118,14 +118,14 @@ impl Patient {
     fn newest_mark(&self) -> usize {
         let run_id = self.reference.left.verified.run_id;
         let build = build(&self.reference.fleet.header);
-        let shelf = Shelf::new(&run_dir(&self.disk), run_id, build);
+        let shelf = CheckpointReader::new(&run_dir(&self.disk), run_id, build);
         let ticks = shelf.newest_first().expect("there are checkpoints");
         let checkpoint = shelf.load(ticks[0]).expect("it is good");
         usize::try_from(checkpoint.mark.offset).expect("it is short")
     }
 
     /// What verifying says of the journal with other bytes. The outbox may lag behind it in any run that goes on.
-    fn verify(&self, bytes: &[u8]) -> Result<Verified, JournalError> {
+    fn verify(&self, bytes: &[u8]) -> Result<VerifyReport, JournalError> {
         self.disk.write(&segment(), bytes);
         let outbox = Path::new(DIRECTORY).join("outbox.jsonl");
         let lines = self.disk.read(&outbox).expect("the run has an outbox");

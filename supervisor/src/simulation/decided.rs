@@ -9,15 +9,15 @@ use super::observer::Witness;
 use super::random::Random;
 use super::reply::Ends;
 use super::{check, supervisor_run as life};
-use crate::event_loop::{Drive, Patience};
+use crate::event_loop::{EventLoop, Timeouts};
 use crate::fleet::Durability;
 use crate::journal::{JournalError, JournalReader};
 use crate::launch::plan;
 use crate::record::{Become, ModelChange, TickRecord, Verdict, VersionPin};
 use crate::rundir::RunDir;
-use crate::session::replay::{Comparing, read_through};
+use crate::session::replay::{ComparingLedger, scan_journal};
 use crate::sys::memory_disk::MemoryDisk;
-use crate::tick::Machine;
+use crate::tick::TickMachine;
 use shm_protocol::id::{AgentId, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::Batching;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +29,7 @@ const MOST_FAULTS: u64 = 2;
 /// Replays the journal of a run, with hosts that are lost on the way, and says what does not hold.
 pub(super) fn replayed(fleet: &Fleet, disk: &MemoryDisk, seed: u64) -> Result<(), String> {
     let run_dir = check::open(disk)?;
-    let through = read_through(&run_dir).map_err(|error| error.to_string())?;
+    let through = scan_journal(&run_dir).map_err(|error| error.to_string())?;
     let mut random = Random::new(seed, 6);
     let reinfer = random.chance(1, 2);
     let faults = random.below(MOST_FAULTS + 1);
@@ -41,26 +41,26 @@ pub(super) fn replayed(fleet: &Fleet, disk: &MemoryDisk, seed: u64) -> Result<()
     let orders = fleet.orders_after(&all.collect::<Vec<_>>());
     let mut hosts = SimHosts::assembled(fleet, true, reinfer, random, mischiefs);
     hosts.may_lose = false;
-    let mut machine = Machine::new(
+    let mut machine = TickMachine::new(
         plan(&fleet.header, &fleet.orders.layout),
         Some(through.until),
     );
     for (tick, verdicts) in through.verdicts {
-        machine.foretell(tick, verdicts);
+        machine.preload_verdicts(tick, verdicts);
     }
     if reinfer {
         machine.foretell_answers(through.foretold);
     }
     let (_, journal) = JournalReader::open(&run_dir).map_err(|error| error.to_string())?;
     let mut witness = Witness::default();
-    let mut ledger = Comparing::new(&run_dir, &fleet.header, journal, !reinfer, &mut witness);
-    let drive = Drive::new(
+    let mut ledger = ComparingLedger::new(&run_dir, &fleet.header, journal, !reinfer, &mut witness);
+    let drive = EventLoop::new(
         &mut hosts,
         machine,
         &fleet.header,
         &orders,
         &mut ledger,
-        Patience::of(&fleet.launch),
+        Timeouts::of(&fleet.launch),
     );
     let ended = catch_unwind(AssertUnwindSafe(|| drive.run()));
     let (divergence, ticks) = (ledger.divergence, ledger.tally.ticks);
@@ -132,7 +132,7 @@ fn decided(change: impl Fn(&mut Fleet)) -> (Reference, Vec<Verdict>) {
     change(&mut fleet);
     let reference = Reference::of_fleet(fleet);
     let run_dir = check::open(&reference.disk).unwrap();
-    let verdicts = read_through(&run_dir).unwrap().verdicts;
+    let verdicts = scan_journal(&run_dir).unwrap().verdicts;
     (reference, verdicts.into_values().flatten().collect())
 }
 

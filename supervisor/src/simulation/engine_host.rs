@@ -6,14 +6,16 @@ use super::fleet::{FAST, Fleet, ROW_BYTES, SLOW};
 use super::random::{mix, mix_bytes};
 use super::reply::{Done, Reply};
 use shm_protocol::codec;
-use shm_protocol::generation::{Finish, Order, Piece, Pieces, Sequence};
+use shm_protocol::generation::{DecodeRequest, Delta, Deltas, Finish, Sequence};
 use shm_protocol::id::{BatchId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{
-    BATCH_FAILED, BatchFailed, Batching, ENGINE_READY, EngineReady, MODEL_LOADED, ModelFacts,
+    BATCH_FAILED, BatchFailed, Batching, ENGINE_READY, EngineReady, MODEL_LOADED, ModelInfo,
     ModelLoaded, OUTPUT, RefusalReason, RefusedProvider,
 };
-use shm_protocol::ring::Header;
-use shm_protocol::supervisor_to_inference::{Command, INPUT, LOAD, Load, RUN, Run, UNLOAD};
+use shm_protocol::ring::RecordHeader;
+use shm_protocol::supervisor_to_inference::{
+    BatchHead, INPUT, InferenceCommand, LOAD, LoadModel, RUN, UNLOAD,
+};
 use shm_protocol::tensor::{DType, Shape};
 use std::collections::BTreeMap;
 
@@ -30,13 +32,13 @@ pub(super) struct EngineHost {
     has_lost: bool,
     is_started: bool,
     /// The batch whose input comes next.
-    run: Option<Run>,
+    run: Option<BatchHead>,
     last: Option<BatchId>,
 }
 
 impl EngineHost {
     /// One that has loaded these versions and has been told to start.
-    pub(super) fn loaded(loads: &[Load]) -> EngineHost {
+    pub(super) fn loaded(loads: &[LoadModel]) -> EngineHost {
         let kept = loads.iter().filter(|load| load.keep);
         EngineHost {
             is_set_up: true,
@@ -56,25 +58,25 @@ impl EngineHost {
         }
     }
 
-    pub(super) fn obey(&mut self, fleet: &Fleet, command: &Command) -> Done {
+    pub(super) fn obey(&mut self, fleet: &Fleet, command: &InferenceCommand) -> Done {
         match command {
-            Command::Setup(setup) => {
+            InferenceCommand::Setup(setup) => {
                 assert!(!self.is_set_up, "the engine is set up once");
                 assert_eq!(*setup, fleet.orders.engine);
                 self.is_set_up = true;
                 Done::of(vec![self.engine_ready(fleet)])
             }
-            Command::Load(load) => {
+            InferenceCommand::Load(load) => {
                 assert!(!self.is_started, "commands to load come before the start");
                 Done::of(vec![self.load(fleet, load)])
             }
-            Command::Start => {
+            InferenceCommand::Start => {
                 assert!(!self.is_started, "the engine is started once");
                 self.is_started = true;
                 Done::silent()
             }
-            Command::Prove(_) => panic!("nobody tries providers while a run goes on"),
-            Command::Drain => panic!("nobody drains a host while a run goes on"),
+            InferenceCommand::Prove(_) => panic!("nobody tries providers while a run goes on"),
+            InferenceCommand::Drain => panic!("nobody drains a host while a run goes on"),
         }
     }
 
@@ -85,7 +87,7 @@ impl EngineHost {
             .as_ref()
             .expect("a fleet with models has an engine");
         Reply::encoded(
-            Header::new(ENGINE_READY, Tick::ZERO),
+            RecordHeader::new(ENGINE_READY, Tick::ZERO),
             &EngineReady {
                 engine: pin.name.clone(),
                 library_digest: pin.library,
@@ -93,10 +95,10 @@ impl EngineHost {
         )
     }
 
-    fn load(&mut self, fleet: &Fleet, load: &Load) -> Reply {
+    fn load(&mut self, fleet: &Fleet, load: &LoadModel) -> Reply {
         assert!(self.is_set_up, "models are loaded after the setup");
         let (expected, pin) = fleet.version(load);
-        let is_asked = Load {
+        let is_asked = LoadModel {
             keep: true,
             providers: load.providers.clone(),
             ..expected
@@ -130,7 +132,7 @@ impl EngineHost {
             (false, true) => Batching::Unwanted,
             _ => pin.batching.clone(),
         };
-        let facts = ModelFacts {
+        let facts = ModelInfo {
             signature: pin.signature.clone(),
             provider: provider.to_owned(),
             refused,
@@ -138,7 +140,7 @@ impl EngineHost {
             is_encoder: false,
         };
         Reply::encoded(
-            Header::new(MODEL_LOADED, Tick::ZERO),
+            RecordHeader::new(MODEL_LOADED, Tick::ZERO),
             &ModelLoaded {
                 version: load.version,
                 result: Ok(facts),
@@ -146,7 +148,7 @@ impl EngineHost {
         )
     }
 
-    pub(super) fn take(&mut self, fleet: &Fleet, header: &Header, payload: &[u8]) -> Done {
+    pub(super) fn take(&mut self, fleet: &Fleet, header: &RecordHeader, payload: &[u8]) -> Done {
         assert!(
             self.is_started,
             "a record of kind {} before the start",
@@ -155,7 +157,7 @@ impl EngineHost {
         match header.kind {
             RUN => {
                 assert!(self.run.is_none(), "a batch begins within another");
-                let run: Run = codec::decode_record::<Run>(payload)
+                let run: BatchHead = codec::decode_record::<BatchHead>(payload)
                     .expect("the supervisor speaks the protocol");
                 assert!(
                     self.last < Some(run.batch),
@@ -191,7 +193,7 @@ impl EngineHost {
                 })
             }
             LOAD => {
-                let load = codec::decode_record::<Load>(payload)
+                let load = codec::decode_record::<LoadModel>(payload)
                     .expect("the supervisor speaks the protocol");
                 Done::of(vec![self.load(fleet, &load)])
             }
@@ -213,7 +215,8 @@ fn requests_of(is_order: bool, payload: &[u8]) -> Vec<Vec<u8>> {
     if !is_order {
         return payload.chunks(ROW_BYTES).map(<[u8]>::to_vec).collect();
     }
-    let order: Order = codec::decode_record(payload).expect("the supervisor speaks the protocol");
+    let order: DecodeRequest =
+        codec::decode_record(payload).expect("the supervisor speaks the protocol");
     let texts = order.sequences.into_iter();
     texts.map(|sequence| sequence.asked).collect()
 }
@@ -233,16 +236,23 @@ impl Runs {
 }
 
 /// Writes what an order asks for. A text depends on its request, its agent and the tokens before, and on no neighbour.
-fn write(fleet: &Fleet, header: &Header, run: &Run, is_fast: bool, payload: &[u8]) -> Reply {
-    let order: Order = codec::decode_record(payload).expect("the supervisor speaks the protocol");
+fn write(
+    fleet: &Fleet,
+    header: &RecordHeader,
+    run: &BatchHead,
+    is_fast: bool,
+    payload: &[u8],
+) -> Reply {
+    let order: DecodeRequest =
+        codec::decode_record(payload).expect("the supervisor speaks the protocol");
     let sequences = order.sequences.iter();
-    let pieces = Pieces(
+    let pieces = Deltas(
         sequences
             .map(|sequence| piece(fleet, run, is_fast, sequence, order.steps))
             .collect(),
     );
     let payload = codec::encode(&pieces);
-    let mut header = Header::new(OUTPUT, header.tick);
+    let mut header = RecordHeader::new(OUTPUT, header.tick);
     header.correlation = run.batch.0;
     let shape = Shape::new(&[payload.len() as u64]).expect("one dimension");
     header.tensor = Some((DType::U8, shape));
@@ -258,11 +268,11 @@ fn write(fleet: &Fleet, header: &Header, run: &Run, is_fast: bool, payload: &[u8
 
 fn piece(
     fleet: &Fleet,
-    run: &Run,
+    run: &BatchHead,
     is_fast: bool,
     sequence: &Sequence,
     steps: u32,
-) -> Result<Piece, String> {
+) -> Result<Delta, String> {
     let mut mixed = mix_bytes(mix(sequence.seed, sequence.agent.0.into()), &sequence.asked);
     mixed = of_version(fleet, run, mixed);
     if !is_fast {
@@ -283,7 +293,7 @@ fn piece(
         mixed = mix(mixed, u64::from(token));
         finish = token.is_multiple_of(9).then_some(Finish::EndOfText);
     }
-    Ok(Piece {
+    Ok(Delta {
         text: format!("{tokens:?}"),
         tokens,
         embedding: Vec::new(),
@@ -294,14 +304,20 @@ fn piece(
 
 /// Answers each row by itself, as a real engine does whose rows are joined: batches are divided in a search for a request
 /// that crashes the engine, and for one that the engine refuses.
-fn answer(fleet: &Fleet, header: &Header, run: &Run, is_fast: bool, payload: &[u8]) -> Vec<Reply> {
+fn answer(
+    fleet: &Fleet,
+    header: &RecordHeader,
+    run: &BatchHead,
+    is_fast: bool,
+    payload: &[u8],
+) -> Vec<Reply> {
     let mixed = |row: &[u8]| {
         let mixed = mix_bytes(mix(fleet.seed, run.model.0.into()), row);
         let mixed = of_version(fleet, run, mixed);
         if is_fast { mixed } else { mix(mixed, 1) }
     };
     let rows: Vec<u64> = payload.chunks(ROW_BYTES).map(mixed).collect();
-    let mut header = Header::new(OUTPUT, header.tick);
+    let mut header = RecordHeader::new(OUTPUT, header.tick);
     header.correlation = run.batch.0;
     if rows.iter().any(|row| row.is_multiple_of(FAILS_ONE_IN)) {
         header.kind = BATCH_FAILED;
@@ -315,7 +331,7 @@ fn answer(fleet: &Fleet, header: &Header, run: &Run, is_fast: bool, payload: &[u
     header.tensor = Some((DType::U8, shape));
     let outputs = &fleet.header.models[run.model.index()].signature.outputs;
     let output = |position: u32| Reply {
-        header: Header {
+        header: RecordHeader {
             subject: position,
             ..header
         },
@@ -328,7 +344,7 @@ fn answer(fleet: &Fleet, header: &Header, run: &Run, is_fast: bool, payload: &[u
 }
 
 /// Another version says something else than the first.
-fn of_version(fleet: &Fleet, run: &Run, mixed: u64) -> u64 {
+fn of_version(fleet: &Fleet, run: &BatchHead, mixed: u64) -> u64 {
     match run.version.index() < fleet.header.models.len() {
         true => mixed,
         false => mix(mixed, run.version.0.into()),

@@ -16,8 +16,8 @@ use super::random::{Random, mix};
 use super::{check, supervisor_run as life};
 use crate::error::RunError;
 use crate::fleet::Durability;
-use crate::session::Summary;
-use crate::sys::memory_disk::{Call, Fault, MemoryDisk};
+use crate::session::RunSummary;
+use crate::sys::memory_disk::{DiskCall, DiskFault, MemoryDisk};
 use shm_protocol::id::Tick;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,8 +63,8 @@ impl Way {
     ];
 
     /// Whether it is another than those before it: only what is written has parts.
-    fn is_one_of(self, call: Call) -> bool {
-        call == Call::Write || !matches!(self, Way::DiesWithin | Way::CutWithin)
+    fn is_one_of(self, call: DiskCall) -> bool {
+        call == DiskCall::Write || !matches!(self, Way::DiesWithin | Way::CutWithin)
     }
 
     fn is_cut(self) -> bool {
@@ -74,11 +74,11 @@ impl Way {
     /// Lets a call of the disk go wrong.
     fn arm(self, disk: &MemoryDisk, call: u64) {
         match self {
-            Way::DiesBefore | Way::CutBefore => disk.crash_at(call, Fault::Before),
-            Way::DiesWithin | Way::CutWithin => disk.crash_at(call, Fault::Short),
-            Way::DiesAfter | Way::CutAfter => disk.crash_at(call, Fault::After),
-            Way::Fails => disk.fail_call(call, Fault::Before),
-            Way::IsFull => disk.fail_call(call, Fault::NoSpace),
+            Way::DiesBefore | Way::CutBefore => disk.crash_at(call, DiskFault::Before),
+            Way::DiesWithin | Way::CutWithin => disk.crash_at(call, DiskFault::Short),
+            Way::DiesAfter | Way::CutAfter => disk.crash_at(call, DiskFault::After),
+            Way::Fails => disk.fail_call(call, DiskFault::Before),
+            Way::IsFull => disk.fail_call(call, DiskFault::NoSpace),
         }
     }
 
@@ -95,7 +95,7 @@ impl Way {
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     call: u64,
-    kind: Call,
+    kind: DiskCall,
     way: Way,
 }
 
@@ -105,7 +105,7 @@ struct Count {
     /// Attempts by way.
     ways: BTreeMap<Way, u64>,
     /// Attempts by the kind of call.
-    calls: BTreeMap<Call, u64>,
+    calls: BTreeMap<DiskCall, u64>,
     /// Runs that ended well in spite of it.
     unharmed: u64,
     /// Runs that were gone on with.
@@ -136,7 +136,7 @@ fn live(
     fleet: &Fleet,
     disk: &MemoryDisk,
     begins: bool,
-) -> Result<(Result<Summary, RunError>, Tick), String> {
+) -> Result<(Result<RunSummary, RunError>, Tick), String> {
     let random = Random::new(fleet.seed, 3);
     let mut hosts = SimHosts::assembled(fleet, begins, true, random, Mischiefs::none());
     let mut witness = Witness::default();
@@ -249,7 +249,7 @@ fn try_all(reference: &Reference, attempts: &[Attempt]) -> (Count, Vec<String>) 
 
 /// Every way of every call of a run.
 fn every(reference: &Reference) -> Vec<Attempt> {
-    let ways = |(call, kind): (u64, Call)| {
+    let ways = |(call, kind): (u64, DiskCall)| {
         let own = Way::ALL.into_iter().filter(move |way| way.is_one_of(kind));
         own.map(move |way| Attempt { call, kind, way })
     };

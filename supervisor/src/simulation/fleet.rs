@@ -4,10 +4,10 @@ use super::changing::{changes, wishes};
 use super::random::{Random, mix, mix_bytes};
 use super::reply::Ends;
 use crate::fleet::{Durability, OnLost, RestartLimits};
-use crate::launch::{Layout, Orders, version_title};
-use crate::models::{Version, lives, versions};
+use crate::launch::{HostConfig, Placement, version_title};
+use crate::models::{ModelVersion, lives, versions};
 use crate::record::{AgentPin, Become, EnginePin, ModelChange, ModelPin, RunHeader, Verdict};
-use crate::rundir::Launch;
+use crate::rundir::LaunchSettings;
 use crate::session::run::ports;
 use shm_protocol::boot::Extent;
 use shm_protocol::generation::{self, Generator};
@@ -80,8 +80,8 @@ pub(super) struct Fleet {
     pub(super) seed: u64,
     pub(super) header: RunHeader,
     pub(super) characters: Vec<Character>,
-    pub(super) orders: Orders,
-    pub(super) launch: Launch,
+    pub(super) orders: HostConfig,
+    pub(super) launch: LaunchSettings,
     /// Requests that crash or hang the engine, always.
     pub(super) deadly: Option<Deadly>,
     /// Who runs the models is gone once the inference host was started again so often.
@@ -116,7 +116,7 @@ impl Fleet {
         let header = header(seed, &mut random, characters.len(), models, ticks);
         let shared = u32::try_from(random.within(1..=3)).expect("few");
         let isolated: Vec<bool> = (0..agents).map(|_| random.chance(1, 8)).collect();
-        let layout = Layout::new(&isolated, shared);
+        let layout = Placement::new(&isolated, shared);
         let launch = launch(&mut random, &header, &isolated, &layout, ticks);
         Fleet {
             seed,
@@ -153,7 +153,7 @@ impl Fleet {
             .characters
             .iter_mut()
             .for_each(|character| character.fails_one_in = 0);
-        fleet.launch = Launch {
+        fleet.launch = LaunchSettings {
             ticks: Some(ticks),
             checkpoint_ticks,
             durability,
@@ -175,12 +175,12 @@ impl Fleet {
     pub(super) fn orders_after<'v>(
         &self,
         verdicts: impl IntoIterator<Item = &'v (Tick, Verdict)>,
-    ) -> Orders {
+    ) -> HostConfig {
         orders(&self.header.with(verdicts), self.orders.layout.clone())
     }
 
     /// How a version is loaded, and what it is: one of the fleet's, or one that somebody has brought in.
-    pub(super) fn version(&self, load: &inference::Load) -> (inference::Load, ModelPin) {
+    pub(super) fn version(&self, load: &inference::LoadModel) -> (inference::LoadModel, ModelPin) {
         if let Some(expected) = self.orders.versions.get(load.version.index()) {
             let pin = versions(&self.header).swap_remove(load.version.index()).pin;
             return (expected.clone(), pin);
@@ -191,7 +191,7 @@ impl Fleet {
                 return None;
             };
             let name = version_title(&first.name, &pin.version);
-            let expected = inference::Load {
+            let expected = inference::LoadModel {
                 version: load.version,
                 name,
                 ..self.orders.versions[wish.model.index()].clone()
@@ -330,15 +330,15 @@ fn launch(
     random: &mut Random,
     header: &RunHeader,
     isolated: &[bool],
-    layout: &Layout,
+    layout: &Placement,
     ticks: u64,
-) -> Launch {
+) -> LaunchSettings {
     let alone = header
         .agents
         .iter()
         .zip(isolated)
         .filter(|(_, alone)| **alone);
-    Launch {
+    LaunchSettings {
         fleet: "simulated".to_owned(),
         hosts: u32::try_from(layout.hosts).expect("few"),
         isolated: alone.map(|(pin, _)| pin.name.clone()).collect(),
@@ -365,12 +365,12 @@ fn launch(
     }
 }
 
-fn orders(header: &RunHeader, layout: Layout) -> Orders {
+fn orders(header: &RunHeader, layout: Placement) -> HostConfig {
     let nothing = Extent {
         offset: 0,
         bytes: 0,
     };
-    let load = |(number, pin): (usize, &AgentPin)| agents::Load {
+    let load = |(number, pin): (usize, &AgentPin)| agents::LoadAgent {
         agent: AgentId::from_index(number),
         artifact: nothing,
         settings: pin.settings.clone(),
@@ -379,24 +379,25 @@ fn orders(header: &RunHeader, layout: Layout) -> Orders {
         on_failure: pin.on_failure,
         restored: false,
     };
-    let version = |(number, Version { model, pin, .. }): (usize, &Version)| inference::Load {
-        version: VersionId::from_index(number),
-        model: *model,
-        keep: lives(header, *model).at(Tick(1)).version == Some(VersionId::from_index(number)),
-        name: match number < header.models.len() {
-            true => pin.name.clone(),
-            false => version_title(&pin.name, &pin.version),
-        },
-        artifact: nothing,
-        providers: pin.providers.clone(),
-        strict_providers: false,
-        may_batch: true,
-        memory_bytes: 0,
-        generator: pin.generator,
-    };
-    Orders {
+    let version =
+        |(number, ModelVersion { model, pin, .. }): (usize, &ModelVersion)| inference::LoadModel {
+            version: VersionId::from_index(number),
+            model: *model,
+            keep: lives(header, *model).at(Tick(1)).version == Some(VersionId::from_index(number)),
+            name: match number < header.models.len() {
+                true => pin.name.clone(),
+                false => version_title(&pin.name, &pin.version),
+            },
+            artifact: nothing,
+            providers: pin.providers.clone(),
+            strict_providers: false,
+            may_batch: true,
+            memory_bytes: 0,
+            generator: pin.generator,
+        };
+    HostConfig {
         layout,
-        setup: agents::Setup {
+        setup: agents::AgentSetup {
             random_key: [3; 32],
             canonical_nan: true,
             step_bytes: limit::STEP_BYTES as u64,
@@ -404,10 +405,10 @@ fn orders(header: &RunHeader, layout: Layout) -> Orders {
             models: header.models.iter().map(|pin| pin.name.clone()).collect(),
         },
         loads: header.agents.iter().enumerate().map(load).collect(),
-        start: agents::Start {
+        start: agents::StartAgents {
             models: ports(header),
         },
-        engine: inference::Setup {
+        engine: inference::EngineSetup {
             library: None,
             intra_threads: 1,
             loads_drivers_later: false,

@@ -11,9 +11,9 @@ use super::random::Random;
 use super::{check, supervisor_run as life};
 use crate::journal::JournalReader;
 use crate::record::{ABANDONED, QuarantineReason, RequestName, Verdict};
-use crate::session::replay::read_through;
+use crate::session::replay::scan_journal;
 use crate::sys::memory_disk::MemoryDisk;
-use crate::tick::Awaiting;
+use crate::tick::AwaitedRequest;
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::id::{AgentId, RequestId, Tick};
 use shm_protocol::tensor::Tensor;
@@ -100,7 +100,7 @@ fn judged(fleet: &Fleet, disk: &MemoryDisk) -> (usize, usize) {
                     let name = (outcome.agent, *request);
                     asked.insert(name, (tick, inputs.to_vec()));
                 }
-                let Some(awaiting) = Awaiting::of(effect) else {
+                let Some(awaiting) = AwaitedRequest::of(effect) else {
                     continue;
                 };
                 let answer = answers.next().expect("one for each");
@@ -176,7 +176,7 @@ fn agents_that_go_on_asking_so_are_quarantined() {
         let reference = Reference::of_fleet(fleet);
         judged(&reference.fleet, &reference.disk);
         let run_dir = check::open(&reference.disk).unwrap();
-        let verdicts = read_through(&run_dir).unwrap().verdicts;
+        let verdicts = scan_journal(&run_dir).unwrap().verdicts;
         let is_quarantined = |verdict: &&Verdict| matches!(verdict, Verdict::Quarantined { reason: QuarantineReason::RequestsAbandoned(requests), .. } if *requests >= 3);
         quarantined += verdicts.values().flatten().filter(is_quarantined).count();
         for seed in 0..4 {

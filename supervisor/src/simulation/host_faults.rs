@@ -7,13 +7,13 @@ use super::reply::Reply;
 use bincode::Encode;
 use shm_protocol::agent_state::STATE;
 use shm_protocol::agent_to_supervisor::{
-    Blame, Effect, FAILURE, Failure, LOADED, Loaded, OUTCOMES, Outcome, Outcomes, PARKED, Parked,
-    READY, Status, Wait,
+    AGENT_LOADED, AWAIT_REQUESTS, AgentLoaded, AwaitRequest, AwaitRequests, Blame, Effect, FAILURE,
+    Failure, OUTCOMES, Outcome, Outcomes, READY, Status,
 };
 use shm_protocol::codec;
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
 use shm_protocol::inference_to_supervisor::{LoadRefused, MODEL_LOADED, ModelLoaded, OUTPUT};
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 use shm_protocol::tensor::DType;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -70,13 +70,17 @@ impl Mischief {
                 .iter()
                 .any(|reply: &Reply| reply.header.kind == kind)
         };
-        if answers(OUTCOMES) || answers(PARKED) || answers(LOADED) || answers(MODEL_LOADED) {
+        if answers(OUTCOMES)
+            || answers(AWAIT_REQUESTS)
+            || answers(AGENT_LOADED)
+            || answers(MODEL_LOADED)
+        {
             possible.push(Mischief::Undecodable);
         }
-        if answers(OUTCOMES) || answers(PARKED) || answers(OUTPUT) {
+        if answers(OUTCOMES) || answers(AWAIT_REQUESTS) || answers(OUTPUT) {
             possible.extend([Mischief::Lies; 3]);
         }
-        if answers(LOADED) || answers(MODEL_LOADED) {
+        if answers(AGENT_LOADED) || answers(MODEL_LOADED) {
             possible.push(Mischief::RefusesToLoad);
         }
         if answers(STATE) {
@@ -150,7 +154,7 @@ pub(super) fn lie(
     is_new: IsNew<'_>,
 ) -> bool {
     let lies: Vec<usize> = (0..replies.len())
-        .filter(|at| [OUTCOMES, PARKED, OUTPUT, STATE].contains(&replies[*at].header.kind))
+        .filter(|at| [OUTCOMES, AWAIT_REQUESTS, OUTPUT, STATE].contains(&replies[*at].header.kind))
         .collect();
     if lies.is_empty() {
         return false;
@@ -158,12 +162,12 @@ pub(super) fn lie(
     let at = random.pick(&lies);
     if random.chance(1, 8) {
         let kind = random.pick(&[999, READY, u16::MAX - 1]);
-        replies.insert(at, Reply::encoded(Header::new(kind, Tick(1)), &0_u8));
+        replies.insert(at, Reply::encoded(RecordHeader::new(kind, Tick(1)), &0_u8));
         return true;
     }
     match replies[at].header.kind {
         OUTCOMES => lie_about_outcomes(fleet, random, replies, at, is_new),
-        PARKED => lie_about_waits(fleet, random, replies, at),
+        AWAIT_REQUESTS => lie_about_waits(fleet, random, replies, at),
         OUTPUT => lie_about_output(random, replies, at),
         _ => {
             replies[at].header.subject = u32::MAX;
@@ -232,8 +236,8 @@ fn lie_about_outcomes(
 /// wait for.
 fn lie_about_waits(fleet: &Fleet, random: &mut Random, replies: &mut Vec<Reply>, at: usize) {
     let tick = replies[at].header.tick;
-    let mut parked: Parked = decode(&replies[at].payload);
-    let wait = random.position(parked.waits.len());
+    let mut parked: AwaitRequests = decode(&replies[at].payload);
+    let wait = random.position(parked.requests.len());
     match random.below(6) {
         0 => replies[at].header.tick = Tick(tick.0 - 1),
         1 => replies[at].header.tick = tick.plus(1000),
@@ -242,9 +246,9 @@ fn lie_about_waits(fleet: &Fleet, random: &mut Random, replies: &mut Vec<Reply>,
             replies.insert(at, again);
             return;
         }
-        3 => parked.waits.push(parked.waits[wait].clone()),
-        4 => parked.waits[wait].agent = of_another_host(fleet, parked.waits[wait].agent),
-        _ => parked.waits[wait].number += 1000,
+        3 => parked.requests.push(parked.requests[wait].clone()),
+        4 => parked.requests[wait].agent = of_another_host(fleet, parked.requests[wait].agent),
+        _ => parked.requests[wait].number += 1000,
     }
     replies[at].payload = codec::encode(&parked);
 }
@@ -254,12 +258,12 @@ fn lie_about_waits(fleet: &Fleet, random: &mut Random, replies: &mut Vec<Reply>,
 pub(super) fn misremember(answered: &Answered, waited: &Waited, replies: &mut [Reply]) -> bool {
     for reply in replies
         .iter_mut()
-        .filter(|reply| reply.header.kind == PARKED)
+        .filter(|reply| reply.header.kind == AWAIT_REQUESTS)
     {
-        let mut parked: Parked = decode(&reply.payload);
+        let mut parked: AwaitRequests = decode(&reply.payload);
         let tick = reply.header.tick;
-        let is_known = |wait: &&mut Wait| waited.contains(&(tick, wait.agent, wait.number));
-        if let Some(wait) = parked.waits.iter_mut().find(is_known) {
+        let is_known = |wait: &&mut AwaitRequest| waited.contains(&(tick, wait.agent, wait.number));
+        if let Some(wait) = parked.requests.iter_mut().find(is_known) {
             let mut inputs = wait.inputs.to_vec();
             inputs[0].data[0] ^= 1;
             wait.inputs = Arc::new(inputs);
@@ -329,7 +333,7 @@ fn lie_about_output(random: &mut Random, replies: &mut Vec<Reply>, at: usize) {
 
 /// A record that does not decode any more. False when there is none that must.
 pub(super) fn spoil(random: &mut Random, replies: &mut [Reply]) -> bool {
-    let kinds = [OUTCOMES, PARKED, LOADED, MODEL_LOADED];
+    let kinds = [OUTCOMES, AWAIT_REQUESTS, AGENT_LOADED, MODEL_LOADED];
     let chosen = replies
         .iter_mut()
         .find(|reply| kinds.contains(&reply.header.kind));
@@ -364,10 +368,10 @@ fn spoil_payload(random: &mut Random, reply: &mut Reply) {
 pub(super) fn refuse(replies: &mut [Reply]) -> bool {
     for reply in replies {
         match reply.header.kind {
-            LOADED => {
-                let loaded: Loaded = decode(&reply.payload);
+            AGENT_LOADED => {
+                let loaded: AgentLoaded = decode(&reply.payload);
                 let result = Err("there is no memory for it".to_owned());
-                reply.payload = codec::encode(&Loaded { result, ..loaded });
+                reply.payload = codec::encode(&AgentLoaded { result, ..loaded });
                 return true;
             }
             MODEL_LOADED => {
@@ -388,7 +392,7 @@ pub(super) fn refuse(replies: &mut [Reply]) -> bool {
 /// What a host says that cannot go on.
 pub(super) fn failure() -> Reply {
     Reply::encoded(
-        Header::new(FAILURE, Tick::ZERO),
+        RecordHeader::new(FAILURE, Tick::ZERO),
         &Failure {
             blame: Blame::Us,
             message: "it cannot go on".to_owned(),

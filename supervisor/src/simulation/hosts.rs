@@ -15,12 +15,14 @@ use super::host_faults::{Mischief, Mischiefs};
 use super::random::Random;
 use super::reply::{Done, Reply};
 use crate::event_loop::Hosts;
-use crate::host::{CrewError, Kind, News, decoded};
+use crate::host::{HostEvent, HostKind, HostSetError, decoded};
 use incarnation::{Happening, Inside, Life, Place};
-use shm_protocol::agent_to_supervisor::{OUTCOMES, Outcomes, PARKED, Parked, READY, Ready};
+use shm_protocol::agent_to_supervisor::{
+    AWAIT_REQUESTS, AwaitRequests, OUTCOMES, Outcomes, READY, Ready,
+};
 use shm_protocol::id::{AgentId, HostId, Incarnation, Tick};
-use shm_protocol::ring::{Header, PushError, RingViolation};
-use shm_protocol::supervisor_to_inference::{self as inference, Load};
+use shm_protocol::ring::{PushError, RecordHeader, RingViolation};
+use shm_protocol::supervisor_to_inference::{self as inference, LoadModel};
 use shm_protocol::{codec, supervisor_to_agent as agents};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -136,7 +138,7 @@ impl<'fleet> SimHosts<'fleet> {
     }
 
     /// The engine has loaded these versions instead of those that a run begins with.
-    pub(super) fn has_loaded(&mut self, loads: &[Load]) {
+    pub(super) fn has_loaded(&mut self, loads: &[LoadModel]) {
         if let Some(host) = self.inference_host() {
             self.life(host).inside = Inside::Engine(EngineHost::loaded(loads));
         }
@@ -155,7 +157,7 @@ impl<'fleet> SimHosts<'fleet> {
     }
 
     /// Whether a host is there to hear; one that has exited is not, and tells so at times.
-    fn hears(&mut self, host: HostId) -> Result<bool, CrewError> {
+    fn hears(&mut self, host: HostId) -> Result<bool, HostSetError> {
         let tells = self.random.chance(1, 2);
         let life = self.life(host);
         assert!(
@@ -163,7 +165,7 @@ impl<'fleet> SimHosts<'fleet> {
             "host {host} is told something before it was welcome"
         );
         match (life.is_doomed, tells) {
-            (true, true) if life.is_gone() => Err(CrewError::Gone { host }),
+            (true, true) if life.is_gone() => Err(HostSetError::Gone { host }),
             (doomed, _) => Ok(!doomed),
         }
     }
@@ -175,10 +177,10 @@ impl<'fleet> SimHosts<'fleet> {
         self.places.iter().enumerate().filter_map(next).min()
     }
 
-    fn remember_answered(&mut self, header: &Header) {
-        if header.kind == PARKED {
-            let parked = codec::decode_record::<Parked>(&self.payload);
-            let waits = parked.into_iter().flat_map(|parked| parked.waits);
+    fn remember_answered(&mut self, header: &RecordHeader) {
+        if header.kind == AWAIT_REQUESTS {
+            let parked = codec::decode_record::<AwaitRequests>(&self.payload);
+            let waits = parked.into_iter().flat_map(|parked| parked.requests);
             self.waited
                 .extend(waits.map(|wait| (header.tick, wait.agent, wait.number)));
         }
@@ -207,16 +209,16 @@ impl Hosts for SimHosts<'_> {
         self.now
     }
 
-    fn next(&mut self, patience: Duration) -> Result<News, CrewError> {
+    fn next(&mut self, patience: Duration) -> Result<HostEvent, HostSetError> {
         self.waits += 1;
         assert!(self.waits < MOST_WAITS, "the run does not end");
         if self.stop_asked()? {
-            return Ok(News::StopAsked);
+            return Ok(HostEvent::StopAsked);
         }
         let until = self.now + patience;
         let Some((at, position)) = self.earliest().filter(|(at, _)| *at <= until) else {
             self.now = until;
-            return Ok(News::Silence);
+            return Ok(HostEvent::Silence);
         };
         self.now = self.now.max(at);
         let host = HostId::from_index(position);
@@ -225,15 +227,15 @@ impl Hosts for SimHosts<'_> {
         let incarnation = life.incarnation;
         Ok(match happening {
             Happening::Record(reply) => {
-                let header = Header {
+                let header = RecordHeader {
                     incarnation,
                     ..reply.header
                 };
                 self.payload = reply.payload;
                 self.remember_answered(&header);
-                News::Record { host, header }
+                HostEvent::Record { host, header }
             }
-            Happening::Garbage => News::Garbage {
+            Happening::Garbage => HostEvent::Garbage {
                 host,
                 violation: RingViolation {
                     position: 64,
@@ -243,12 +245,12 @@ impl Hosts for SimHosts<'_> {
             Happening::Exited(status) => {
                 life.has_exited = true;
                 let status = ExitStatus::from_raw(status);
-                News::Exited { host, status }
+                HostEvent::Exited { host, status }
             }
         })
     }
 
-    fn stop_asked(&mut self) -> Result<bool, CrewError> {
+    fn stop_asked(&mut self) -> Result<bool, HostSetError> {
         let asked = self
             .stop_after
             .is_some_and(|after| self.seen.deeds >= after);
@@ -278,7 +280,7 @@ impl Hosts for SimHosts<'_> {
     fn try_push(
         &mut self,
         host: HostId,
-        header: &Header,
+        header: &RecordHeader,
         payload_bytes: usize,
         parts: &mut dyn Iterator<Item = &[u8]>,
     ) -> Result<bool, PushError> {
@@ -339,7 +341,7 @@ impl Hosts for SimHosts<'_> {
         true
     }
 
-    fn spawn(&mut self, host: HostId) -> Result<Incarnation, CrewError> {
+    fn spawn(&mut self, host: HostId) -> Result<Incarnation, HostSetError> {
         let place = &mut self.places[host.index()];
         assert!(
             place.life.is_none(),
@@ -348,7 +350,7 @@ impl Hosts for SimHosts<'_> {
         if place.refusals > 0 {
             place.refusals -= 1;
             *self.seen.losses.entry(host).or_default() += 1;
-            return Err(CrewError::Silent { seconds: 0.0 });
+            return Err(HostSetError::Silent { seconds: 0.0 });
         }
         let inside = match self.inference_host() == Some(host) {
             true => Inside::Engine(self.engine_again()),
@@ -356,7 +358,7 @@ impl Hosts for SimHosts<'_> {
         };
         let incarnation = Incarnation(self.next_incarnation);
         self.next_incarnation += 1;
-        let is_spare = self.kind(host) == Kind::Agents && std::mem::take(&mut self.has_spare);
+        let is_spare = self.kind(host) == HostKind::Agents && std::mem::take(&mut self.has_spare);
         self.places[host.index()].life = Some(Life {
             is_welcome: is_spare,
             ..Life::new(incarnation, inside)
@@ -370,25 +372,36 @@ impl Hosts for SimHosts<'_> {
         };
         self.done(
             host,
-            Done::of(vec![Reply::encoded(Header::new(READY, Tick::ZERO), &ready)]),
+            Done::of(vec![Reply::encoded(
+                RecordHeader::new(READY, Tick::ZERO),
+                &ready,
+            )]),
         );
         Ok(incarnation)
     }
 
-    fn welcome(&mut self, host: HostId, header: &Header) -> Result<(), CrewError> {
+    fn complete_handshake(
+        &mut self,
+        host: HostId,
+        header: &RecordHeader,
+    ) -> Result<(), HostSetError> {
         let kind = self.kind(host);
         let ready: Ready = decoded(kind, host, header, READY, &self.payload)?;
         assert_eq!(ready.protocol, codec::VERSION);
         let life = self.life(host);
         assert!(!life.is_welcome, "host {host} is welcomed twice");
         if life.is_gone() {
-            return Err(CrewError::Gone { host });
+            return Err(HostSetError::Gone { host });
         }
         life.is_welcome = true;
         Ok(())
     }
 
-    fn command_agents(&mut self, host: HostId, command: agents::Command) -> Result<(), CrewError> {
+    fn command_agents(
+        &mut self,
+        host: HostId,
+        command: agents::AgentCommand,
+    ) -> Result<(), HostSetError> {
         if !self.hears(host)? {
             return Ok(());
         }
@@ -401,7 +414,10 @@ impl Hosts for SimHosts<'_> {
         Ok(())
     }
 
-    fn command_inference(&mut self, command: inference::Command) -> Result<(), CrewError> {
+    fn command_inference(
+        &mut self,
+        command: inference::InferenceCommand,
+    ) -> Result<(), HostSetError> {
         let host = self
             .inference_host()
             .expect("there is an engine to command");
@@ -417,7 +433,7 @@ impl Hosts for SimHosts<'_> {
         Ok(())
     }
 
-    fn started(&mut self, host: HostId) -> Result<(), CrewError> {
+    fn started(&mut self, host: HostId) -> Result<(), HostSetError> {
         assert!(self.life(host).is_welcome);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::observer::Observer;
 use crate::record::TickRecord;
-use crate::rundir::Event;
+use crate::rundir::RunEvent;
 use shm_protocol::id::{HostId, Incarnation, Tick};
 use std::collections::BTreeMap;
 
@@ -62,10 +62,10 @@ impl Witness {
 }
 
 impl Observer for Witness {
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &RunEvent) {
         self.story.push(event.to_string());
         match event {
-            Event::HostLost {
+            RunEvent::HostLost {
                 host, incarnation, ..
             } => {
                 let told = self.hosts.entry(*host).or_default();
@@ -73,7 +73,7 @@ impl Observer for Witness {
                 told.lost = *incarnation;
                 self.lost += 1;
             }
-            Event::HostRestored {
+            RunEvent::HostRestored {
                 host,
                 incarnation,
                 checkpoint,
@@ -93,9 +93,9 @@ impl Observer for Witness {
                 self.restored += 1;
                 self.from_checkpoint += u64::from(checkpoint.is_some());
             }
-            Event::Verdict { .. } => self.verdicts += 1,
-            Event::CheckpointFailed { .. } => self.checkpoints += 1,
-            Event::OutboxRepaired {
+            RunEvent::Verdict { .. } => self.verdicts += 1,
+            RunEvent::CheckpointFailed { .. } => self.checkpoints += 1,
+            RunEvent::OutboxRepaired {
                 found_bytes,
                 kept_bytes,
                 written_bytes,
@@ -107,7 +107,7 @@ impl Observer for Witness {
                     written: *written_bytes,
                 });
             }
-            Event::Resumed {
+            RunEvent::Resumed {
                 tick,
                 cut_bytes,
                 checkpoint,
@@ -117,8 +117,8 @@ impl Observer for Witness {
                 self.resumed_from_checkpoint += u64::from(checkpoint.is_some());
                 self.cut = Some((*tick, *cut_bytes));
             }
-            Event::ProviderRefused { .. } | Event::ProbeFailed { .. } => {}
-            Event::FaultFired { .. } | Event::Unreadable { .. } => {
+            RunEvent::ProviderRefused { .. } | RunEvent::ProbeFailed { .. } => {}
+            RunEvent::FaultFired { .. } | RunEvent::Unreadable { .. } => {
                 panic!("nobody makes that happen here: {event}")
             }
         }

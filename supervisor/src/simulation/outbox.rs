@@ -13,7 +13,7 @@ use super::observer::{Repaired, Witness};
 use super::random::Random;
 use super::supervisor_run::DIRECTORY;
 use super::{check, supervisor_run as life};
-use crate::checkpoint::Shelf;
+use crate::checkpoint::CheckpointReader;
 use crate::error::RunError;
 use crate::fleet::Durability;
 use crate::session::run_store::build;
@@ -80,7 +80,7 @@ impl Patient {
         let disk = reference.disk.after_process_death();
         let run_dir = check::open(&disk).expect("it is a run");
         let run_id = reference.left.verified.run_id;
-        let shelf = Shelf::new(&run_dir, run_id, build(&reference.fleet.header));
+        let shelf = CheckpointReader::new(&run_dir, run_id, build(&reference.fleet.header));
         let ticks = shelf.newest_first().expect("there are checkpoints");
         let checkpoint = shelf.load(ticks[0]).expect("it is good");
         if !is_over {

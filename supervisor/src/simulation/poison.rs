@@ -9,8 +9,8 @@ use super::observer::Witness;
 use super::random::Random;
 use super::{check, supervisor_run as life};
 use crate::error::RunError;
-use crate::session::Summary;
-use crate::sys::memory_disk::{Fault, MemoryDisk};
+use crate::session::RunSummary;
+use crate::sys::memory_disk::{DiskFault, MemoryDisk};
 use std::sync::Arc;
 
 /// Fleets that are run.
@@ -19,7 +19,7 @@ const FLEETS: u64 = 40;
 const DEATHS: u64 = 3;
 
 /// One life of the supervisor, in which nothing goes wrong with hosts but what their agents do.
-fn live(fleet: &Fleet, disk: &MemoryDisk, begins: bool) -> Result<Summary, RunError> {
+fn live(fleet: &Fleet, disk: &MemoryDisk, begins: bool) -> Result<RunSummary, RunError> {
     let random = Random::new(fleet.seed, 5);
     let mut hosts = SimHosts::assembled(fleet, begins, true, random, Mischiefs::none());
     let (disk, mut witness) = (Arc::new(disk.clone()), Witness::default());
@@ -86,8 +86,11 @@ fn who_is_given_up_stays_so_in_every_life() {
         for death in 0..=DEATHS {
             let calls = whole.calls() / if has_ticks { 2 } else { 1 };
             match death < DEATHS {
-                true => disk.crash_at(disk.calls() + random.below(calls), random.pick(&Fault::ALL)),
-                false => disk.fail_call(u64::MAX, Fault::Before),
+                true => disk.crash_at(
+                    disk.calls() + random.below(calls),
+                    random.pick(&DiskFault::ALL),
+                ),
+                false => disk.fail_call(u64::MAX, DiskFault::Before),
             }
             match live(&fleet, &disk, !has_ticks) {
                 Ok(_) => break,

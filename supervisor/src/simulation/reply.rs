@@ -2,17 +2,17 @@
 
 use bincode::Encode;
 use shm_protocol::codec;
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 
 /// A record on its way up.
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
-    pub(super) header: Header,
+    pub(super) header: RecordHeader,
     pub(super) payload: Vec<u8>,
 }
 
 impl Reply {
-    pub(super) fn encoded<T: Encode>(header: Header, value: &T) -> Reply {
+    pub(super) fn encoded<T: Encode>(header: RecordHeader, value: &T) -> Reply {
         Reply {
             header,
             payload: codec::encode(value),

@@ -9,7 +9,7 @@ use super::observer::Witness;
 use super::random::Random;
 use super::reply::Ends;
 use super::{check, supervisor_run as life};
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::fleet::Durability;
 use crate::sys::memory_disk::MemoryDisk;
 use shm_protocol::id::Tick;
@@ -33,7 +33,7 @@ fn stops_and_goes_on(slow: &Fleet, fast: &Fleet) -> bool {
     let Err(error) = begun else {
         return false;
     };
-    assert_eq!(error.kind(), Kind::Machine, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Machine, "{error}");
     let text = error.to_string();
     assert!(text.contains("raise `deadline_ms`"), "{text}");
     let disk = disk.after_process_death();

@@ -5,21 +5,21 @@ use super::change_requester::Wishing;
 use super::fleet::{COMPONENT, Fleet, MODEL};
 use super::hosts::SimHosts;
 use crate::error::RunError;
-use crate::event_loop::{Drive, Patience};
+use crate::event_loop::{EventLoop, Timeouts};
 use crate::faults::Faults;
 use crate::journal::{JournalReader, JournalWriter, create_run_dir_on};
-use crate::launch::{Orders, plan};
+use crate::launch::{HostConfig, plan};
 use crate::models::{judge, versions};
 use crate::observer::Observer;
 use crate::rundir::{Outbox, RunDir};
-use crate::session::catch_up::Gone;
-use crate::session::live_run::{Finishing, Summary};
-use crate::session::recording_ledger::{GoingOn, Writing};
-use crate::session::run_store::Keeper;
-use crate::session::stats::Tally;
+use crate::session::catch_up::CaughtUpRun;
+use crate::session::live_run::{RunShutdown, RunSummary};
+use crate::session::recording_ledger::{RecordingLedger, ResumeProgress};
+use crate::session::run_store::RunStore;
+use crate::session::stats::RunStats;
 use crate::sys::clock::now;
 use crate::sys::disk::Disk;
-use crate::tick::{Action, Machine};
+use crate::tick::{Action, TickMachine};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,19 +32,19 @@ pub(super) fn begin(
     disk: Arc<dyn Disk>,
     hosts: &mut SimHosts<'_>,
     observer: &mut dyn Observer,
-) -> Result<Summary, RunError> {
+) -> Result<RunSummary, RunError> {
     let run_dir = create_run_dir_on(disk, Path::new(DIRECTORY))?;
     for object in [COMPONENT, MODEL] {
         run_dir.put_object(object)?;
     }
     run_dir.put_launch(&fleet.launch)?;
-    let machine = Machine::new(
+    let machine = TickMachine::new(
         plan(&fleet.header, &fleet.orders.layout),
         Some(fleet.ticks()),
     );
     let writer = JournalWriter::create(&run_dir, &fleet.header, fleet.launch.durability)?;
     let outbox = Outbox::open(&run_dir, writer.run_id(), fleet.agent_names())?;
-    let keeper = Keeper::new(
+    let keeper = RunStore::new(
         &run_dir,
         writer,
         outbox,
@@ -69,14 +69,14 @@ pub(super) fn resume(
     disk: Arc<dyn Disk>,
     hosts: &mut SimHosts<'_>,
     observer: &mut dyn Observer,
-) -> Result<Summary, RunError> {
+) -> Result<RunSummary, RunError> {
     let run_dir = RunDir::open_on(disk, Path::new(DIRECTORY))?;
     let (header, _) = JournalReader::open(&run_dir)?;
     assert_eq!(header, fleet.header, "the run is what it was");
     let launch = run_dir.launch()?;
     assert_eq!(launch, fleet.launch, "how a run was launched is kept");
     let layout = &fleet.orders.layout;
-    let gone = Gone::on(
+    let gone = CaughtUpRun::on(
         &run_dir,
         &fleet.header,
         &launch,
@@ -87,13 +87,13 @@ pub(super) fn resume(
     )?;
     run_dir.put_launch(&launch)?;
     if let Some(end) = gone.machine.end().cloned() {
-        let finishing = Finishing {
+        let finishing = RunShutdown {
             crew: None,
             header: fleet.header.clone(),
             keeper: gone.keeper,
             changed: Vec::new(),
         };
-        return finishing.finish(Ok(end), Tally::begin(), now(), run_dir.path());
+        return finishing.finish(Ok(end), RunStats::begin(), now(), run_dir.path());
     }
     let mut orders = fleet.orders_after(gone.machine.changed());
     let mut expected = versions(&header);
@@ -120,10 +120,10 @@ pub(super) fn resume(
 
 struct Launched<'fleet> {
     fleet: &'fleet Fleet,
-    orders: Orders,
+    orders: HostConfig,
     run_dir: RunDir,
-    keeper: Keeper,
-    machine: Machine,
+    keeper: RunStore,
+    machine: TickMachine,
     going_on: Option<Vec<Action>>,
 }
 
@@ -132,38 +132,39 @@ impl Launched<'_> {
         mut self,
         hosts: &mut SimHosts<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<Summary, RunError> {
-        let going_on = self.going_on.as_ref().map(|_| GoingOn {
+    ) -> Result<RunSummary, RunError> {
+        let going_on = self.going_on.as_ref().map(|_| ResumeProgress {
             asked: now(),
             hosts: self.fleet.orders.layout.hosts,
             after: self.keeper.committed(),
             checkpoint: None,
             redone: 0,
         });
-        let mut ledger = Writing::new(&mut self.keeper, observer, &self.fleet.header, going_on);
+        let mut ledger =
+            RecordingLedger::new(&mut self.keeper, observer, &self.fleet.header, going_on);
         let opaque = |character: &super::fleet::Character| {
             character.opaque.then(|| "it is opaque".to_owned())
         };
         let opaque: Vec<Option<String>> = self.fleet.characters.iter().map(opaque).collect();
         let mut operator = Wishing::after(self.fleet, self.machine.changed());
-        let drive = Drive::new(
+        let drive = EventLoop::new(
             hosts,
             self.machine,
             &self.fleet.header,
             &self.orders,
             &mut ledger,
-            Patience::of(&self.fleet.launch),
+            Timeouts::of(&self.fleet.launch),
         )
-        .knowing_opaque(&opaque)
-        .losing(self.fleet.launch.on_provider_lost)
-        .operated_by(&mut operator);
+        .with_opaque_agents(&opaque)
+        .on_provider_lost(self.fleet.launch.on_provider_lost)
+        .with_change_source(&mut operator);
         let result = match self.going_on {
-            Some(asked) => drive.go_on(asked),
+            Some(asked) => drive.resume(asked),
             None => drive.run(),
         };
         let result = result.map(|end| end.expect("a journal to write never breaks a run off"));
         let tally = ledger.tally;
-        let finishing = Finishing {
+        let finishing = RunShutdown {
             crew: None,
             header: self.fleet.header.clone(),
             keeper: self.keeper,

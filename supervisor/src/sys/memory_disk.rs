@@ -15,13 +15,13 @@ mod content;
 mod file;
 mod names;
 
-pub use call::Call;
+pub use call::DiskCall;
 
 use super::disk::{Disk, File, Guard, Locking};
 use chance::Chance;
-use content::{Content, Left};
+use content::{Content, Survivors};
 use file::MemoryFile;
-use names::{FileId, Names};
+use names::{DiskNames, FileId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,12 +30,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiskState>>,
 }
 
 /// How one call goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum DiskFault {
     /// EIO, and nothing happened.
     Before,
     /// EIO, and it happened.
@@ -46,20 +46,25 @@ pub enum Fault {
     NoSpace,
 }
 
-impl Fault {
+impl DiskFault {
     /// Every way.
-    pub const ALL: [Fault; 4] = [Fault::Before, Fault::After, Fault::Short, Fault::NoSpace];
+    pub const ALL: [DiskFault; 4] = [
+        DiskFault::Before,
+        DiskFault::After,
+        DiskFault::Short,
+        DiskFault::NoSpace,
+    ];
 }
 
 #[derive(Clone, Debug, Default)]
-struct State {
+struct DiskState {
     contents: Vec<Content>,
-    names: Names,
+    names: DiskNames,
     folders: BTreeSet<PathBuf>,
     locks: BTreeMap<PathBuf, String>,
     /// The changing calls so far, oldest first.
-    made: Vec<Call>,
-    fault: Option<(u64, Fault)>,
+    made: Vec<DiskCall>,
+    fault: Option<(u64, DiskFault)>,
     /// Whether every call after the one that goes wrong does so too.
     ends: bool,
     /// Whether all calls come from one thread.
@@ -76,20 +81,20 @@ impl MemoryDisk {
     /// An empty disk on which every call comes in the same order each time, as [`Disk::has_threads`] says.
     #[must_use]
     pub fn for_one_thread() -> MemoryDisk {
-        MemoryDisk::holding(State {
+        MemoryDisk::holding(DiskState {
             is_alone: true,
-            ..State::default()
+            ..DiskState::default()
         })
     }
 
     /// Makes the changing call number `call`, counted from zero over the disk's life, go wrong.
-    pub fn fail_call(&self, call: u64, fault: Fault) {
+    pub fn fail_call(&self, call: u64, fault: DiskFault) {
         let mut state = self.state();
         (state.fault, state.ends) = (Some((call, fault)), false);
     }
 
     /// As [`MemoryDisk::fail_call`], and no changing call after it does anything: as if whoever calls had died there.
-    pub fn crash_at(&self, call: u64, fault: Fault) {
+    pub fn crash_at(&self, call: u64, fault: DiskFault) {
         let mut state = self.state();
         (state.fault, state.ends) = (Some((call, fault)), true);
     }
@@ -102,7 +107,7 @@ impl MemoryDisk {
 
     /// The changing calls so far, oldest first.
     #[must_use]
-    pub fn made(&self) -> Vec<Call> {
+    pub fn made(&self) -> Vec<DiskCall> {
         self.state().made.clone()
     }
 
@@ -110,7 +115,7 @@ impl MemoryDisk {
     #[must_use]
     pub fn after_power_cut(&self) -> MemoryDisk {
         let state = self.state();
-        state.after_power_cut([Left::Nothing; 2], &mut Chance::new(0))
+        state.after_power_cut([Survivors::Nothing; 2], &mut Chance::new(0))
     }
 
     /// Another disk with what a power cut now may leave: of what was not synced, a seed decides what is kept, lost, torn
@@ -121,10 +126,10 @@ impl MemoryDisk {
         let mut chance = Chance::new(seed);
         let calls = state.made.len();
         let left = [(); 2].map(|()| match chance.below(5) {
-            0 => Left::Nothing,
-            1 => Left::Everything,
-            2 => Left::Before(chance.below(calls + 1) as u64),
-            _ => Left::Any,
+            0 => Survivors::Nothing,
+            1 => Survivors::Everything,
+            2 => Survivors::Before(chance.below(calls + 1) as u64),
+            _ => Survivors::Any,
         });
         state.after_power_cut(left, &mut chance)
     }
@@ -133,14 +138,14 @@ impl MemoryDisk {
     #[must_use]
     pub fn after_process_death(&self) -> MemoryDisk {
         let state = self.state();
-        MemoryDisk::holding(State {
+        MemoryDisk::holding(DiskState {
             contents: state.contents.clone(),
             names: state.names.clone(),
             folders: state.folders.clone(),
             // Changes that are not durable keep their numbers, and new ones come after them.
             made: state.made.clone(),
             is_alone: state.is_alone,
-            ..State::default()
+            ..DiskState::default()
         })
     }
 
@@ -160,13 +165,13 @@ impl MemoryDisk {
         state.names.put(path, file);
     }
 
-    fn holding(state: State) -> MemoryDisk {
+    fn holding(state: DiskState) -> MemoryDisk {
         MemoryDisk {
             state: Arc::new(Mutex::new(state)),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DiskState> {
         self.state
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -182,27 +187,27 @@ impl MemoryDisk {
     /// Performs a changing call, or fails it.
     fn change<T>(
         &self,
-        kind: Call,
-        call: impl FnOnce(&mut State) -> io::Result<T>,
+        kind: DiskCall,
+        call: impl FnOnce(&mut DiskState) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut state = self.state();
         match state.count_call(kind) {
             None => call(&mut state),
-            Some(Fault::After) => call(&mut state).and_then(|_| Err(input_output_error())),
-            Some(Fault::NoSpace) => Err(no_space_error()),
-            Some(Fault::Before | Fault::Short) => Err(input_output_error()),
+            Some(DiskFault::After) => call(&mut state).and_then(|_| Err(input_output_error())),
+            Some(DiskFault::NoSpace) => Err(no_space_error()),
+            Some(DiskFault::Before | DiskFault::Short) => Err(input_output_error()),
         }
     }
 }
 
-impl State {
+impl DiskState {
     /// Counts a changing call and says how it goes wrong, if it does.
-    fn count_call(&mut self, kind: Call) -> Option<Fault> {
+    fn count_call(&mut self, kind: DiskCall) -> Option<DiskFault> {
         let call = self.made.len() as u64;
         self.made.push(kind);
         match self.fault {
             Some((at, fault)) if at == call => Some(fault),
-            Some((at, _)) if self.ends && at < call => Some(Fault::Before),
+            Some((at, _)) if self.ends && at < call => Some(DiskFault::Before),
             _ => None,
         }
     }
@@ -224,18 +229,18 @@ impl State {
 
     fn after_power_cut(
         &self,
-        [of_names, of_contents]: [Left; 2],
+        [of_names, of_contents]: [Survivors; 2],
         chance: &mut Chance,
     ) -> MemoryDisk {
-        let names = Names::on_disk(self.names.after_power_cut(of_names, chance));
+        let names = DiskNames::on_disk(self.names.after_power_cut(of_names, chance));
         let mut cut =
             |content: &Content| Content::on_disk(content.after_power_cut(of_contents, chance));
-        MemoryDisk::holding(State {
+        MemoryDisk::holding(DiskState {
             contents: self.contents.iter().map(&mut cut).collect(),
             names,
             folders: self.folders.clone(),
             is_alone: self.is_alone,
-            ..State::default()
+            ..DiskState::default()
         })
     }
 }
@@ -246,7 +251,7 @@ impl Disk for MemoryDisk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
-        self.change(Call::CreateDir, |state| {
+        self.change(DiskCall::CreateDir, |state| {
             let new = !state.folders.contains(path);
             state
                 .folders
@@ -274,16 +279,16 @@ impl Disk for MemoryDisk {
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let create = |state: &mut State| match state.names.get(path) {
+        let create = |state: &mut DiskState| match state.names.get(path) {
             Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
             None => Ok(state.named_or_new(path)),
         };
-        self.change(Call::Create, create)
+        self.change(DiskCall::Create, create)
             .map(|file| self.open(file))
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.change(Call::Open, |state| Ok(state.named_or_new(path)))
+        self.change(DiskCall::Open, |state| Ok(state.named_or_new(path)))
             .map(|file| self.open(file))
     }
 
@@ -297,21 +302,21 @@ impl Disk for MemoryDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change(Call::Rename, |state| {
+        self.change(DiskCall::Rename, |state| {
             let number = state.number();
             state.names.rename(number, from, to)
         })
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.change(Call::Remove, |state| {
+        self.change(DiskCall::Remove, |state| {
             let number = state.number();
             state.names.remove(number, path)
         })
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.change(Call::RemoveDir, |state| {
+        self.change(DiskCall::RemoveDir, |state| {
             if state.folders.remove(path) {
                 Ok(())
             } else {
@@ -321,14 +326,14 @@ impl Disk for MemoryDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.change(Call::SyncDir, |state| {
+        self.change(DiskCall::SyncDir, |state| {
             state.names.sync(path);
             Ok(())
         })
     }
 
     fn lock(&self, path: &Path, claim: &str) -> io::Result<Locking> {
-        let claimed = self.change(Call::Lock, |state| {
+        let claimed = self.change(DiskCall::Lock, |state| {
             let claimed = state.locks.get(path).cloned();
             if claimed.is_none() {
                 let file = state.named_or_new(path);

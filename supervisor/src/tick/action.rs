@@ -1,11 +1,11 @@
 //! What goes into the machine and what comes out of it.
 
 use super::batch::Batch;
-use super::machine::End;
+use super::machine::RunEnd;
 use crate::record::{AwaitedRecord, ResultRecord, TickRecord, Verdict};
-use shm_protocol::agent_to_supervisor::{Outcome, Wait};
+use shm_protocol::agent_to_supervisor::{AwaitRequest, Outcome};
 use shm_protocol::id::{BatchId, HostId, Tick};
-use shm_protocol::supervisor_to_agent::{Awaited, Step};
+use shm_protocol::supervisor_to_agent::{AwaitResult, Step};
 use shm_protocol::tensor::Tensor;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub enum Input {
         /// The tick it says they step in.
         tick: Tick,
         /// What they wait for.
-        waits: Vec<Wait>,
+        waits: Vec<AwaitRequest>,
     },
     /// The engine answered a batch: its outputs in the model's order, or why there are none.
     Answer {
@@ -79,7 +79,7 @@ pub enum Action {
         /// The open tick.
         tick: Tick,
         /// What they waited for, in schedule order.
-        answers: Vec<Awaited>,
+        answers: Vec<AwaitResult>,
     },
     /// Let the engine run a batch.
     Infer(Batch),
@@ -102,5 +102,5 @@ pub enum Action {
     /// stop a run that only waits is heard.
     Proceed,
     /// The run is over; nothing comes after this.
-    Finish(End),
+    Finish(RunEnd),
 }

@@ -31,12 +31,12 @@ pub struct Batch {
     pub inputs: Vec<(DType, Shape)>,
     /// Rows along the first dimension of all members; 0 for a request that runs alone.
     pub(super) rows: u64,
-    source: Source,
+    source: BatchInputs,
 }
 
 /// Where the bytes of a batch are.
 #[derive(Clone, Debug)]
-enum Source {
+enum BatchInputs {
     /// With the requests.
     Record(Arc<TickRecord>),
     /// They were made for it.
@@ -57,7 +57,7 @@ pub struct Member {
 }
 
 /// A request that is about to join a batch.
-pub(super) struct Request<'a> {
+pub(super) struct BatchRequest<'a> {
     pub(super) outcome: usize,
     pub(super) effect: usize,
     pub(super) slot: usize,
@@ -69,8 +69,8 @@ impl Batch {
     /// The parts of an input, in the order in which they are joined.
     pub fn input_parts(&self, input: usize) -> impl Iterator<Item = &[u8]> {
         let (record, order) = match &self.source {
-            Source::Record(record) => (Some(record), None),
-            Source::Order(order) => (None, Some(&**order)),
+            BatchInputs::Record(record) => (Some(record), None),
+            BatchInputs::Order(order) => (None, Some(&**order)),
         };
         let of_requests = record.into_iter().flat_map(move |record| {
             self.members
@@ -130,13 +130,13 @@ impl Batch {
             members: Vec::new(),
             inputs: vec![(DType::U8, shape)],
             rows: 0,
-            source: Source::Order(order),
+            source: BatchInputs::Order(order),
         }
     }
 
     /// Whether this is an order to a language model.
     pub(super) fn is_order(&self) -> bool {
-        matches!(self.source, Source::Order(_))
+        matches!(self.source, BatchInputs::Order(_))
     }
 }
 
@@ -150,7 +150,7 @@ fn input_of<'a>(record: &'a TickRecord, member: &Member, input: usize) -> &'a [u
 }
 
 /// Forms the batches of one tick.
-pub(super) struct Former {
+pub(super) struct BatchBuilder {
     tick: Tick,
     record: Arc<TickRecord>,
     next: BatchId,
@@ -159,9 +159,9 @@ pub(super) struct Former {
     newest: BTreeMap<ModelId, usize>,
 }
 
-impl Former {
-    pub(super) fn new(tick: Tick, record: Arc<TickRecord>, next: BatchId) -> Former {
-        Former {
+impl BatchBuilder {
+    pub(super) fn new(tick: Tick, record: Arc<TickRecord>, next: BatchId) -> BatchBuilder {
+        BatchBuilder {
             tick,
             record,
             next,
@@ -171,7 +171,7 @@ impl Former {
     }
 
     /// Adds a request to the newest batch that takes it, or to a new one. A version of the model answers in this tick.
-    pub(super) fn add(&mut self, model: &PlannedModel, request: &Request<'_>) {
+    pub(super) fn add(&mut self, model: &PlannedModel, request: &BatchRequest<'_>) {
         let life = model.lives.at(self.tick);
         let version = life.version.expect("it was admitted");
         let rows = if life.joined {
@@ -216,7 +216,7 @@ impl Former {
             members: vec![member],
             inputs,
             rows,
-            source: Source::Record(record),
+            source: BatchInputs::Record(record),
         });
         self.next = BatchId(self.next.0 + 1);
     }

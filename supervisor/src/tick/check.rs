@@ -1,7 +1,7 @@
 //! What a sound host never lets an agent say. Its own checks come first; these
 //! hold against a host that does not make them.
 
-use super::plan::Plan;
+use super::plan::RunPlan;
 use super::violation::Violation;
 use shm_protocol::agent_to_supervisor::{Effect, Outcome};
 use shm_protocol::id::{RequestId, Tick};
@@ -9,7 +9,7 @@ use shm_protocol::tensor::{Port, Tensor};
 
 /// Checks what an outcome says against the plan. `next_request` is the agent's next one.
 pub(super) fn check_effects(
-    plan: &Plan,
+    plan: &RunPlan,
     tick: Tick,
     outcome: &Outcome,
     next_request: RequestId,

@@ -1,7 +1,7 @@
 //! Whether tensors hold only finite numbers, for models that are to see and
 //! give no others. The formats are those of the ONNX specification.
 
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 use shm_protocol::tensor::{DType, Port, Tensor};
 
 /// Why tensors are refused, if one of them holds a number that is not finite.
@@ -22,7 +22,7 @@ pub(super) fn check(what: &str, ports: &[Port], tensors: &[Tensor]) -> Result<()
 }
 
 /// An answer, or an error when it holds a number that is not finite.
-pub(super) fn checked(ports: &[Port], answer: Answer) -> Answer {
+pub(super) fn checked(ports: &[Port], answer: RequestResult) -> RequestResult {
     let outputs = answer?;
     check("output", ports, &outputs)?;
     Ok(outputs)

@@ -17,28 +17,28 @@ mod ordering;
 mod saved;
 mod search;
 
-pub(super) use saved::SavedTexts;
+pub(super) use saved::SavedGenerations;
 
-use crate::tick::plan::{Plan, PlannedGenerator};
+use crate::tick::plan::{PlannedGenerator, RunPlan};
 use crate::tick::violation::Violation;
-use asked::Asked;
+use asked::ScheduledRequest;
 use shm_protocol::generation::{Finish, Sequence};
 use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::limit;
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 use shm_protocol::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Most texts that one agent may have open. More are refused, which the agent is told.
-const MOST_OPEN: usize = limit::EFFECTS_PER_STEP;
+const MAX_OPEN: usize = limit::EFFECTS_PER_STEP;
 
 /// Ticks from an order to its pieces.
 const LATENCY_TICKS: u64 = 1;
 
 /// One text.
 #[derive(Debug)]
-struct Text {
+struct Generation {
     model: ModelId,
     /// The version that writes it, up to its end; none if it was refused.
     version: Option<VersionId>,
@@ -55,23 +55,23 @@ struct Text {
     /// How many were before it when the agent was told last.
     told: Option<usize>,
     /// What is on its way to the agent.
-    piece: Option<OnItsWay>,
+    piece: Option<InFlightDelta>,
 }
 
 /// A piece that was ordered and not delivered.
 #[derive(Debug)]
-struct OnItsWay {
+struct InFlightDelta {
     asked: Tick,
     /// The batch that answers it; none when the schedule has answered it.
     batch: Option<BatchId>,
-    answer: Option<Arc<Answer>>,
+    answer: Option<Arc<RequestResult>>,
     /// It crashes the engine, which is to be told by a verdict with the piece.
     abandoned: bool,
 }
 
 /// An order that is not delivered to all.
 #[derive(Debug)]
-struct Writing {
+struct InFlightRequest {
     model: ModelId,
     version: VersionId,
     asked: Tick,
@@ -83,10 +83,10 @@ struct Writing {
 
 /// A piece that is delivered.
 #[derive(Debug)]
-pub(super) struct Delivered {
+pub(super) struct DeliveredDelta {
     pub(super) request: RequestId,
     pub(super) model: ModelId,
-    pub(super) answer: Arc<Answer>,
+    pub(super) answer: Arc<RequestResult>,
     pub(super) batch: Option<BatchId>,
     /// The tick of the decode request that was abandoned, if it was.
     pub(super) abandoned: Option<Tick>,
@@ -94,17 +94,17 @@ pub(super) struct Delivered {
 
 /// All texts that are not complete, in the order in which they were asked for.
 #[derive(Debug, Default)]
-pub(super) struct Texts {
-    open: Vec<Text>,
-    writing: BTreeMap<BatchId, Writing>,
+pub(super) struct Generations {
+    open: Vec<Generation>,
+    writing: BTreeMap<BatchId, InFlightRequest>,
 }
 
 /// Whether a text goes on after this answer.
-pub(super) fn goes_on(answer: &Answer) -> bool {
+pub(super) fn goes_on(answer: &RequestResult) -> bool {
     answer::read(answer).1
 }
 
-impl Texts {
+impl Generations {
     /// Takes in a request of the tick that closes. What is asked of a model that is not loaded is refused.
     pub(super) fn ask(
         &mut self,
@@ -113,7 +113,7 @@ impl Texts {
         version: Result<VersionId, String>,
         inputs: &[Tensor],
     ) {
-        let mut text = Text {
+        let mut text = Generation {
             model,
             version: version.as_ref().ok().copied(),
             agent,
@@ -128,27 +128,27 @@ impl Texts {
         let open = self.open.iter().filter(|text| text.agent == agent).count();
         let refused = match asked::read(inputs) {
             Err(reason) => Some(Err(reason)),
-            Ok(Asked::Cancel(which)) => Some(self.cancel(tick, agent, which)),
-            Ok(_) if open >= MOST_OPEN => Some(Err(format!(
-                "there are {MOST_OPEN} texts open; wait for one of them or cancel it"
+            Ok(ScheduledRequest::Cancel(which)) => Some(self.cancel(tick, agent, which)),
+            Ok(_) if open >= MAX_OPEN => Some(Err(format!(
+                "there are {MAX_OPEN} texts open; wait for one of them or cancel it"
             ))),
-            Ok(Asked::Text { deadline }) => {
+            Ok(ScheduledRequest::Text { deadline }) => {
                 text.until = deadline.map(|ticks| tick.plus(ticks));
                 version.err().map(Err)
             }
         };
-        text.piece = refused.map(|answer| OnItsWay::said(tick, answer));
+        text.piece = refused.map(|answer| InFlightDelta::said(tick, answer));
         self.open.push(text);
     }
 
     /// Ends a text of the agent. Gives what the request to do so is answered.
-    fn cancel(&mut self, tick: Tick, agent: AgentId, which: RequestId) -> Answer {
+    fn cancel(&mut self, tick: Tick, agent: AgentId, which: RequestId) -> RequestResult {
         let mut texts = self.open.iter_mut();
         match texts.find(|text| text.agent == agent && text.request == which) {
             // Its agent steps, so all that was due has reached it, and what follows was not ordered yet.
             Some(text) if text.piece.is_none() => {
                 text.runs = false;
-                text.piece = Some(OnItsWay::said(tick, answer::ended(Finish::Cancelled)));
+                text.piece = Some(InFlightDelta::said(tick, answer::ended(Finish::Cancelled)));
                 answer::ended(Finish::EndOfText)
             }
             _ => Err(format!("request {which} is no text that is being written")),
@@ -175,10 +175,10 @@ impl Texts {
     /// Gives the agents that it answers.
     pub(super) fn answer(
         &mut self,
-        plan: &Plan,
+        plan: &RunPlan,
         batch: BatchId,
-        outputs: Answer,
-        known: impl Fn((AgentId, RequestId), Tick) -> Option<Arc<Answer>>,
+        outputs: RequestResult,
+        known: impl Fn((AgentId, RequestId), Tick) -> Option<Arc<RequestResult>>,
     ) -> Result<Vec<AgentId>, Violation> {
         let Some(writing) = self.writing.get(&batch) else {
             // Its texts were forgotten meanwhile.
@@ -188,7 +188,7 @@ impl Texts {
         let planned = planned.and_then(|planned| Some((planned, planned.generator.as_ref()?)));
         let (planned, generator) = planned.expect("an order has a language model");
         let count = writing.members.len();
-        let answers: Vec<Answer> = match outputs {
+        let answers: Vec<RequestResult> = match outputs {
             Err(reason) => vec![Err(reason); count],
             Ok(outputs) => answer::pieces(&outputs, count, generator.how.tokens_per_tick)
                 .map_err(|reason| Violation::BadAnswer {
@@ -216,7 +216,7 @@ impl Texts {
 
     /// Whether an agent has pieces due in a tick that have not come yet.
     pub(super) fn waits(&self, agent: AgentId, tick: Tick) -> bool {
-        let late = |text: &Text| {
+        let late = |text: &Generation| {
             let piece = text.piece.as_ref();
             text.agent == agent
                 && piece.is_some_and(|piece| piece.due() <= tick && piece.answer.is_none())
@@ -229,11 +229,11 @@ impl Texts {
         &mut self,
         agent: AgentId,
         tick: Tick,
-        mut within: impl FnMut(Arc<Answer>) -> Arc<Answer>,
-    ) -> Vec<Delivered> {
+        mut within: impl FnMut(Arc<RequestResult>) -> Arc<RequestResult>,
+    ) -> Vec<DeliveredDelta> {
         let (mut delivered, writing) = (Vec::new(), &mut self.writing);
         self.open.retain_mut(|text| {
-            let is_due = |piece: &mut OnItsWay| text.agent == agent && piece.due() <= tick;
+            let is_due = |piece: &mut InFlightDelta| text.agent == agent && piece.due() <= tick;
             let Some(piece) = text.piece.take_if(is_due) else {
                 return true;
             };
@@ -246,7 +246,7 @@ impl Texts {
             if let Some(batch) = piece.batch {
                 settle(writing, batch);
             }
-            delivered.push(Delivered {
+            delivered.push(DeliveredDelta {
                 request: text.request,
                 model: text.model,
                 answer,
@@ -263,7 +263,7 @@ impl Texts {
         &mut self,
         tick: Tick,
         (agent, request, model): (AgentId, RequestId, ModelId),
-        answer: &Arc<Answer>,
+        answer: &Arc<RequestResult>,
     ) -> bool {
         let text = self
             .open
@@ -293,14 +293,14 @@ impl Texts {
         });
     }
 
-    fn piece_of(&mut self, (agent, request): (AgentId, RequestId)) -> Option<&mut OnItsWay> {
+    fn piece_of(&mut self, (agent, request): (AgentId, RequestId)) -> Option<&mut InFlightDelta> {
         let mut texts = self.open.iter_mut();
         let text = texts.find(|text| text.agent == agent && text.request == request)?;
         text.piece.as_mut()
     }
 }
 
-impl Text {
+impl Generation {
     fn sequence(&self, generator: &PlannedGenerator) -> Sequence {
         Sequence {
             seed: generator.seed,
@@ -312,10 +312,10 @@ impl Text {
     }
 }
 
-impl OnItsWay {
+impl InFlightDelta {
     /// What the schedule says by itself.
-    fn said(asked: Tick, answer: Answer) -> OnItsWay {
-        OnItsWay {
+    fn said(asked: Tick, answer: RequestResult) -> InFlightDelta {
+        InFlightDelta {
             asked,
             batch: None,
             answer: Some(Arc::new(answer)),
@@ -335,7 +335,7 @@ impl OnItsWay {
 }
 
 /// One member of a batch needs it no longer; a batch that nobody needs is forgotten.
-fn settle(writing: &mut BTreeMap<BatchId, Writing>, batch: BatchId) {
+fn settle(writing: &mut BTreeMap<BatchId, InFlightRequest>, batch: BatchId) {
     if let Some(held) = writing.get_mut(&batch) {
         held.left -= 1;
         if held.left == 0 {

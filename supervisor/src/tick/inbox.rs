@@ -3,12 +3,12 @@
 use crate::planted::{Bug, planted};
 use shm_protocol::id::AgentId;
 use shm_protocol::limit;
-use shm_protocol::supervisor_to_agent::Event;
+use shm_protocol::supervisor_to_agent::AgentEvent;
 
 /// Messages that wait for one agent until its next step.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    events: Vec<Event>,
+    events: Vec<AgentEvent>,
     bytes: usize,
 }
 
@@ -22,7 +22,7 @@ impl Inbox {
             return false;
         }
         self.bytes = bytes;
-        self.events.push(Event::Message {
+        self.events.push(AgentEvent::Message {
             sender,
             payload: payload.to_vec(),
         });
@@ -30,25 +30,25 @@ impl Inbox {
     }
 
     /// An inbox with these messages, which were in one before.
-    pub(super) fn holding(mut events: Vec<Event>) -> Inbox {
+    pub(super) fn holding(mut events: Vec<AgentEvent>) -> Inbox {
         if planted(Bug::SwapMessages) {
             events.reverse();
         }
-        let size = |event: &Event| match event {
-            Event::Message { payload, .. } => payload.len(),
-            Event::Inference { .. } => 0,
+        let size = |event: &AgentEvent| match event {
+            AgentEvent::Message { payload, .. } => payload.len(),
+            AgentEvent::Inference { .. } => 0,
         };
         let bytes = events.iter().map(size).sum();
         Inbox { events, bytes }
     }
 
     /// What is in it, in the order in which it came in.
-    pub(super) fn events(&self) -> &[Event] {
+    pub(super) fn events(&self) -> &[AgentEvent] {
         &self.events
     }
 
     /// Takes everything out, in the order in which it came in.
-    pub(super) fn take(&mut self) -> Vec<Event> {
+    pub(super) fn take(&mut self) -> Vec<AgentEvent> {
         self.bytes = 0;
         std::mem::take(&mut self.events)
     }
@@ -68,8 +68,8 @@ mod tests {
             .take()
             .into_iter()
             .map(|event| match event {
-                Event::Message { sender, .. } => sender,
-                Event::Inference { .. } => unreachable!("only messages went in"),
+                AgentEvent::Message { sender, .. } => sender,
+                AgentEvent::Inference { .. } => unreachable!("only messages went in"),
             })
             .collect();
         assert_eq!(senders, [AgentId(1), AgentId(3)]);

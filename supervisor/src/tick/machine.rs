@@ -9,24 +9,24 @@ mod searching;
 use super::action::{Action, Input};
 use super::inbox::Inbox;
 use super::order::is_due;
-use super::plan::Plan;
-use super::recorded_answers::Foretold;
+use super::plan::RunPlan;
+use super::recorded_answers::RecordedAnswers;
 use super::requests::Requests;
-use super::rounds::{Round, Waits};
+use super::rounds::{AgentAwaits, Round};
 use super::saved::{SavedAgent, SavedMachine};
 use super::violation::Violation;
 use crate::planted::{Bug, planted};
 use crate::record::{ResultRecord, Verdict};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{AgentId, HostId, RequestId, Tick};
-use shm_protocol::supervisor_to_agent::{Event, Step};
+use shm_protocol::supervisor_to_agent::{AgentEvent, Step};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
 
 /// Why a run is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum RunEnd {
     /// All ticks that were asked for are done.
     Finished,
     /// Somebody asked for it.
@@ -47,11 +47,11 @@ pub enum End {
 /// The bytes are not those of a machine with this plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the saved state of the schedule does not fit this fleet")]
-pub struct NotThisPlan;
+pub struct PlanMismatch;
 
 /// What one agent is to the open tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum AgentPhase {
     /// It does not step in this tick.
     Idle,
     /// It is due, but a result it needs has not come.
@@ -64,15 +64,15 @@ enum Standing {
 
 /// One agent between ticks.
 #[derive(Debug)]
-struct Agent {
-    standing: Standing,
+struct AgentState {
+    standing: AgentPhase,
     halted: bool,
     inbox: Inbox,
     next_request: RequestId,
     outcome: Option<Outcome>,
     results: Vec<ResultRecord>,
     /// What its step has waited for.
-    waits: Waits,
+    waits: AgentAwaits,
     /// The record in which an outcome or a wait of it was read last.
     read: u64,
     /// Requests of it that were abandoned.
@@ -81,13 +81,13 @@ struct Agent {
 
 /// The state of a run: (state, input) → (state, actions).
 #[derive(Debug)]
-pub struct Machine {
-    plan: Plan,
+pub struct TickMachine {
+    plan: RunPlan,
     until: Option<Tick>,
     /// Crashes after which a request is abandoned, and requests abandoned after which their agent is quarantined.
     quarantine_after: u32,
     tick: Tick,
-    agents: Vec<Agent>,
+    agents: Vec<AgentState>,
     requests: Requests,
     /// Due agents of the open tick without an outcome, but for those that are parked.
     missing: usize,
@@ -107,27 +107,27 @@ pub struct Machine {
     foretold: BTreeMap<Tick, Vec<Verdict>>,
     /// Verdicts that have changed the plan, with their ticks.
     changed: Vec<(Tick, Verdict)>,
-    end: Option<End>,
+    end: Option<RunEnd>,
 }
 
-impl Machine {
+impl TickMachine {
     /// A machine before its first tick, which ends the run after tick `until` if there is one.
     #[must_use]
-    pub fn new(plan: Plan, until: Option<Tick>) -> Machine {
-        let agent = || Agent {
-            standing: Standing::Idle,
+    pub fn new(plan: RunPlan, until: Option<Tick>) -> TickMachine {
+        let agent = || AgentState {
+            standing: AgentPhase::Idle,
             halted: false,
             inbox: Inbox::default(),
             next_request: RequestId(0),
             outcome: None,
             results: Vec::new(),
-            waits: Waits::default(),
+            waits: AgentAwaits::default(),
             read: 0,
             abandoned: 0,
         };
         let agents = (0..plan.agents()).map(|_| agent()).collect();
         let requests = Requests::new(plan.agents());
-        Machine {
+        TickMachine {
             plan,
             until,
             quarantine_after: u32::MAX,
@@ -152,12 +152,16 @@ impl Machine {
     ///
     /// # Errors
     /// When the bytes are not those of a machine with this plan.
-    pub fn restore(plan: Plan, until: Option<Tick>, saved: &[u8]) -> Result<Machine, NotThisPlan> {
-        let saved = SavedMachine::decode(saved).ok_or(NotThisPlan)?;
+    pub fn restore(
+        plan: RunPlan,
+        until: Option<Tick>,
+        saved: &[u8],
+    ) -> Result<TickMachine, PlanMismatch> {
+        let saved = SavedMachine::decode(saved).ok_or(PlanMismatch)?;
         if saved.agents.len() != plan.agents() {
-            return Err(NotThisPlan);
+            return Err(PlanMismatch);
         }
-        let mut machine = Machine::new(plan, until);
+        let mut machine = TickMachine::new(plan, until);
         machine.tick = saved.tick;
         for (tick, verdict) in saved.changed {
             if !planted(Bug::ForgetChanged) {
@@ -169,7 +173,7 @@ impl Machine {
             agent.abandoned = saved.abandoned;
             agent.inbox = Inbox::holding(saved.inbox);
         }
-        machine.requests = Requests::restore(&machine.plan, saved.requests).ok_or(NotThisPlan)?;
+        machine.requests = Requests::restore(&machine.plan, saved.requests).ok_or(PlanMismatch)?;
         // One that had decided to end has made no checkpoint after that, but it may be asked to end earlier now.
         machine.decide_end();
         Ok(machine)
@@ -193,14 +197,14 @@ impl Machine {
 
     /// Tells of what was decided about a tick before it is opened: a machine that follows a journal takes the same
     /// turns, and never steps an agent that was given up in that very step.
-    pub fn foretell(&mut self, tick: Tick, verdicts: Vec<Verdict>) {
+    pub fn preload_verdicts(&mut self, tick: Tick, verdicts: Vec<Verdict>) {
         if !verdicts.is_empty() {
             self.foretold.insert(tick, verdicts);
         }
     }
 
     /// Tells the answers of a journal that the engine is not asked again, to a machine whose batches go to an engine.
-    pub fn foretell_answers(&mut self, foretold: Foretold) {
+    pub fn foretell_answers(&mut self, foretold: RecordedAnswers) {
         self.requests.foretell(foretold);
     }
 
@@ -283,15 +287,17 @@ impl Machine {
         if let Verdict::Quarantined { agent, .. } = &verdict {
             let held = &mut self.agents[agent.index()];
             match held.standing {
-                Standing::Parked => self.parked -= 1,
-                Standing::Waiting | Standing::Asked if held.outcome.is_none() => self.missing -= 1,
+                AgentPhase::Parked => self.parked -= 1,
+                AgentPhase::Waiting | AgentPhase::Asked if held.outcome.is_none() => {
+                    self.missing -= 1
+                }
                 _ => {}
             }
             // Whatever the step came to, it is taken back: a replay never takes it.
-            held.standing = Standing::Idle;
+            held.standing = AgentPhase::Idle;
             held.outcome = None;
             held.results.clear();
-            held.waits = Waits::default();
+            held.waits = AgentAwaits::default();
             self.halt(*agent);
         }
         if let Verdict::RequestAbandoned { agent, request, .. } = &verdict {
@@ -324,9 +330,9 @@ impl Machine {
         let mut due = Vec::with_capacity(self.agents.len());
         for agent in self.plan.order() {
             let held = &mut self.agents[agent.index()];
-            held.standing = Standing::Idle;
+            held.standing = AgentPhase::Idle;
             if !held.halted && is_due(self.plan.agent(*agent), tick) {
-                held.standing = Standing::Waiting;
+                held.standing = AgentPhase::Waiting;
                 due.push(*agent);
             }
         }
@@ -342,10 +348,10 @@ impl Machine {
         let mut steps: BTreeMap<HostId, Vec<Step>> = BTreeMap::new();
         for agent in agents {
             let held = &mut self.agents[agent.index()];
-            if held.standing != Standing::Waiting || self.requests.waits(*agent, self.tick) {
+            if held.standing != AgentPhase::Waiting || self.requests.waits(*agent, self.tick) {
                 continue;
             }
-            held.standing = Standing::Asked;
+            held.standing = AgentPhase::Asked;
             let taken = self
                 .requests
                 .take(*agent, self.tick, self.plan.step_bytes());
@@ -355,7 +361,7 @@ impl Machine {
             }
             let held = &mut self.agents[agent.index()];
             let mut events = held.inbox.take();
-            events.extend(held.results.iter().map(|result| Event::Inference {
+            events.extend(held.results.iter().map(|result| AgentEvent::Inference {
                 request: result.request,
                 model: result.model,
                 outcome: Arc::clone(&result.outcome),

@@ -2,7 +2,7 @@
 //! models take and give, and which of their versions answer when.
 
 use super::order::schedule_order;
-use super::version_timeline::{Life, Lives};
+use super::version_timeline::{VersionSpan, VersionTimeline};
 use shm_protocol::generation::Generator;
 use shm_protocol::id::{AgentId, HostId, ModelId, Tick, VersionId};
 use shm_protocol::supervisor_to_agent::OnFailure;
@@ -29,7 +29,7 @@ pub struct PlannedModel {
     /// Its inputs and outputs.
     pub signature: Signature,
     /// Which version answers when, and whether rows of several requests may be joined.
-    pub lives: Lives,
+    pub lives: VersionTimeline,
     /// Most rows of one batch.
     pub max_batch: u64,
     /// Ticks from request to result; at least 1.
@@ -51,7 +51,7 @@ pub struct PlannedGenerator {
 
 /// What is known of a run before it begins, and what verdicts have changed of it.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct RunPlan {
     agents: Vec<PlannedAgent>,
     models: Vec<PlannedModel>,
     order: Vec<AgentId>,
@@ -59,19 +59,19 @@ pub struct Plan {
     step_bytes: usize,
 }
 
-impl Plan {
+impl RunPlan {
     /// A plan over these agents and models, each at the position of its number.
     ///
     /// `step_bytes` bounds what reaches an agent in one step, messages and results each.
     #[must_use]
-    pub fn new(agents: Vec<PlannedAgent>, models: Vec<PlannedModel>, step_bytes: usize) -> Plan {
+    pub fn new(agents: Vec<PlannedAgent>, models: Vec<PlannedModel>, step_bytes: usize) -> RunPlan {
         let order = schedule_order(&agents);
         let hosts = agents
             .iter()
             .map(|agent| agent.host.index() + 1)
             .max()
             .unwrap_or(0);
-        Plan {
+        RunPlan {
             agents,
             models,
             order,
@@ -136,7 +136,7 @@ impl Plan {
     ) {
         if let Some(planned) = self.models.get_mut(model.index()) {
             let joined = joined.unwrap_or_else(|| planned.lives.joins(version));
-            planned.lives.change(Life {
+            planned.lives.change(VersionSpan {
                 from,
                 version,
                 joined,

@@ -9,19 +9,19 @@ use crate::planted::{Bug, planted};
 use crate::record::{ABANDONED, AwaitedRecord, RequestName, ResultRecord, Verdict};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a journal says of requests that an engine is not to answer once more.
 #[derive(Clone, Debug, Default)]
-pub struct Foretold {
+pub struct RecordedAnswers {
     /// Requests that were abandoned, and of generations the tick of the decode request.
     abandoned: BTreeSet<(AgentId, RequestId, Tick)>,
     /// Awaits that were abandoned.
     abandoned_awaits: BTreeSet<(Tick, AgentId, u32)>,
     /// Requests that were answered by one provider or the other, and how.
-    said: BTreeMap<(AgentId, RequestId), Arc<Answer>>,
+    said: BTreeMap<(AgentId, RequestId), Arc<RequestResult>>,
     /// When who ran a model was lost. What was under way then was answered by one or the other, and nobody knows by whom.
     moved: BTreeSet<(ModelId, Tick)>,
     /// Requests that were made up to such a tick, and that tick.
@@ -29,23 +29,23 @@ pub struct Foretold {
     /// The language models of the run, whose requests are answered piece by piece.
     generators: BTreeSet<ModelId>,
     /// Of texts that were under way then, the pieces that were, for each such tick.
-    texts: BTreeMap<(AgentId, RequestId), Vec<PiecesUnderWay>>,
+    texts: BTreeMap<(AgentId, RequestId), Vec<InFlightDeltas>>,
     /// Awaits of ticks in which a provider was lost, by tick, agent and number.
-    waits: BTreeMap<(Tick, AgentId, usize), Arc<Answer>>,
+    waits: BTreeMap<(Tick, AgentId, usize), Arc<RequestResult>>,
 }
 
 /// The pieces of a text that were ordered when who writes it was lost, or in that tick still.
 #[derive(Clone, Debug)]
-struct PiecesUnderWay {
+struct InFlightDeltas {
     lost: Tick,
     /// When the last piece before them was delivered, or the text was asked for.
     since: Tick,
     /// The first of them, and the next one if the first came in that very tick: another was ordered at its end.
-    pieces: Vec<(Tick, Arc<Answer>)>,
+    pieces: Vec<(Tick, Arc<RequestResult>)>,
 }
 
-impl PiecesUnderWay {
-    fn take(&mut self, tick: Tick, answer: &Arc<Answer>) {
+impl InFlightDeltas {
+    fn take(&mut self, tick: Tick, answer: &Arc<RequestResult>) {
         if tick < self.lost {
             self.since = tick;
         } else if self.pieces.iter().all(|(first, _)| *first == self.lost) && self.pieces.len() < 2
@@ -55,7 +55,7 @@ impl PiecesUnderWay {
     }
 
     /// The piece that was ordered at the end of a tick.
-    fn ordered(&self, tick: Tick) -> Option<Arc<Answer>> {
+    fn ordered(&self, tick: Tick) -> Option<Arc<RequestResult>> {
         if tick < self.since || tick > self.lost {
             return None;
         }
@@ -64,13 +64,13 @@ impl PiecesUnderWay {
     }
 }
 
-impl Foretold {
+impl RecordedAnswers {
     /// Nothing yet of a run in which these models write texts.
     #[must_use]
-    pub fn of(generators: BTreeSet<ModelId>) -> Foretold {
-        Foretold {
+    pub fn of(generators: BTreeSet<ModelId>) -> RecordedAnswers {
+        RecordedAnswers {
             generators,
-            ..Foretold::default()
+            ..RecordedAnswers::default()
         }
     }
 
@@ -116,12 +116,12 @@ impl Foretold {
                 let losses = self.moved.range((*model, tick)..);
                 let mut losses = losses.take_while(|(lost, _)| lost == model);
                 if self.generators.contains(model) {
-                    let pieces = |(_, lost): &(ModelId, Tick)| PiecesUnderWay {
+                    let pieces = |(_, lost): &(ModelId, Tick)| InFlightDeltas {
                         lost: *lost,
                         since: tick,
                         pieces: Vec::new(),
                     };
-                    let pieces: Vec<PiecesUnderWay> = losses.map(pieces).collect();
+                    let pieces: Vec<InFlightDeltas> = losses.map(pieces).collect();
                     self.texts.insert((agent, *request), pieces);
                 } else if let Some((_, lost)) = losses.next() {
                     self.under_way.insert((agent, *request), *lost);
@@ -186,18 +186,27 @@ impl Foretold {
         &self,
         (agent, request): (AgentId, RequestId),
         tick: Tick,
-    ) -> Option<Arc<Answer>> {
+    ) -> Option<Arc<RequestResult>> {
         let text = self.texts.get(&(agent, request))?;
         text.iter().find_map(|pieces| pieces.ordered(tick))
     }
 
     /// What a request is answered, whatever the engine says.
-    pub(super) fn of_request(&self, agent: AgentId, request: RequestId) -> Option<Arc<Answer>> {
+    pub(super) fn of_request(
+        &self,
+        agent: AgentId,
+        request: RequestId,
+    ) -> Option<Arc<RequestResult>> {
         self.said.get(&(agent, request)).cloned()
     }
 
     /// What a wait is answered, whatever the engine says.
-    pub(super) fn of_wait(&self, tick: Tick, agent: AgentId, number: usize) -> Option<Arc<Answer>> {
+    pub(super) fn of_wait(
+        &self,
+        tick: Tick,
+        agent: AgentId,
+        number: usize,
+    ) -> Option<Arc<RequestResult>> {
         let name = (tick, agent, u32::try_from(number).ok()?);
         if self.abandoned_awaits.contains(&name) {
             return Some(Arc::new(Err(ABANDONED.to_owned())));

@@ -13,23 +13,23 @@ mod search;
 pub(super) use answers::{is_for_nobody, parts, within};
 pub(super) use search::Next;
 
-use super::batch::{Batch, Former, Request};
+use super::batch::{Batch, BatchBuilder, BatchRequest};
 use super::finite;
-use super::generations::Texts;
-use super::plan::{Plan, PlannedModel};
-use super::recorded_answers::Foretold;
+use super::generations::Generations;
+use super::plan::{PlannedModel, RunPlan};
+use super::recorded_answers::RecordedAnswers;
 use super::violation::Violation;
 use crate::planted::{Bug, planted};
 use crate::record::{ABANDONED, TickRecord};
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick, VersionId};
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 use shm_protocol::tensor::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[derive(Debug)]
-struct Slot {
+struct RequestSlot {
     agent: AgentId,
     request: RequestId,
     model: ModelId,
@@ -39,7 +39,7 @@ struct Slot {
     /// The batch that answers it; none once the slot is free. Slots are used again, and a batch must not answer who
     /// came after.
     batch: Option<BatchId>,
-    answer: Option<Arc<Answer>>,
+    answer: Option<Arc<RequestResult>>,
     /// It crashes the engine, which is to be told by a verdict with the result.
     abandoned: bool,
     /// Nobody waits for it any more; it is freed when the answer comes.
@@ -48,7 +48,7 @@ struct Slot {
 
 /// A batch that the engine has not answered.
 #[derive(Debug)]
-struct Running {
+struct RunningBatch {
     batch: Batch,
     /// Requests whose results were not delivered. They are delivered without the engine when a journal is followed.
     left: usize,
@@ -56,9 +56,9 @@ struct Running {
     crashes: u32,
 }
 
-impl Running {
-    fn new(batch: Batch, left: usize) -> Running {
-        Running {
+impl RunningBatch {
+    fn new(batch: Batch, left: usize) -> RunningBatch {
+        RunningBatch {
             batch,
             left,
             crashes: 0,
@@ -69,24 +69,24 @@ impl Running {
 /// All requests whose results have not been delivered.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    slots: Vec<Slot>,
+    slots: Vec<RequestSlot>,
     free: Vec<usize>,
     /// Slots of each agent in the order of its requests.
     queues: Vec<Vec<usize>>,
-    running: BTreeMap<BatchId, Running>,
+    running: BTreeMap<BatchId, RunningBatch>,
     /// Shared with the rounds of the open tick.
     pub(super) next_batch: BatchId,
     /// The ticks in which they were made, from which they can be made again.
-    sources: BTreeMap<Tick, Source>,
+    sources: BTreeMap<Tick, TickRequests>,
     /// Answers that a journal has told, which are not asked of the engine again.
-    foretold: Foretold,
+    foretold: RecordedAnswers,
     /// Those to language models.
-    texts: Texts,
+    texts: Generations,
 }
 
 /// A tick with requests that are not settled.
 #[derive(Debug)]
-struct Source {
+struct TickRequests {
     record: Arc<TickRecord>,
     /// The slot of each request of the tick in its order; none once it is delivered or nobody waits for it.
     slots: Vec<Option<usize>>,
@@ -106,7 +106,7 @@ impl Requests {
     /// Takes in the requests of a committed tick and forms their batches.
     pub(super) fn submit(
         &mut self,
-        plan: &Plan,
+        plan: &RunPlan,
         tick: Tick,
         record: &Arc<TickRecord>,
     ) -> Vec<Batch> {
@@ -116,7 +116,7 @@ impl Requests {
     }
 
     /// Takes in the requests to language models, and orders what every text grows by next.
-    fn submit_texts(&mut self, plan: &Plan, tick: Tick, record: &TickRecord) -> Vec<Batch> {
+    fn submit_texts(&mut self, plan: &RunPlan, tick: Tick, record: &TickRecord) -> Vec<Batch> {
         for outcome in &record.outcomes {
             for effect in &outcome.effects {
                 if let Effect::Submit {
@@ -141,7 +141,7 @@ impl Requests {
         for batch in &batches {
             let left = self.texts.members(batch.id).unwrap_or_default().len();
             self.running
-                .insert(batch.id, Running::new(batch.clone(), left));
+                .insert(batch.id, RunningBatch::new(batch.clone(), left));
         }
         batches
     }
@@ -149,12 +149,12 @@ impl Requests {
     /// Takes in the requests to all other models and forms their batches, without the abandoned ones at these positions.
     fn submit_plain(
         &mut self,
-        plan: &Plan,
+        plan: &RunPlan,
         tick: Tick,
         record: &Arc<TickRecord>,
         abandoned: BTreeSet<usize>,
     ) -> Vec<Batch> {
-        let mut former = Former::new(tick, Arc::clone(record), self.next_batch);
+        let mut former = BatchBuilder::new(tick, Arc::clone(record), self.next_batch);
         let mut slots = Vec::new();
         for (outcome, agent_outcome) in record.outcomes.iter().enumerate() {
             for (effect, what) in agent_outcome.effects.iter().enumerate() {
@@ -173,7 +173,7 @@ impl Requests {
                     continue;
                 }
                 let due = tick.plus(planned.latency_ticks);
-                let slot = self.take_slot(Slot {
+                let slot = self.take_slot(RequestSlot {
                     agent: agent_outcome.agent,
                     request: *request,
                     model: *model,
@@ -200,7 +200,7 @@ impl Requests {
                 }
                 former.add(
                     planned,
-                    &Request {
+                    &BatchRequest {
                         outcome,
                         effect,
                         slot,
@@ -215,7 +215,7 @@ impl Requests {
             let record = Arc::clone(record);
             self.sources.insert(
                 tick,
-                Source {
+                TickRequests {
                     record,
                     slots,
                     open,
@@ -229,7 +229,7 @@ impl Requests {
             for member in &batch.members {
                 self.slots[member.slot].batch = Some(batch.id);
             }
-            let running = Running::new(batch.clone(), batch.members.len());
+            let running = RunningBatch::new(batch.clone(), batch.members.len());
             self.running.insert(batch.id, running);
         }
         batches
@@ -238,9 +238,9 @@ impl Requests {
     /// Takes in what the engine answered. Gives the agents whose requests it answers, in commit order.
     pub(super) fn answer(
         &mut self,
-        plan: &Plan,
+        plan: &RunPlan,
         batch: BatchId,
-        outputs: Answer,
+        outputs: RequestResult,
     ) -> Result<Vec<AgentId>, Violation> {
         let running = self
             .running
@@ -258,12 +258,12 @@ impl Requests {
         let answers = parts(model, &running.batch, outputs)?;
         let running = self.running.remove(&batch).expect("it was there just now");
         if planted(Bug::AnswerTwice) {
-            let again = Running::new(running.batch.clone(), running.left);
+            let again = RunningBatch::new(running.batch.clone(), running.left);
             self.running.insert(batch, again);
         }
         let mut agents = Vec::with_capacity(running.batch.members.len());
         for (member, answer) in running.batch.members.iter().zip(answers) {
-            let Slot {
+            let RequestSlot {
                 agent,
                 request,
                 batch: of,
@@ -302,7 +302,7 @@ impl Requests {
         self.texts.writers()
     }
 
-    fn take_slot(&mut self, slot: Slot) -> usize {
+    fn take_slot(&mut self, slot: RequestSlot) -> usize {
         if let Some(position) = self.free.pop() {
             self.slots[position] = slot;
             return position;
@@ -311,7 +311,7 @@ impl Requests {
         self.slots.len() - 1
     }
 
-    fn fill(&mut self, slot: usize, answer: Arc<Answer>) {
+    fn fill(&mut self, slot: usize, answer: Arc<RequestResult>) {
         if self.slots[slot].orphaned {
             self.slots[slot].batch = None;
             self.free.push(slot);

@@ -5,34 +5,34 @@
 //! once all of it is answered the agents go on in that order. So neither who
 //! waited first nor who was answered first is observable.
 
-use super::batch::{Batch, Former, Request};
-use super::plan::{Plan, PlannedModel};
+use super::batch::{Batch, BatchBuilder, BatchRequest};
+use super::plan::{PlannedModel, RunPlan};
 use super::requests::{Next, admissible, parts, within};
 use super::violation::Violation;
 use crate::planted::{Bug, planted};
 use crate::record::{ABANDONED, AwaitedRecord, TickRecord};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use shm_protocol::id::{AgentId, BatchId, ModelId, Tick};
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 use shm_protocol::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A request for whose answer a step waits.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Awaiting {
+pub struct AwaitedRequest {
     /// The model.
     pub model: ModelId,
     /// The inputs, in the model's order.
     pub inputs: Arc<Vec<Tensor>>,
 }
 
-impl Awaiting {
+impl AwaitedRequest {
     /// What an effect of a step has waited for, if it is of that kind.
     #[must_use]
-    pub fn of(effect: &Effect) -> Option<Awaiting> {
+    pub fn of(effect: &Effect) -> Option<AwaitedRequest> {
         match effect {
-            Effect::Infer { model, inputs } => Some(Awaiting {
+            Effect::Infer { model, inputs } => Some(AwaitedRequest {
                 model: *model,
                 inputs: Arc::clone(inputs),
             }),
@@ -52,19 +52,23 @@ impl Awaiting {
 
 /// What one agent has waited for in the open tick.
 #[derive(Debug, Default)]
-pub(super) struct Waits {
+pub(super) struct AgentAwaits {
     /// The last one is unanswered while the agent is parked.
-    pub(super) asked: Vec<Awaiting>,
-    pub(super) answers: Vec<Arc<Answer>>,
+    pub(super) asked: Vec<AwaitedRequest>,
+    pub(super) answers: Vec<Arc<RequestResult>>,
     /// Answers that a journal has told.
-    pub(super) told: Vec<Arc<Answer>>,
+    pub(super) told: Vec<Arc<RequestResult>>,
     /// Bytes of the answers.
     bytes: usize,
 }
 
-impl Waits {
+impl AgentAwaits {
     /// Gives the agent its next answer, or an error in its place if that takes the sum over the bound.
-    pub(super) fn answer(&mut self, answer: Arc<Answer>, most_bytes: usize) -> Arc<Answer> {
+    pub(super) fn answer(
+        &mut self,
+        answer: Arc<RequestResult>,
+        most_bytes: usize,
+    ) -> Arc<RequestResult> {
         let answer = within(answer, &mut self.bytes, most_bytes);
         self.answers.push(Arc::clone(&answer));
         answer
@@ -72,7 +76,7 @@ impl Waits {
 
     /// Takes what an outcome has waited for and its host did not park for, because it had the answers that were told.
     pub(super) fn complete(&mut self, outcome: &Outcome) {
-        let effects = outcome.effects.iter().filter_map(Awaiting::of);
+        let effects = outcome.effects.iter().filter_map(AwaitedRequest::of);
         self.asked.extend(effects.skip(self.asked.len()));
         let told = self.told.iter().skip(self.answers.len()).cloned();
         let missing = self.asked.len().saturating_sub(self.answers.len());
@@ -85,7 +89,7 @@ impl Waits {
         (self.told, self.bytes) = (Vec::new(), 0);
         let asked = std::mem::take(&mut self.asked);
         let answers = std::mem::take(&mut self.answers);
-        let record = move |(asked, outcome): (Awaiting, _)| AwaitedRecord {
+        let record = move |(asked, outcome): (AwaitedRequest, _)| AwaitedRecord {
             agent,
             model: asked.model,
             outcome,
@@ -98,37 +102,37 @@ impl Waits {
 #[derive(Debug)]
 pub(super) struct Round {
     /// In schedule order.
-    waits: Vec<Waiting>,
+    waits: Vec<PendingAwait>,
     /// Batches that the engine has not answered, with the crashes over each. The places of their members are positions
     /// among the waits.
     running: BTreeMap<BatchId, (Batch, u32)>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct PendingAwait {
     agent: AgentId,
     model: ModelId,
-    answer: Option<Arc<Answer>>,
+    answer: Option<Arc<RequestResult>>,
 }
 
 /// One wait of a round that begins.
-pub(super) struct Begun {
+pub(super) struct StartedAwait {
     pub(super) agent: AgentId,
-    pub(super) asked: Awaiting,
+    pub(super) asked: AwaitedRequest,
     /// The answer, if it is known without the engine.
-    pub(super) answer: Option<Arc<Answer>>,
+    pub(super) answer: Option<Arc<RequestResult>>,
 }
 
 impl Round {
     /// Begins a round with these waits, in schedule order. `next` is the number of the next batch.
     pub(super) fn begin(
-        plan: &Plan,
+        plan: &RunPlan,
         tick: Tick,
-        mut begun: Vec<Begun>,
+        mut begun: Vec<StartedAwait>,
         next: &mut BatchId,
     ) -> Round {
         // Batches find the bytes of their members in a record, as those of a committed tick do.
-        let outcome = |begun: &Begun| Outcome {
+        let outcome = |begun: &StartedAwait| Outcome {
             agent: begun.agent,
             status: Status::Completed,
             fuel_used: 0,
@@ -138,7 +142,7 @@ impl Round {
             outcomes: begun.iter().map(outcome).collect(),
             ..TickRecord::default()
         });
-        let mut former = Former::new(tick, record, *next);
+        let mut former = BatchBuilder::new(tick, record, *next);
         for (position, begun) in begun.iter_mut().enumerate() {
             if begun.answer.is_some() {
                 continue;
@@ -149,7 +153,7 @@ impl Round {
                 begun.answer = Some(Arc::new(Err(reason)));
                 continue;
             }
-            let request = Request {
+            let request = BatchRequest {
                 outcome: position,
                 effect: 0,
                 slot: position,
@@ -160,7 +164,7 @@ impl Round {
         }
         let (batches, following) = former.finish();
         *next = following;
-        let waiting = |begun: Begun| Waiting {
+        let waiting = |begun: StartedAwait| PendingAwait {
             agent: begun.agent,
             model: begun.asked.model,
             answer: begun.answer,
@@ -187,9 +191,9 @@ impl Round {
     /// Takes in what the engine answered.
     pub(super) fn answer(
         &mut self,
-        plan: &Plan,
+        plan: &RunPlan,
         batch: BatchId,
-        outputs: Answer,
+        outputs: RequestResult,
     ) -> Result<(), Violation> {
         let (running, _) = self
             .running
@@ -270,8 +274,8 @@ impl Round {
     }
 
     /// The agents and their answers, in the order in which they go on.
-    pub(super) fn end(self) -> Vec<(AgentId, Arc<Answer>)> {
-        let answered = |waiting: Waiting| {
+    pub(super) fn end(self) -> Vec<(AgentId, Arc<RequestResult>)> {
+        let answered = |waiting: PendingAwait| {
             let answer = waiting.answer.expect("the round is complete");
             (waiting.agent, answer)
         };

@@ -1,12 +1,12 @@
 //! What of a machine is kept with a checkpoint: everything that the journal's
 //! later ticks cannot tell again.
 
-use super::generations::SavedTexts;
+use super::generations::SavedGenerations;
 use crate::record::Verdict;
 use bincode::{Decode, Encode};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{RequestId, Tick};
-use shm_protocol::supervisor_to_agent::Event;
+use shm_protocol::supervisor_to_agent::AgentEvent;
 use shm_protocol::{codec, limit};
 
 /// A machine between two ticks.
@@ -27,7 +27,7 @@ pub(super) struct SavedAgent {
     pub(super) next_request: RequestId,
     /// Requests of it that were abandoned.
     pub(super) abandoned: u32,
-    pub(super) inbox: Vec<Event>,
+    pub(super) inbox: Vec<AgentEvent>,
 }
 
 /// Requests whose results were not delivered. Answers of the engine are not kept: the same batch gives the
@@ -36,7 +36,7 @@ pub(super) struct SavedAgent {
 pub(super) struct SavedRequests {
     /// In the order of their ticks.
     pub(super) sources: Vec<SavedSource>,
-    pub(super) texts: SavedTexts,
+    pub(super) texts: SavedGenerations,
 }
 
 /// The requests of one tick.

@@ -5,13 +5,15 @@
 //! them, is run by the machine with every arrival shuffled by a seed. The
 //! committed ticks must be the same for every seed and every layout.
 
-use super::version_timeline::Lives;
-use super::{Action, Batch, End, Input, Machine, Plan, PlannedAgent, PlannedModel, Violation};
-use crate::record::{Dropped, TickRecord};
+use super::version_timeline::VersionTimeline;
+use super::{
+    Action, Batch, Input, PlannedAgent, PlannedModel, RunEnd, RunPlan, TickMachine, Violation,
+};
+use crate::record::{DroppedMessages, TickRecord};
 use proptest::prelude::*;
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use shm_protocol::id::{AgentId, HostId, ModelId, RequestId, Tick, VersionId};
-use shm_protocol::supervisor_to_agent::{Event, OnFailure, Step};
+use shm_protocol::supervisor_to_agent::{AgentEvent, OnFailure, Step};
 use shm_protocol::tensor::{DType, Port, Shape, Signature, Tensor};
 use std::sync::Arc;
 
@@ -45,7 +47,7 @@ fn model(joined: bool, max_batch: u64, latency_ticks: u64) -> PlannedModel {
     PlannedModel {
         name: "double".to_owned(),
         signature,
-        lives: Lives::of(VersionId(0), joined),
+        lives: VersionTimeline::of(VersionId(0), joined),
         max_batch,
         latency_ticks,
         rejects_nonfinite: false,
@@ -88,8 +90,10 @@ impl World {
             .events
             .iter()
             .map(|event| match event {
-                Event::Message { sender, payload } => payload[0].wrapping_add(low(sender.0.into())),
-                Event::Inference { outcome, .. } => match outcome.as_ref() {
+                AgentEvent::Message { sender, payload } => {
+                    payload[0].wrapping_add(low(sender.0.into()))
+                }
+                AgentEvent::Inference { outcome, .. } => match outcome.as_ref() {
                     Ok(outputs) => outputs[0].data.iter().fold(0, |sum, byte| sum ^ byte),
                     Err(_) => 99,
                 },
@@ -132,14 +136,14 @@ fn run(
     model: PlannedModel,
     ticks: u64,
     mut choose: impl FnMut(usize) -> usize,
-) -> (Vec<TickRecord>, End) {
+) -> (Vec<TickRecord>, RunEnd) {
     let count = agents.len();
     let mut world = World {
         requests: vec![0; count],
         agents: u32::try_from(count).expect("few"),
     };
-    let plan = Plan::new(agents, vec![model], STEP_BYTES);
-    let mut machine = Machine::new(plan, Some(Tick(ticks)));
+    let plan = RunPlan::new(agents, vec![model], STEP_BYTES);
+    let mut machine = TickMachine::new(plan, Some(Tick(ticks)));
     let (mut actions, mut arrivals, mut commits) = (Vec::new(), vec![Input::Begin], Vec::new());
     loop {
         let next = arrivals.swap_remove(choose(arrivals.len()));
@@ -193,7 +197,7 @@ proptest! {
         let model = model(joined, 5, latency);
         let (in_order, _) = run(together, model.clone(), 12, |_| 0);
         let (any_order, end) = run(spread, model, 12, shuffled);
-        prop_assert_eq!(end, End::Finished);
+        prop_assert_eq!(end, RunEnd::Finished);
         prop_assert_eq!(in_order, any_order);
     }
 }
@@ -207,13 +211,13 @@ fn joining_requests_changes_no_result() {
 }
 
 /// A machine with these agents that was begun, and what it asked for.
-fn begun(agents: Vec<PlannedAgent>) -> (Machine, Vec<Action>) {
-    begun_with(Plan::new(agents, vec![model(true, 8, 2)], 64))
+fn begun(agents: Vec<PlannedAgent>) -> (TickMachine, Vec<Action>) {
+    begun_with(RunPlan::new(agents, vec![model(true, 8, 2)], 64))
 }
 
 /// A machine with this plan that was begun, and what it asked for.
-fn begun_with(plan: Plan) -> (Machine, Vec<Action>) {
-    let mut machine = Machine::new(plan, None);
+fn begun_with(plan: RunPlan) -> (TickMachine, Vec<Action>) {
+    let mut machine = TickMachine::new(plan, None);
     let mut actions = Vec::new();
     machine
         .apply(Input::Begin, &mut actions)
@@ -221,7 +225,7 @@ fn begun_with(plan: Plan) -> (Machine, Vec<Action>) {
     (machine, actions)
 }
 
-fn answer(machine: &mut Machine, outcomes: Vec<Outcome>) -> Result<Vec<Action>, Violation> {
+fn answer(machine: &mut TickMachine, outcomes: Vec<Outcome>) -> Result<Vec<Action>, Violation> {
     let mut actions = Vec::new();
     let (host, tick) = (HostId(0), machine.tick());
     machine.apply(
@@ -308,7 +312,10 @@ fn a_gap_is_committed_tick_by_tick_and_can_be_stopped() {
     machine
         .apply(Input::Proceed, &mut actions)
         .expect("nobody is due");
-    assert!(matches!(actions.last(), Some(Action::Finish(End::Stopped))));
+    assert!(matches!(
+        actions.last(),
+        Some(Action::Finish(RunEnd::Stopped))
+    ));
 }
 
 #[test]
@@ -344,7 +351,7 @@ fn results_come_after_the_latency_and_never_earlier() {
 fn a_step_waits_for_its_results_and_for_nobody_elses() {
     let mut plan = vec![model(true, 8, 1)];
     plan[0].latency_ticks = 1;
-    let mut machine = Machine::new(Plan::new(vec![agent(0), agent(0)], plan, 64), None);
+    let mut machine = TickMachine::new(RunPlan::new(vec![agent(0), agent(0)], plan, 64), None);
     let mut actions = Vec::new();
     machine
         .apply(Input::Begin, &mut actions)

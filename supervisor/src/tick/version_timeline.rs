@@ -5,7 +5,7 @@ use shm_protocol::id::{Tick, VersionId};
 
 /// What a model is from some tick on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Life {
+pub struct VersionSpan {
     /// The first tick.
     pub from: Tick,
     /// Who answers; nobody if it is none.
@@ -16,13 +16,13 @@ pub struct Life {
 
 /// What a model is, tick by tick.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lives(Vec<Life>);
+pub struct VersionTimeline(Vec<VersionSpan>);
 
-impl Lives {
+impl VersionTimeline {
     /// One version from the first tick on.
     #[must_use]
-    pub fn of(version: VersionId, joined: bool) -> Lives {
-        Lives(vec![Life {
+    pub fn of(version: VersionId, joined: bool) -> VersionTimeline {
+        VersionTimeline(vec![VersionSpan {
             from: Tick::ZERO,
             version: Some(version),
             joined,
@@ -37,7 +37,7 @@ impl Lives {
     }
 
     /// What it is from a tick on, up to the next change that is known.
-    pub fn change(&mut self, life: Life) {
+    pub fn change(&mut self, life: VersionSpan) {
         self.0.retain(|held| held.from != life.from);
         let before = self.0.partition_point(|held| held.from < life.from);
         self.0.insert(before, life);
@@ -47,7 +47,7 @@ impl Lives {
     pub fn rejoin(&mut self, version: VersionId, from: Tick, joined: bool) {
         let now = self.at(from).clone();
         if now.version == Some(version) {
-            self.change(Life {
+            self.change(VersionSpan {
                 from,
                 joined,
                 ..now
@@ -85,7 +85,7 @@ impl Lives {
 
     /// What it is for requests of a tick.
     #[must_use]
-    pub fn at(&self, tick: Tick) -> &Life {
+    pub fn at(&self, tick: Tick) -> &VersionSpan {
         let before = self.0.partition_point(|life| life.from <= tick);
         &self.0[before.saturating_sub(1)]
     }
@@ -103,9 +103,9 @@ mod tests {
 
     #[test]
     fn who_answers_is_told_by_the_tick() {
-        let mut lives = Lives::of(VersionId(0), true);
+        let mut lives = VersionTimeline::of(VersionId(0), true);
         assert!(!lives.changes());
-        let life = |from, version| Life {
+        let life = |from, version| VersionSpan {
             from: Tick(from),
             version,
             joined: false,

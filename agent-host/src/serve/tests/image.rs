@@ -1,6 +1,6 @@
 //! States as a supervisor keeps them: what all snapshots so far come to.
 
-use shm_protocol::agent_state::{PAGE_BYTES, Page, SavedLife, StateRecord};
+use shm_protocol::agent_state::{PAGE_BYTES, Page, SavedInstance, StateRecord};
 use shm_protocol::id::AgentId;
 use std::collections::BTreeMap;
 
@@ -28,8 +28,8 @@ impl Images {
         for mut record in records {
             let pages = std::mem::take(&mut record.pages);
             let bytes = match record.life {
-                SavedLife::Running { memory_bytes, .. } => memory_bytes,
-                SavedLife::Fallen | SavedLife::Halted => 0,
+                SavedInstance::Running { memory_bytes, .. } => memory_bytes,
+                SavedInstance::Failed | SavedInstance::Halted => 0,
             };
             record.is_last = true;
             let image = self.0.entry(record.agent).or_insert_with(|| Image {

@@ -13,7 +13,7 @@ use crate::state::State;
 use crate::{determinism, imports};
 use shm_protocol::agent_state::StateRecord;
 use shm_protocol::id::{AgentId, Tick};
-use shm_protocol::supervisor_to_agent::{Setup, Step, Steps};
+use shm_protocol::supervisor_to_agent::{AgentSetup, Step, Steps};
 use shm_protocol::{codec, limit};
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -55,7 +55,7 @@ fn bare_calls() {
     let linker = imports::linker(&engine).expect("memory");
     let program = Program::load(&engine, &linker, &artifact("counter")).expect("ours");
     let pre = AgentPre::new(program.instances).expect("fits");
-    let setup = Setup {
+    let setup = AgentSetup {
         step_bytes: limit::STEP_BYTES as u64,
         random_key: [0; 32],
         canonical_nan: true,

@@ -6,7 +6,7 @@ use super::image::Images;
 use super::supervisor::{Given, Host};
 use super::world::World;
 use super::{emitted, mlp_ports};
-use shm_protocol::agent_state::{PAGE_BYTES, Page, RESTORE, SavedLife, StateRecord};
+use shm_protocol::agent_state::{PAGE_BYTES, Page, RESTORE, SavedInstance, StateRecord};
 use shm_protocol::agent_to_supervisor::{Outcome, Status};
 use shm_protocol::id::{AgentId, RequestId};
 use shm_protocol::supervisor_to_agent::{ModelPorts, OnFailure, OnMismatch};
@@ -129,7 +129,7 @@ impl Run {
     }
 }
 
-fn life(images: &Images, agent: u32) -> &SavedLife {
+fn life(images: &Images, agent: u32) -> &SavedInstance {
     &images.0[&AgentId(agent)].rest.life
 }
 
@@ -157,10 +157,10 @@ fn expect_equal(given: Vec<Given>, interrupt: impl FnOnce(&mut Run)) {
 fn restored_agents_go_on_as_if_nothing_had_happened() {
     expect_equal(built(), |run| {
         run.until(37).save().until(60).save();
-        assert_eq!(life(&run.images, 6), &SavedLife::Fallen);
+        assert_eq!(life(&run.images, 6), &SavedInstance::Failed);
         run.replace(50).until(89).save().until(100).save();
-        assert_eq!(life(&run.images, 7), &SavedLife::Fallen);
-        assert_eq!(life(&run.images, 8), &SavedLife::Halted);
+        assert_eq!(life(&run.images, 7), &SavedInstance::Failed);
+        assert_eq!(life(&run.images, 8), &SavedInstance::Halted);
         run.replace(7)
             .until(101)
             .save()
@@ -230,7 +230,7 @@ fn a_full_snapshot_is_what_all_others_come_to() {
 fn variables_change_between_steps_and_are_what_the_snapshot_says() {
     let mut run = Run::start(handwritten());
     let globals = |run: &Run| match life(&run.images, 0) {
-        SavedLife::Running { globals, .. } => globals.clone(),
+        SavedInstance::Running { globals, .. } => globals.clone(),
         other => panic!("{other:?}"),
     };
     run.save();
@@ -335,7 +335,7 @@ fn refused(spoil: impl FnOnce(&mut Vec<StateRecord>)) -> String {
 
 fn size(record: &mut StateRecord) -> &mut u64 {
     match &mut record.life {
-        SavedLife::Running { memory_bytes, .. } => memory_bytes,
+        SavedInstance::Running { memory_bytes, .. } => memory_bytes,
         other => panic!("{other:?}"),
     }
 }
@@ -362,7 +362,7 @@ fn records_that_do_not_fit_are_refused() {
         records[1].next_request.0 += 1
     });
     expect("two of its records differ", &|records| {
-        records[1].life = SavedLife::Halted
+        records[1].life = SavedInstance::Halted
     });
     expect(
         "a memory of 17825792 bytes, where it may have 16777216",
@@ -382,7 +382,7 @@ fn records_that_do_not_fit_are_refused() {
     expect(
         "2 variables outside of its memory, where its component has 1",
         &|records| {
-            if let SavedLife::Running { globals, .. } = &mut records[0].life {
+            if let SavedInstance::Running { globals, .. } = &mut records[0].life {
                 globals.push(1);
             }
         },
@@ -403,7 +403,7 @@ fn records_that_do_not_fit_are_refused() {
     });
     expect("page 0 is outside of its memory of 0 bytes", &|records| {
         records.truncate(1);
-        records[0].life = SavedLife::Fallen;
+        records[0].life = SavedInstance::Failed;
         let bytes = vec![1; PAGE_BYTES];
         records[0].pages = vec![Page { index: 0, bytes }];
     });

@@ -7,13 +7,13 @@ use crate::handwritten;
 use crate::serve::serve;
 use bincode::Encode;
 use shm_protocol::agent_state::{PAGES_PER_RECORD, SNAPSHOT, STATE, Snapshot, StateRecord};
-use shm_protocol::agent_to_supervisor::{Loaded, OUTCOMES, Outcome, Outcomes};
+use shm_protocol::agent_to_supervisor::{AgentLoaded, OUTCOMES, Outcome, Outcomes};
 use shm_protocol::boot::Extent;
 use shm_protocol::id::{AgentId, Incarnation, Tick};
 use shm_protocol::link::{HostLink, LinkSizes, SupervisorLink};
-use shm_protocol::ring::Header;
+use shm_protocol::ring::RecordHeader;
 use shm_protocol::supervisor_to_agent::{
-    Event, Load, ModelPorts, OnFailure, STEPS, Setup, Step, Steps,
+    AgentEvent, AgentSetup, LoadAgent, ModelPorts, OnFailure, STEPS, Step, Steps,
 };
 use shm_protocol::{codec, limit};
 use std::collections::BTreeMap;
@@ -69,13 +69,13 @@ impl Given {
         self
     }
 
-    fn load(&self, position: usize) -> (Load, Vec<u8>) {
+    fn load(&self, position: usize) -> (LoadAgent, Vec<u8>) {
         let artifact = artifact(self.component);
         let mut settings = self.settings.clone();
         if ["mlp", "ponder"].contains(&self.component) {
             settings.push(("model".into(), "policy".into()));
         }
-        let load = Load {
+        let load = LoadAgent {
             agent: AgentId::from_index(position),
             artifact: Extent {
                 offset: 0,
@@ -94,7 +94,7 @@ impl Given {
 /// Agents without a loop around them.
 pub(super) fn bare(given: &[Given]) -> Agents {
     let names = (0..given.len()).map(|position| format!("agent-{position}"));
-    let setup = Setup {
+    let setup = AgentSetup {
         step_bytes: limit::STEP_BYTES as u64,
         random_key: [7; 32],
         canonical_nan: true,
@@ -130,7 +130,7 @@ pub(super) fn artifact(name: &'static str) -> Vec<u8> {
 }
 
 /// A step of the agent with this number.
-pub(super) fn numbered((agent, events): (usize, Vec<Event>)) -> Step {
+pub(super) fn numbered((agent, events): (usize, Vec<AgentEvent>)) -> Step {
     Step {
         agent: AgentId::from_index(agent),
         events,
@@ -141,7 +141,7 @@ pub(super) struct Host {
     link: SupervisorLink,
     thread: JoinHandle<Result<(), HostError>>,
     is_draining: Arc<AtomicBool>,
-    pub(super) loaded: Vec<Loaded>,
+    pub(super) loaded: Vec<AgentLoaded>,
 }
 
 impl Host {
@@ -156,7 +156,7 @@ impl Host {
         };
         let (link, theirs) =
             SupervisorLink::create(sizes, Incarnation(1)).expect("memory for a link");
-        let setup = Setup {
+        let setup = AgentSetup {
             step_bytes: limit::STEP_BYTES as u64,
             random_key: [7; 32],
             canonical_nan: true,
@@ -218,7 +218,7 @@ impl Host {
 
     pub(super) fn push(&mut self, kind: u16, tick: u64, message: &impl Encode) {
         let bytes = codec::encode(message);
-        let header = Header::new(kind, Tick(tick));
+        let header = RecordHeader::new(kind, Tick(tick));
         while !self
             .link
             .down
@@ -233,7 +233,7 @@ impl Host {
 
     /// The states of all agents that can be captured.
     pub(super) fn snapshot(&mut self, tick: u64, full: bool) -> Vec<StateRecord> {
-        let transparent = |loaded: &&Loaded| loaded.opaque.is_none();
+        let transparent = |loaded: &&AgentLoaded| loaded.opaque.is_none();
         let expected = self.loaded.iter().filter(transparent).count();
         self.push(SNAPSHOT, tick, &Snapshot { full });
         let (mut records, mut bytes) = (Vec::new(), Vec::new());
@@ -287,7 +287,7 @@ impl Host {
     }
 
     /// The next record that comes up.
-    pub(super) fn take(&mut self) -> (Header, Vec<u8>) {
+    pub(super) fn take(&mut self) -> (RecordHeader, Vec<u8>) {
         let mut bytes = Vec::new();
         loop {
             match self.link.up.try_take(&mut bytes).expect("a sound ring") {

@@ -6,11 +6,11 @@ use super::supervisor::{Given, Host, numbered};
 use crate::error::HostError;
 use shm_protocol::agent_state::{SNAPSHOT, Snapshot};
 use shm_protocol::agent_to_supervisor::{
-    Effect, OUTCOMES, Outcome, Outcomes, PARKED, Parked, Status, Wait,
+    AWAIT_REQUESTS, AwaitRequest, AwaitRequests, Effect, OUTCOMES, Outcome, Outcomes, Status,
 };
 use shm_protocol::id::AgentId;
 use shm_protocol::supervisor_to_agent::{
-    ANSWERS, Answer, Answers, Awaited, ModelPorts, OnFailure, OnMismatch,
+    AWAIT_RESULTS, AwaitResult, AwaitResults, ModelPorts, OnFailure, OnMismatch, RequestResult,
 };
 use shm_protocol::tensor::{DType, Port, Shape, Signature, Tensor};
 use shm_protocol::{codec, limit};
@@ -38,7 +38,7 @@ fn ponder() -> Given {
 }
 
 /// A model that adds a number to all elements.
-fn add(wait: &Wait, number: f32) -> Answer {
+fn add(wait: &AwaitRequest, number: f32) -> RequestResult {
     let (elements, _) = wait.inputs[0].data.as_chunks::<4>();
     let sum = |element: &[u8; 4]| (f32::from_le_bytes(*element) + number).to_le_bytes();
     Ok(vec![Tensor {
@@ -48,12 +48,12 @@ fn add(wait: &Wait, number: f32) -> Answer {
     }])
 }
 
-fn answered(wait: &Wait) -> Awaited {
+fn answered(wait: &AwaitRequest) -> AwaitResult {
     let outcome = Arc::new(add(
         wait,
         f32::from(u16::try_from(wait.agent.0).expect("few")),
     ));
-    Awaited {
+    AwaitResult {
         agent: wait.agent,
         number: wait.number,
         outcome,
@@ -64,7 +64,7 @@ fn answered(wait: &Wait) -> Awaited {
 #[derive(Default)]
 struct Said {
     outcomes: Vec<Outcome>,
-    waits: Vec<Wait>,
+    waits: Vec<AwaitRequest>,
 }
 
 impl Said {
@@ -78,9 +78,9 @@ impl Said {
                     let record = codec::decode::<Outcomes, { limit::RECORD_BYTES }>(&bytes);
                     said.outcomes.extend(record.expect("outcomes").outcomes);
                 }
-                PARKED => {
-                    let record = codec::decode::<Parked, { limit::RECORD_BYTES }>(&bytes);
-                    said.waits.extend(record.expect("waits").waits);
+                AWAIT_REQUESTS => {
+                    let record = codec::decode::<AwaitRequests, { limit::RECORD_BYTES }>(&bytes);
+                    said.waits.extend(record.expect("waits").requests);
                 }
                 kind => panic!("a record of kind {kind}"),
             }
@@ -95,19 +95,19 @@ fn ask(host: &mut Host, tick: u64, agents: usize) -> Said {
     Said::of(host, agents)
 }
 
-fn go_on(host: &mut Host, tick: u64, answers: Vec<Awaited>) -> Said {
+fn go_on(host: &mut Host, tick: u64, answers: Vec<AwaitResult>) -> Said {
     let agents = answers.len();
-    host.push(ANSWERS, tick, &Answers { answers });
+    host.push(AWAIT_RESULTS, tick, &AwaitResults { answers });
     Said::of(host, agents)
 }
 
 /// Takes a tick to its end, and says what was answered.
-fn whole(host: &mut Host, tick: u64, agents: usize) -> (Vec<Outcome>, Vec<Awaited>) {
+fn whole(host: &mut Host, tick: u64, agents: usize) -> (Vec<Outcome>, Vec<AwaitResult>) {
     let mut said = ask(host, tick, agents);
     let (mut outcomes, mut all) = (std::mem::take(&mut said.outcomes), Vec::new());
     while !said.waits.is_empty() {
         // Whoever waited first goes on last.
-        let answers: Vec<Awaited> = said.waits.iter().rev().map(answered).collect();
+        let answers: Vec<AwaitResult> = said.waits.iter().rev().map(answered).collect();
         all.extend(answers.iter().cloned());
         said = go_on(host, tick, answers);
         outcomes.append(&mut said.outcomes);
@@ -140,7 +140,7 @@ fn many_wait_at_once_while_others_go_on_and_each_gets_its_own_answer() {
     let wait = &said.waits[0];
     let first = AgentId(2);
     assert_eq!((wait.agent, wait.number), (first, 1));
-    let rest: Vec<Awaited> = said.waits.iter().map(answered).collect();
+    let rest: Vec<AwaitResult> = said.waits.iter().map(answered).collect();
     let said = go_on(&mut host, 1, rest);
     let done = said.outcomes.iter().find(|outcome| outcome.agent == first);
     let inputs: Vec<Vec<u8>> = done
@@ -169,12 +169,12 @@ fn who_is_told_the_answers_before_comes_to_the_same_without_waiting() {
         let (outcomes, answers) = whole(&mut live, tick, 2);
         assert_eq!((waits_in(&outcomes[0]), waits_in(&outcomes[1])), (3, 1));
         // All of them, or as many as there were when somebody was lost.
-        let told: Vec<Awaited> = answers
+        let told: Vec<AwaitResult> = answers
             .iter()
             .filter(|answer| u64::from(answer.number) < tick)
             .cloned()
             .collect();
-        again.push(ANSWERS, tick, &Answers { answers: told });
+        again.push(AWAIT_RESULTS, tick, &AwaitResults { answers: told });
         let (repeated, rest) = whole(&mut again, tick, 2);
         assert_eq!(repeated, outcomes);
         let expected = answers
@@ -237,7 +237,7 @@ fn what_does_not_fit_is_refused_without_waiting() {
 fn an_answer_without_outputs_is_an_error_of_the_agent_and_not_of_the_host() {
     let mut host = Host::start_with(&[ponder().setting("turns", "1")], vec![model()]);
     let said = ask(&mut host, 1, 1);
-    let failed = Awaited {
+    let failed = AwaitResult {
         outcome: Arc::new(Err("the engine has no memory".to_owned())),
         ..answered(&said.waits[0])
     };
@@ -287,7 +287,7 @@ fn who_waits_for_ever_goes_with_its_host() {
 
 #[test]
 fn what_comes_out_of_turn_ends_the_host() {
-    let out_of_turn = |what: &dyn Fn(&mut Host, Wait)| {
+    let out_of_turn = |what: &dyn Fn(&mut Host, AwaitRequest)| {
         let mut host = Host::start_with(&[ponder()], vec![model()]);
         let mut said = ask(&mut host, 1, 1);
         what(&mut host, said.waits.remove(0));
@@ -301,12 +301,12 @@ fn what_comes_out_of_turn_ends_the_host() {
     };
     let answer = |host: &mut Host, answer| {
         let answers = vec![answer];
-        host.push(ANSWERS, 1, &Answers { answers });
+        host.push(AWAIT_RESULTS, 1, &AwaitResults { answers });
     };
     let later = out_of_turn(&|host, wait| {
         answer(
             host,
-            Awaited {
+            AwaitResult {
                 number: 1,
                 ..answered(&wait)
             },

@@ -4,13 +4,13 @@
 use super::supervisor::{Host, numbered};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome};
 use shm_protocol::id::AgentId;
-use shm_protocol::supervisor_to_agent::{Event, ModelPorts};
+use shm_protocol::supervisor_to_agent::{AgentEvent, ModelPorts};
 use shm_protocol::tensor::{Shape, Tensor};
 
 /// What is on its way to each agent.
 #[derive(Clone)]
 pub(super) struct World {
-    inboxes: Vec<Vec<Event>>,
+    inboxes: Vec<Vec<AgentEvent>>,
     models: Vec<ModelPorts>,
 }
 
@@ -30,7 +30,7 @@ impl World {
             // Some news from outside, more in some ticks than in others.
             for number in 0..(tick * 7 + agent as u64) % 5 {
                 let bytes = (tick * (number + 1) * 37) % 300;
-                inbox.push(Event::Message {
+                inbox.push(AgentEvent::Message {
                     sender: AgentId(0),
                     payload: (0..bytes)
                         .map(|byte| (byte * tick).to_le_bytes()[0])
@@ -50,7 +50,7 @@ impl World {
 
     fn take(&mut self, tick: u64, agent: AgentId, effect: &Effect) {
         match effect {
-            Effect::Send { to, payload } => self.inboxes[to.index()].push(Event::Message {
+            Effect::Send { to, payload } => self.inboxes[to.index()].push(AgentEvent::Message {
                 sender: agent,
                 payload: payload.clone(),
             }),
@@ -71,7 +71,7 @@ impl World {
                     }
                 };
                 let outputs = &self.models[model.index()].signature.outputs;
-                self.inboxes[agent.index()].push(Event::Inference {
+                self.inboxes[agent.index()].push(AgentEvent::Inference {
                     request: *request,
                     model: *model,
                     outcome: Ok(outputs.iter().map(answer).collect()).into(),

@@ -138,11 +138,11 @@ fn weights_beside_a_plain_model_are_found() {
             model_file(&format!("testdata/writer/{from}")),
         )
     };
-    let packed = pack(&[
+    let packed = bundle(&[
         file("a/external.onnx", "external.onnx"),
         file("a/weights.bin", "weights.bin"),
     ]);
-    let opened = shm_protocol::pack::Pack::open(&packed).expect("a pack");
+    let opened = shm_protocol::bundle::ModelBundle::open(&packed).expect("a pack");
     let beside = beside(&opened, "a/external.onnx");
     let wanted = Wanted {
         name: "w",

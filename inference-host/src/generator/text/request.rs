@@ -97,7 +97,7 @@ impl Request {
         };
         let max_tokens = fields.whole(
             "max_tokens",
-            u64::from(shm_protocol::generation::MOST_TOKENS),
+            u64::from(shm_protocol::generation::MAX_TOKENS),
         )?;
         if max_tokens == Some(0) {
             return Err("the request has 0 as max_tokens; ask for at least 1".to_owned());

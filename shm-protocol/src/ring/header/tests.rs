@@ -24,7 +24,7 @@ fn tensor() -> impl Strategy<Value = Option<(DType, Shape)>> {
 }
 
 /// Records that an honest writer makes, with a length that fits the smallest ring.
-fn record(payload_checksums: bool) -> impl Strategy<Value = Record> {
+fn record(payload_checksums: bool) -> impl Strategy<Value = HeaderFields> {
     let fields = (
         any::<u64>(),
         0..PAD,
@@ -36,7 +36,7 @@ fn record(payload_checksums: bool) -> impl Strategy<Value = Record> {
     );
     let record = fields.prop_map(
         move |(tick, kind, subject, correlation, tensor, bytes, checksum)| {
-            let header = Header {
+            let header = RecordHeader {
                 tick: Tick(tick),
                 incarnation: INCARNATION,
                 kind,
@@ -48,7 +48,7 @@ fn record(payload_checksums: bool) -> impl Strategy<Value = Record> {
                 Some((dtype, shape)) => shape.bytes(dtype).map_or(u64::MAX, |bytes| bytes as u64),
                 None => bytes,
             };
-            Record {
+            HeaderFields {
                 header,
                 payload_bytes,
                 payload_checksum: payload_checksums.then_some(checksum),
@@ -65,13 +65,13 @@ struct Words {
     dims: [u64; DIMS],
 }
 
-impl Record {
-    fn pad(bytes: u64, incarnation: Incarnation) -> Record {
-        let header = Header {
+impl HeaderFields {
+    fn pad(bytes: u64, incarnation: Incarnation) -> HeaderFields {
+        let header = RecordHeader {
             incarnation,
-            ..Header::new(PAD, Tick::ZERO)
+            ..RecordHeader::new(PAD, Tick::ZERO)
         };
-        Record {
+        HeaderFields {
             header,
             payload_bytes: bytes - HEADER_BYTES as u64,
             payload_checksum: None,
@@ -79,12 +79,12 @@ impl Record {
     }
 
     fn to_words(self, position: u64) -> Words {
-        let Record {
+        let HeaderFields {
             header,
             payload_bytes,
             payload_checksum,
         } = self;
-        let encoded = Encoded::new(&header, header.incarnation, payload_bytes);
+        let encoded = HeaderWords::new(&header, header.incarnation, payload_bytes);
         let rest = encoded.seal(payload_checksum, position);
         let dims = header
             .tensor
@@ -95,7 +95,7 @@ impl Record {
 
 impl Terms {
     /// As a reader does: the dimensions are looked at if the header claims any.
-    fn check_words(&self, position: u64, words: &Words) -> Result<Record, &'static str> {
+    fn check_words(&self, position: u64, words: &Words) -> Result<HeaderFields, &'static str> {
         self.check(
             position,
             &words.rest,
@@ -151,7 +151,7 @@ proptest! {
             prop_assert_eq!(terms.check_words(place.start, &record.to_words(place.start)), Ok(record));
             prop_assert!(!payload_checksums || terms.check_words(place.start + terms.capacity.bytes(), &record.to_words(place.start)).is_err());
             if place.pad_bytes > 0 {
-                let pad = Record::pad(place.pad_bytes, INCARNATION);
+                let pad = HeaderFields::pad(place.pad_bytes, INCARNATION);
                 prop_assert_eq!(terms.check_words(position, &pad.to_words(position)), Ok(pad));
             }
         }
@@ -201,10 +201,10 @@ proptest! {
 
 #[test]
 fn each_rule_is_checked() {
-    let good = Record {
-        header: Header {
+    let good = HeaderFields {
+        header: RecordHeader {
             incarnation: INCARNATION,
-            ..Header::new(1, Tick(9))
+            ..RecordHeader::new(1, Tick(9))
         },
         payload_bytes: 5,
         payload_checksum: Some(8),
@@ -266,16 +266,16 @@ fn each_rule_is_checked() {
 
 #[test]
 fn padding_is_encoded_as_any_record() {
-    let pad = Record::pad(192, INCARNATION);
+    let pad = HeaderFields::pad(192, INCARNATION);
     assert_eq!(
-        Encoded::pad(192, INCARNATION).seal(None, 832),
+        HeaderWords::pad(192, INCARNATION).seal(None, 832),
         pad.to_words(832).rest
     );
 }
 
 #[test]
 fn padding_at_the_beginning_is_refused() {
-    let pad = Record::pad(LEAST_CAPACITY as u64, INCARNATION);
+    let pad = HeaderFields::pad(LEAST_CAPACITY as u64, INCARNATION);
     assert!(
         terms(true).check_words(0, &pad.to_words(0)).is_err(),
         "padding could follow padding for ever"
@@ -284,7 +284,7 @@ fn padding_at_the_beginning_is_refused() {
 
 #[test]
 fn the_bytes_are_those_of_the_table() {
-    let header = Header {
+    let header = RecordHeader {
         tick: Tick(0x0102_0304_0506_0708),
         incarnation: Incarnation(0x1112_1314),
         kind: 0x2122,
@@ -292,7 +292,7 @@ fn the_bytes_are_those_of_the_table() {
         correlation: 0x4142_4344_4546_4748,
         tensor: Some((DType::F32, Shape::new(&[2, 1]).expect("two dimensions"))),
     };
-    let record = Record {
+    let record = HeaderFields {
         header,
         payload_bytes: 8,
         payload_checksum: Some(0x5152_5354),

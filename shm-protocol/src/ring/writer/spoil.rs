@@ -1,27 +1,27 @@
 //! Injected faults of the ring: the points that a record passes on its way, and
 //! records that no sound writer writes. A ring without faults never comes here.
 
-use super::Writer;
-use crate::fault::{self, Kind, Phase};
+use super::RingWriter;
+use crate::fault::{self, FaultKind, FaultPoint};
 use crate::id::Tick;
-use crate::ring::cursor::{Place, payload_offset, record_bytes, sequence};
-use crate::ring::header::{Encoded, REST};
-use crate::ring::memory::Memory;
+use crate::ring::cursor::{RecordSpan, payload_offset, record_bytes, sequence};
+use crate::ring::header::{HeaderWords, REST};
+use crate::ring::memory::SegmentMemory;
 use std::sync::atomic::Ordering;
 
 /// What a writer with faults remembers from a record's place to its publishing.
 #[derive(Debug)]
-pub(super) struct Points {
+pub(super) struct WriterFaults {
     /// The tick of the record that is being written.
     tick: Tick,
     /// Whether a spoiled record is staged: it is the last one.
     must_park: bool,
 }
 
-impl<M: Memory> Writer<M> {
+impl<M: SegmentMemory> RingWriter<M> {
     /// From now on records pass the points of the ring.
     pub(in crate::ring) fn pass_points(&mut self) {
-        self.points = Some(Box::new(Points {
+        self.points = Some(Box::new(WriterFaults {
             tick: Tick::ZERO,
             must_park: false,
         }));
@@ -33,7 +33,7 @@ impl<M: Memory> Writer<M> {
     pub(in crate::ring) fn pass_reserved(&mut self, tick: Tick) {
         if let Some(points) = &mut self.points {
             points.tick = tick;
-            fault::at_ring(Phase::RingReserved, tick);
+            fault::at_ring(FaultPoint::RingReserved, tick);
         }
     }
 
@@ -50,11 +50,11 @@ impl<M: Memory> Writer<M> {
     #[cold]
     #[inline(never)]
     pub(in crate::ring) fn pass_half_payload(&self) {
-        if fault::take_spoil(|kind| kind == Kind::TornSlot).is_some() {
+        if fault::take_spoil(|kind| kind == FaultKind::TornSlot).is_some() {
             fault::park();
         }
         if let Some(points) = &self.points {
-            fault::at_ring(Phase::RingHalfPayload, points.tick);
+            fault::at_ring(FaultPoint::RingHalfPayload, points.tick);
         }
     }
 
@@ -63,8 +63,8 @@ impl<M: Memory> Writer<M> {
     #[inline(never)]
     pub(in crate::ring) fn stage_or_spoil(
         &mut self,
-        place: Place,
-        encoded: &Encoded,
+        place: RecordSpan,
+        encoded: &HeaderWords,
         checksum: u32,
     ) {
         self.stage(place, encoded, |_| checksum);
@@ -77,19 +77,19 @@ impl<M: Memory> Writer<M> {
         // Another bit of each record, so that a plan with many of them comes to all.
         let line = place.start / 64;
         match kind {
-            Kind::CorruptPayload if payload_bytes > 0 => self.flip(payload_at, line % 8),
-            Kind::CorruptHeader | Kind::CorruptPayload => {
+            FaultKind::CorruptPayload if payload_bytes > 0 => self.flip(payload_at, line % 8),
+            FaultKind::CorruptHeader | FaultKind::CorruptPayload => {
                 let word = offset_in_memory(1 + line % REST as u64);
                 self.flip(header_at + 8 * word, line % 64);
             }
-            Kind::StaleSequence => {
+            FaultKind::StaleSequence => {
                 let earlier = sequence(place.start).checked_sub(self.capacity().bytes());
                 let stale = earlier.unwrap_or(place.start);
                 self.own.store_u64(header_at, stale, Ordering::Relaxed);
                 // Publishing must not mend it.
                 self.staged.take_if(|staged| *staged == place.start);
             }
-            Kind::RepeatedSequence => self.repeat(place, encoded, checksum),
+            FaultKind::RepeatedSequence => self.repeat(place, encoded, checksum),
             _ => fault::park(),
         }
         if let Some(points) = &mut self.points {
@@ -103,7 +103,7 @@ impl<M: Memory> Writer<M> {
     }
 
     /// Stages the last record again, behind itself. Without room for it there is no second one.
-    fn repeat(&mut self, place: Place, encoded: &Encoded, checksum: u32) {
+    fn repeat(&mut self, place: RecordSpan, encoded: &HeaderWords, checksum: u32) {
         let payload_bytes = encoded.payload_bytes();
         let has_dims = encoded.dims.is_some();
         let again = self
@@ -113,7 +113,7 @@ impl<M: Memory> Writer<M> {
             return;
         }
         let payload_at =
-            |place: &Place| self.at(place.start) + offset_in_memory(payload_offset(has_dims));
+            |place: &RecordSpan| self.at(place.start) + offset_in_memory(payload_offset(has_dims));
         let mut payload = Vec::new();
         self.own.read_bytes(
             payload_at(&place),
@@ -130,11 +130,11 @@ impl<M: Memory> Writer<M> {
         let Some(points) = &self.points else { return };
         let (tick, must_park, is_staged) = (points.tick, points.must_park, self.staged.is_some());
         if is_staged {
-            fault::at_ring(Phase::RingBeforePublish, tick);
+            fault::at_ring(FaultPoint::RingBeforePublish, tick);
         }
         self.show();
         if is_staged {
-            fault::at_ring(Phase::RingAfterPublish, tick);
+            fault::at_ring(FaultPoint::RingAfterPublish, tick);
         }
         if must_park {
             fault::park();

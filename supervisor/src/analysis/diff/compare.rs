@@ -4,14 +4,14 @@ use super::{ByteChange, Change};
 use crate::analysis::inspect::{element, number};
 use crate::journal::hex;
 use crate::record::{
-    AgentPin, AwaitedRecord, Dropped, EnginePin, ModelPin, ResultRecord, RunHeader, TickRecord,
-    Verdict,
+    AgentPin, AwaitedRecord, DroppedMessages, EnginePin, ModelPin, ResultRecord, RunHeader,
+    TickRecord, Verdict,
 };
 use bincode::Encode;
 use shm_protocol::agent_to_supervisor::{Effect, Outcome};
 use shm_protocol::codec;
 use shm_protocol::id::AgentId;
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 use shm_protocol::tensor::Tensor;
 use std::fmt::Debug;
 
@@ -276,7 +276,7 @@ fn awaited(left: &AwaitedRecord, right: &AwaitedRecord) -> Compared {
     compare().map_err(|found: Found| found.of(left.agent))
 }
 
-fn answers(left: &Answer, right: &Answer) -> Compared {
+fn answers(left: &RequestResult, right: &RequestResult) -> Compared {
     match (left, right) {
         (Ok(left), Ok(right)) => each("output", left, right, tensors, |_| None),
         (left, right) => value("outcome", left, right),
@@ -291,7 +291,7 @@ fn outcomes(left: &Outcome, right: &Outcome) -> Compared {
     compare().map_err(|found| found.of(left.agent))
 }
 
-fn dropped(left: &Dropped, right: &Dropped) -> Compared {
+fn dropped(left: &DroppedMessages, right: &DroppedMessages) -> Compared {
     let compare = || {
         same!(left, right, receiver, messages);
         Ok(())

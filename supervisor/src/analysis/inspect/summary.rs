@@ -1,6 +1,6 @@
 //! What each agent did over a whole run.
 
-use crate::journal::{Entry, JournalError, JournalReader};
+use crate::journal::{JournalEntry, JournalError, JournalReader};
 use crate::record::RunHeader;
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use std::fmt;
@@ -57,7 +57,7 @@ impl Summary {
         Ok(summary)
     }
 
-    fn add(&mut self, entry: &Entry) {
+    fn add(&mut self, entry: &JournalEntry) {
         self.ticks += 1;
         for outcome in &entry.record.outcomes {
             self.agents[outcome.agent.index()].add(outcome);

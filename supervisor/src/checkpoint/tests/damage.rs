@@ -72,14 +72,14 @@ fn a_file_that_is_cut_or_gone_is_found_and_an_older_checkpoint_serves() {
         assert_eq!(newest_good(&world), Some(Tick(1)), "cut at {cut}");
     }
     world.disk.write(&path, &whole);
-    let pack = folder().join("00000001.pages");
-    let whole = world.disk.read(&pack).unwrap();
+    let page_file = folder().join("00000001.pages");
+    let whole = world.disk.read(&page_file).unwrap();
     for cut in (0..whole.len()).step_by(511) {
-        world.disk.write(&pack, &whole[..cut]);
+        world.disk.write(&page_file, &whole[..cut]);
         let expected = (cut >= 2 * 4096).then_some(Tick(1));
         assert_eq!(newest_good(&world), expected, "cut at {cut}");
     }
-    crate::sys::disk::Disk::remove_file(&world.disk, &pack).unwrap();
+    crate::sys::disk::Disk::remove_file(&world.disk, &page_file).unwrap();
     assert_eq!(newest_good(&world), None);
 }
 
@@ -131,10 +131,10 @@ fn a_page_that_cannot_be_moved_is_told_again() {
         if world.checkpoint(tick).is_err() {
             break;
         }
-        let pack = folder().join("00000001.pages");
-        let mut bytes = world.disk.read(&pack).unwrap();
+        let page_file = folder().join("00000001.pages");
+        let mut bytes = world.disk.read(&page_file).unwrap();
         bytes[7] = 9;
-        world.disk.write(&pack, &bytes);
+        world.disk.write(&page_file, &bytes);
     }
     assert!(world.collector.needs_full(), "the damage went unseen");
     world.checkpoint(10).unwrap().unwrap();

@@ -2,7 +2,7 @@
 
 use super::super::CheckpointError;
 use super::world::{World, restored};
-use crate::sys::memory_disk::{Fault, MemoryDisk};
+use crate::sys::memory_disk::{DiskFault, MemoryDisk};
 use shm_protocol::id::Tick;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn run(disk: &MemoryDisk, is_synced: bool) -> Option<(World, Vec<Tick>, Vec<Chec
     let mut world = World::on(disk.clone(), 2, is_synced).ok()?;
     let (mut published, mut errors) = (Vec::new(), Vec::new());
     // So little garbage is allowed that pages are moved.
-    let store = super::Store::open(world.shelf(), 2, is_synced)
+    let store = super::CheckpointWriter::open(world.shelf(), 2, is_synced)
         .ok()?
         .with_slack(0);
     world.collector = super::world::collector(store, 2);
@@ -34,8 +34,8 @@ fn run(disk: &MemoryDisk, is_synced: bool) -> Option<(World, Vec<Tick>, Vec<Chec
 /// that can be read.
 fn check_left(left: &MemoryDisk, world: &World, promised: Option<Tick>, place: &str) {
     let run = crate::rundir::RunDir::read_on(Arc::new(left.clone()), Path::new("/run")).unwrap();
-    let shelf = super::Shelf::new(&run, super::world::RUN, super::world::build());
-    let store = super::Store::open(shelf.clone(), 2, true)
+    let shelf = super::CheckpointReader::new(&run, super::world::RUN, super::world::build());
+    let store = super::CheckpointWriter::open(shelf.clone(), 2, true)
         .unwrap_or_else(|error| panic!("{place}: {error}"));
     let mut newest = None;
     for tick in shelf.newest_first().unwrap() {
@@ -67,7 +67,7 @@ fn a_disk_call_that_fails_costs_a_checkpoint_at_most() {
         let disk = MemoryDisk::new();
         run(&disk, is_synced).unwrap();
         for (call, fault) in
-            (0..disk.calls()).flat_map(|call| Fault::ALL.map(|fault| (call, fault)))
+            (0..disk.calls()).flat_map(|call| DiskFault::ALL.map(|fault| (call, fault)))
         {
             let disk = MemoryDisk::new();
             disk.fail_call(call, fault);
@@ -104,7 +104,7 @@ fn whoever_dies_at_any_disk_call_leaves_the_last_checkpoint() {
         let (_, _, errors) = run(&disk, is_synced).unwrap();
         assert!(errors.is_empty(), "{errors:?}");
         for (call, fault) in
-            (0..disk.calls()).flat_map(|call| Fault::ALL.map(|fault| (call, fault)))
+            (0..disk.calls()).flat_map(|call| DiskFault::ALL.map(|fault| (call, fault)))
         {
             let disk = MemoryDisk::new();
             disk.crash_at(call, fault);
@@ -128,7 +128,7 @@ fn a_power_cut_leaves_the_last_checkpoint_whatever_becomes_of_the_rest() {
     let mut seen = BTreeMap::new();
     for call in 0..disk.calls() {
         let disk = MemoryDisk::new();
-        disk.crash_at(call, Fault::After);
+        disk.crash_at(call, DiskFault::After);
         let Some((world, published, _)) = run(&disk, true) else {
             continue;
         };
@@ -148,7 +148,7 @@ fn check_left_at_power_cut(left: &MemoryDisk, world: &World, promised: Option<Ti
         assert_eq!(promised, None, "{place}");
         return;
     };
-    let shelf = super::Shelf::new(&run, super::world::RUN, super::world::build());
+    let shelf = super::CheckpointReader::new(&run, super::world::RUN, super::world::build());
     let newest = shelf.newest_first().unwrap().into_iter().find(|tick| {
         let agents = shelf
             .load(*tick)

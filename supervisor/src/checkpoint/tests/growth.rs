@@ -18,12 +18,12 @@ fn state_bytes(world: &World) -> u64 {
     (pages.len() * PAGE_BYTES) as u64
 }
 
-/// Bytes of all packs.
+/// Bytes of all page files.
 fn pack_bytes(world: &World) -> u64 {
     (world.pack_pages() * PAGE_BYTES) as u64
 }
 
-/// What the packs may take at most.
+/// What the page files may take at most.
 fn bound(keep: u64, largest_state: u64) -> u64 {
     (keep / 2 + 2) * (3 * largest_state + SLACK)
 }
@@ -102,7 +102,7 @@ fn a_run_that_is_gone_on_with_often_takes_a_bounded_part_too() {
     assert!(files < 20, "{files} files in {:?}", folder());
 }
 
-/// Each launch leaves a page that stays, so that its pack is named for long.
+/// Each launch leaves a page that stays, so that its page file is named for long.
 #[test]
 fn packs_of_earlier_launches_are_moved_too() {
     let mut world = World::new(1, false).with(3, SLACK);

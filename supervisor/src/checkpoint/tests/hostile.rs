@@ -2,7 +2,7 @@
 
 use super::super::{CheckpointError, Collector};
 use super::world::World;
-use shm_protocol::agent_state::{PAGE_BYTES, PAGES_PER_RECORD, Page, SavedLife, StateRecord};
+use shm_protocol::agent_state::{PAGE_BYTES, PAGES_PER_RECORD, Page, SavedInstance, StateRecord};
 use shm_protocol::codec;
 use shm_protocol::id::{AgentId, RequestId, Tick};
 
@@ -10,7 +10,7 @@ fn record() -> StateRecord {
     StateRecord {
         agent: AgentId(0),
         next_request: RequestId(1),
-        life: SavedLife::Running {
+        life: SavedInstance::Running {
             memory_bytes: 8 * PAGE_BYTES as u64,
             globals: vec![1],
         },
@@ -63,7 +63,7 @@ fn a_record_that_cannot_be_is_refused_and_nothing_of_it_is_kept() {
         change(&mut changed);
         changed
     };
-    let running = |memory_bytes| SavedLife::Running {
+    let running = |memory_bytes| SavedInstance::Running {
         memory_bytes,
         globals: vec![1],
     };
@@ -98,7 +98,7 @@ fn a_record_that_cannot_be_is_refused_and_nothing_of_it_is_kept() {
             "no whole pages",
         ),
         (
-            with(&|record| record.life = SavedLife::Fallen),
+            with(&|record| record.life = SavedInstance::Failed),
             "outside of its memory of 0 pages",
         ),
         (

@@ -1,12 +1,14 @@
 //! A host with agents, as checkpoints see it: memories, what it has told of them, and what was true at each tick.
 
-use super::super::{Build, Checkpoint, CheckpointError, Collector, Shelf, Store};
+use super::super::{
+    Build, Checkpoint, CheckpointError, CheckpointReader, CheckpointWriter, Collector,
+};
 use crate::faults::Faults;
-use crate::journal::{Mark, RunId, create_run_dir_on};
+use crate::journal::{JournalMark, RunId, create_run_dir_on};
 use crate::rundir::{OutboxMark, RunDir};
 use crate::sys::disk::Disk;
 use crate::sys::memory_disk::MemoryDisk;
-use shm_protocol::agent_state::{PAGE_BYTES, Page, SavedLife, StateRecord};
+use shm_protocol::agent_state::{PAGE_BYTES, Page, SavedInstance, StateRecord};
 use shm_protocol::codec;
 use shm_protocol::id::{AgentId, RequestId, Tick};
 use std::collections::BTreeMap;
@@ -18,7 +20,7 @@ pub(super) const RUN: RunId = RunId([1; 16]);
 const PAGES_PER_RECORD: usize = 2;
 
 /// A collector for agents with memories of sixteen pages at most.
-pub(super) fn collector(store: Store, agents: usize) -> Collector {
+pub(super) fn collector(store: CheckpointWriter, agents: usize) -> Collector {
     Collector::new(store, vec![16 * PAGE_BYTES as u64; agents], Faults::none())
 }
 
@@ -85,7 +87,8 @@ impl World {
         is_synced: bool,
     ) -> Result<World, Box<dyn std::error::Error>> {
         let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run"))?;
-        let store = Store::open(Shelf::new(&run, RUN, build()), 3, is_synced)?;
+        let store =
+            CheckpointWriter::open(CheckpointReader::new(&run, RUN, build()), 3, is_synced)?;
         let blank = Agent {
             memory: Some(vec![vec![0; PAGE_BYTES]; 4]),
             requests: 0,
@@ -115,26 +118,26 @@ impl World {
 
     /// As after a start that goes on with the run: nothing is known.
     pub(super) fn reopen(&mut self) {
-        let store = Store::open(self.shelf(), self.keep, self.is_synced)
+        let store = CheckpointWriter::open(self.shelf(), self.keep, self.is_synced)
             .unwrap()
             .with_slack(self.slack);
         self.collector = collector(store, self.agents.len());
     }
 
     pub(super) fn take_collector(&mut self) -> Collector {
-        let store = Store::open(self.shelf(), self.keep, self.is_synced).unwrap();
+        let store = CheckpointWriter::open(self.shelf(), self.keep, self.is_synced).unwrap();
         std::mem::replace(&mut self.collector, collector(store, 0))
     }
 
-    pub(super) fn shelf(&self) -> Shelf {
-        Shelf::new(&self.run, RUN, build())
+    pub(super) fn shelf(&self) -> CheckpointReader {
+        CheckpointReader::new(&self.run, RUN, build())
     }
 
     pub(super) fn pack_pages(&self) -> usize {
-        let packs = names(&self.disk)
+        let page_files = names(&self.disk)
             .into_iter()
             .filter(|name| name.ends_with(".pages"));
-        packs
+        page_files
             .map(|name| self.disk.read(&folder().join(name)).unwrap().len() / PAGE_BYTES)
             .sum()
     }
@@ -181,8 +184,8 @@ impl World {
         }
     }
 
-    pub(super) fn mark(&self, tick: u64) -> Mark {
-        Mark {
+    pub(super) fn mark(&self, tick: u64) -> JournalMark {
+        JournalMark {
             tick: Tick(tick),
             chain: [3; 32],
             segment: 1,
@@ -327,12 +330,12 @@ impl World {
     }
 }
 
-fn life(agent: &Agent) -> SavedLife {
+fn life(agent: &Agent) -> SavedInstance {
     match &agent.memory {
-        None => SavedLife::Fallen,
+        None => SavedInstance::Failed,
         Some(memory) => {
             let memory_bytes = (memory.len() * PAGE_BYTES) as u64;
-            SavedLife::Running {
+            SavedInstance::Running {
                 memory_bytes,
                 globals: vec![agent.requests, 7],
             }
@@ -341,7 +344,10 @@ fn life(agent: &Agent) -> SavedLife {
 }
 
 /// The agents as a host makes them out of the records of a checkpoint.
-pub(super) fn restored(shelf: &Shelf, checkpoint: &Checkpoint) -> Result<Truth, CheckpointError> {
+pub(super) fn restored(
+    shelf: &CheckpointReader,
+    checkpoint: &Checkpoint,
+) -> Result<Truth, CheckpointError> {
     let mut agents = Vec::new();
     for (agent, image) in (0..).map(AgentId).zip(&checkpoint.agents) {
         let image = image.as_ref().expect("every agent was asked");
@@ -353,7 +359,7 @@ pub(super) fn restored(shelf: &Shelf, checkpoint: &Checkpoint) -> Result<Truth, 
         let (last, others) = records.split_last().unwrap();
         assert!(last.is_last && others.iter().all(|record| !record.is_last));
         let memory = match &last.life {
-            SavedLife::Running { memory_bytes, .. } => {
+            SavedInstance::Running { memory_bytes, .. } => {
                 let pages = usize::try_from(*memory_bytes).unwrap() / PAGE_BYTES;
                 let mut memory = vec![vec![0; PAGE_BYTES]; pages];
                 for page in records.iter().flat_map(|record| &record.pages) {
@@ -362,7 +368,7 @@ pub(super) fn restored(shelf: &Shelf, checkpoint: &Checkpoint) -> Result<Truth, 
                 }
                 Some(memory)
             }
-            SavedLife::Fallen | SavedLife::Halted => {
+            SavedInstance::Failed | SavedInstance::Halted => {
                 assert!(
                     records.iter().all(|record| record.pages.is_empty()),
                     "pages without a memory"

@@ -5,32 +5,32 @@ use shm_protocol::id::Incarnation;
 use shm_protocol::link::{LinkSizes, SupervisorLink};
 use std::io;
 
-type Written = Arc<Mutex<Vec<Fired>>>;
+type Written = Arc<Mutex<Vec<FiredFault>>>;
 
-fn faults(rules: Vec<Rule>, fired: &[u32]) -> (Faults, Written) {
+fn faults(rules: Vec<FaultRule>, fired: &[u32]) -> (Faults, Written) {
     let written = Written::default();
     let record = Arc::clone(&written);
-    let record: Record = Box::new(move |fired| {
+    let record: FaultRecorder = Box::new(move |fired| {
         record.lock().unwrap().push(fired.clone());
         Ok(())
     });
     let fired = fired.iter().copied().map(RuleId);
-    (Faults::new(Plan { rules }, fired, record), written)
+    (Faults::new(FaultPlan { rules }, fired, record), written)
 }
 
-fn rule(phase: Phase, kind: Kind, tick: u64) -> Rule {
-    let mut rule = Rule::new(phase, kind, Target::Any);
+fn rule(phase: FaultPoint, kind: FaultKind, tick: u64) -> FaultRule {
+    let mut rule = FaultRule::new(phase, kind, FaultTarget::Any);
     rule.tick = Some(Tick(tick));
     rule
 }
 
-const SIGHT: HostSight<'static> = HostSight {
+const SIGHT: HostView<'static> = HostView {
     host: HostId(0),
     is_inference: false,
     agents: &[AgentId(0), AgentId(1)],
 };
 
-fn numbers(slots: &[Slot]) -> Vec<u32> {
+fn numbers(slots: &[FaultSlot]) -> Vec<u32> {
     slots.iter().map(|slot| slot.rule).collect()
 }
 
@@ -38,9 +38,9 @@ fn numbers(slots: &[Slot]) -> Vec<u32> {
 fn a_rule_is_due_in_its_tick_or_from_it_on() {
     let (faults, _) = faults(
         vec![
-            rule(Phase::BeforeStep, Kind::Kill, 5),
-            rule(Phase::RingReserved, Kind::Kill, 5),
-            Rule::new(Phase::AfterStep, Kind::Kill, Target::Any),
+            rule(FaultPoint::BeforeStep, FaultKind::Kill, 5),
+            rule(FaultPoint::RingReserved, FaultKind::Kill, 5),
+            FaultRule::new(FaultPoint::AfterStep, FaultKind::Kill, FaultTarget::Any),
         ],
         &[],
     );
@@ -56,23 +56,27 @@ fn a_rule_is_due_in_its_tick_or_from_it_on() {
 fn the_supervisors_own_points_hold_as_their_pin_says() {
     let (faults, written) = faults(
         vec![
-            rule(Phase::BeforeWrite, Kind::SupervisorKill, 5),
-            rule(Phase::CheckpointBegun, Kind::Slow, 5),
-            rule(Phase::BeforeWrite, Kind::DiskFull, 6),
+            rule(FaultPoint::BeforeWrite, FaultKind::SupervisorKill, 5),
+            rule(FaultPoint::CheckpointBegun, FaultKind::Slow, 5),
+            rule(FaultPoint::BeforeWrite, FaultKind::DiskFull, 6),
         ],
         &[],
     );
-    assert_eq!(faults.at(Phase::BeforeWrite, Tick(4)), []);
+    assert_eq!(faults.at(FaultPoint::BeforeWrite, Tick(4)), []);
     assert_eq!(
-        faults.at(Phase::BeforeWrite, Tick(5)),
+        faults.at(FaultPoint::BeforeWrite, Tick(5)),
         [Injection::KillSelf]
     );
-    assert_eq!(faults.at(Phase::BeforeWrite, Tick(5)), [], "it fires once");
-    let disk = Injection::Disk(FileClass::Journal, Kind::DiskFull);
-    assert_eq!(faults.at(Phase::BeforeWrite, Tick(6)), [disk]);
+    assert_eq!(
+        faults.at(FaultPoint::BeforeWrite, Tick(5)),
+        [],
+        "it fires once"
+    );
+    let disk = Injection::Disk(FileClass::Journal, FaultKind::DiskFull);
+    assert_eq!(faults.at(FaultPoint::BeforeWrite, Tick(6)), [disk]);
     assert!(!faults.switch().is_clear());
     let slow = Injection::Slow(Duration::from_millis(10));
-    assert_eq!(faults.at(Phase::CheckpointBegun, Tick(9)), [slow]);
+    assert_eq!(faults.at(FaultPoint::CheckpointBegun, Tick(9)), [slow]);
     let written: Vec<(u32, u64)> = written
         .lock()
         .unwrap()
@@ -85,23 +89,23 @@ fn the_supervisors_own_points_hold_as_their_pin_says() {
 #[test]
 fn a_rule_of_a_resumed_run_holds_before_anybody_knows_the_tick() {
     let rules = vec![
-        rule(Phase::ResumeBegun, Kind::Slow, 5),
-        rule(Phase::ResumeCut, Kind::Slow, 5),
+        rule(FaultPoint::ResumeBegun, FaultKind::Slow, 5),
+        rule(FaultPoint::ResumeCut, FaultKind::Slow, 5),
     ];
     let (faults, _) = faults(rules, &[]);
-    assert_eq!(faults.at(Phase::ResumeCut, Tick(4)).len(), 0);
-    assert_eq!(faults.at(Phase::ResumeBegun, Tick::ZERO).len(), 1);
-    assert_eq!(faults.at(Phase::ResumeCut, Tick(7)).len(), 1);
+    assert_eq!(faults.at(FaultPoint::ResumeCut, Tick(4)).len(), 0);
+    assert_eq!(faults.at(FaultPoint::ResumeBegun, Tick::ZERO).len(), 1);
+    assert_eq!(faults.at(FaultPoint::ResumeCut, Tick(7)).len(), 1);
 }
 
 #[test]
 fn what_fired_before_does_not_fire_again() {
-    let mut twice = rule(Phase::TickOpened, Kind::SupervisorKill, 5);
+    let mut twice = rule(FaultPoint::TickOpened, FaultKind::SupervisorKill, 5);
     twice.times = 2;
-    let once = rule(Phase::TickOpened, Kind::Slow, 5);
+    let once = rule(FaultPoint::TickOpened, FaultKind::Slow, 5);
     let fires = |fired: &[u32]| {
         let (faults, _) = faults(vec![twice.clone(), once.clone()], fired);
-        faults.at(Phase::TickOpened, Tick(5)).len()
+        faults.at(FaultPoint::TickOpened, Tick(5)).len()
     };
     assert_eq!(fires(&[]), 2);
     assert_eq!(fires(&[1, 2]), 1);
@@ -111,27 +115,27 @@ fn what_fired_before_does_not_fire_again() {
 
 #[test]
 fn what_cannot_be_written_down_does_not_happen() {
-    let plan = Plan {
-        rules: vec![rule(Phase::TickOpened, Kind::SupervisorKill, 5)],
+    let plan = FaultPlan {
+        rules: vec![rule(FaultPoint::TickOpened, FaultKind::SupervisorKill, 5)],
     };
     let faults = Faults::new(
         plan,
         [],
         Box::new(|_| Err(io::ErrorKind::StorageFull.into())),
     );
-    assert_eq!(faults.at(Phase::TickOpened, Tick(5)), []);
+    assert_eq!(faults.at(FaultPoint::TickOpened, Tick(5)), []);
 }
 
 #[test]
 fn a_host_that_comes_to_a_fault_is_answered_and_its_end_is_ours() {
-    let mut counted = rule(Phase::AfterStep, Kind::Abort, 5);
+    let mut counted = rule(FaultPoint::AfterStep, FaultKind::Abort, 5);
     counted.counts = true;
     let (faults, written) = faults(
         vec![
-            rule(Phase::BeforeStep, Kind::Kill, 5),
-            rule(Phase::BeforeStep, Kind::Slow, 5),
+            rule(FaultPoint::BeforeStep, FaultKind::Kill, 5),
+            rule(FaultPoint::BeforeStep, FaultKind::Slow, 5),
             counted,
-            rule(Phase::InStep, Kind::SupervisorKill, 5),
+            rule(FaultPoint::InStep, FaultKind::SupervisorKill, 5),
         ],
         &[],
     );
@@ -140,7 +144,7 @@ fn a_host_that_comes_to_a_fault_is_answered_and_its_end_is_ours() {
     faults.born(host);
     assert_eq!(faults.fired(2, host), None);
     assert!(!faults.is_injected(host), "a slow host goes on");
-    let kill = Injection::Kill(RuleId(1), Target::Host(host));
+    let kill = Injection::Kill(RuleId(1), FaultTarget::Host(host));
     assert_eq!(faults.fired(1, host), Some(kill));
     assert!(faults.is_injected(host) && !faults.is_injected(HostId(1)));
     faults.born(host);
@@ -155,7 +159,7 @@ fn a_host_that_comes_to_a_fault_is_answered_and_its_end_is_ours() {
 
 #[test]
 fn a_rule_that_fires_several_times_is_due_again_in_the_next_life() {
-    let mut poison = rule(Phase::InStep, Kind::Segfault, 5);
+    let mut poison = rule(FaultPoint::InStep, FaultKind::Segfault, 5);
     poison.times = 3;
     let (faults, _) = faults(vec![poison], &[]);
     faults.tick_opened(Tick(5));
@@ -170,7 +174,11 @@ fn a_rule_that_fires_several_times_is_due_again_in_the_next_life() {
 
 #[test]
 fn a_rule_of_a_start_is_due_in_the_life_that_it_names() {
-    let mut second = Rule::new(Phase::HostBorn, Kind::StartFailure, Target::Host(HostId(0)));
+    let mut second = FaultRule::new(
+        FaultPoint::HostBorn,
+        FaultKind::StartFailure,
+        FaultTarget::Host(HostId(0)),
+    );
     second.life = Some(2);
     let mut later = second.clone();
     (later.life, later.tick) = (None, Some(Tick(9)));
@@ -185,10 +193,10 @@ fn a_rule_of_a_start_is_due_in_the_life_that_it_names() {
 
 #[test]
 fn a_slot_is_for_the_agent_or_model_where_its_point_says_whom_it_is_for() {
-    let agent = || Target::Agent(AgentId(1), "b".into());
+    let agent = || FaultTarget::Agent(AgentId(1), "b".into());
     let rules = vec![
-        Rule::new(Phase::BeforeStep, Kind::Kill, agent()),
-        Rule::new(Phase::BeforeOutcomes, Kind::Kill, agent()),
+        FaultRule::new(FaultPoint::BeforeStep, FaultKind::Kill, agent()),
+        FaultRule::new(FaultPoint::BeforeOutcomes, FaultKind::Kill, agent()),
     ];
     let (faults, _) = faults(rules, &[]);
     let subjects: Vec<u32> = faults
@@ -197,7 +205,7 @@ fn a_slot_is_for_the_agent_or_model_where_its_point_says_whom_it_is_for() {
         .map(|slot| slot.subject)
         .collect();
     assert_eq!(subjects, [1, ANY]);
-    let other = HostSight {
+    let other = HostView {
         agents: &[AgentId(7)],
         ..SIGHT
     };
@@ -214,8 +222,8 @@ fn what_is_due_waits_in_the_host_and_what_is_over_does_not() {
         SupervisorLink::create_with(sizes, Incarnation(1), true).unwrap();
     let (faults, _) = faults(
         vec![
-            rule(Phase::BeforeStep, Kind::Kill, 5),
-            rule(Phase::RingReserved, Kind::Kill, 5),
+            rule(FaultPoint::BeforeStep, FaultKind::Kill, 5),
+            rule(FaultPoint::RingReserved, FaultKind::Kill, 5),
         ],
         &[],
     );
@@ -232,11 +240,11 @@ fn what_is_due_waits_in_the_host_and_what_is_over_does_not() {
 
 #[test]
 fn kills_of_points_that_other_threads_pass_wait_for_the_loop() {
-    let target = Target::Agent(AgentId(0), "a".into());
-    let kill = Rule::new(Phase::CheckpointPages, Kind::Kill, target.clone());
+    let target = FaultTarget::Agent(AgentId(0), "a".into());
+    let kill = FaultRule::new(FaultPoint::CheckpointPages, FaultKind::Kill, target.clone());
     let (faults, _) = faults(vec![kill], &[]);
     let thread = faults.clone();
-    std::thread::spawn(move || thread.pass(Phase::CheckpointPages, Tick(3)))
+    std::thread::spawn(move || thread.pass(FaultPoint::CheckpointPages, Tick(3)))
         .join()
         .unwrap();
     assert_eq!(faults.take_waiting(), [Injection::Kill(RuleId(1), target)]);
@@ -251,8 +259,8 @@ fn a_run_without_a_plan_has_no_faults() {
     assert!(!faults.may_fault());
     faults.tick_opened(Tick(1));
     faults.born(HostId(0));
-    faults.pass(Phase::TickOpened, Tick(1));
-    assert_eq!(faults.at(Phase::TickOpened, Tick(1)), []);
+    faults.pass(FaultPoint::TickOpened, Tick(1));
+    assert_eq!(faults.at(FaultPoint::TickOpened, Tick(1)), []);
     assert_eq!(faults.due_for_host(&SIGHT).len(), 0);
     assert!(!faults.is_injected(HostId(0)));
 }

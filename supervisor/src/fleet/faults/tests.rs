@@ -3,7 +3,7 @@
 //! the value and the valid ones.
 
 use super::*;
-use shm_protocol::fault::Phase;
+use shm_protocol::fault::FaultPoint;
 
 const FLEET: &str = "[fleet]\nname = \"f\"\n[[agents]]\nname = \"left\"\ncomponent = \"builtin:a\"\n\
     [[agents]]\nname = \"right\"\ncomponent = \"builtin:a\"\n\
@@ -13,8 +13,8 @@ fn fleet(more: &str) -> Result<Fleet, FleetError> {
     Fleet::parse(&format!("{FLEET}{more}"), Path::new("fleet.toml"))
 }
 
-fn plan(text: &str) -> Result<Plan, FleetError> {
-    Plan::parse(text, Path::new("plan.toml"), &fleet("").unwrap())
+fn plan(text: &str) -> Result<FaultPlan, FleetError> {
+    FaultPlan::parse(text, Path::new("plan.toml"), &fleet("").unwrap())
 }
 
 fn refusal(rule: &str) -> String {
@@ -31,22 +31,30 @@ fn a_rule_is_read_with_all_its_keys() {
         [[rules]]\nphase = \"host-born\"\nkind = \"start-failure\"\nhost = 2\nlife = 4\n\
         [[rules]]\nphase = \"tick-opened\"\nkind = \"kill\"\ninference = true\n\
         [[rules]]\nphase = \"before-model\"\nkind = \"model-gone\"\nmodel = \"policy\"\n";
-    let right = Target::Agent(AgentId(1), "right".into());
-    let policy = Target::Model(ModelId(0), "policy".into());
+    let right = FaultTarget::Agent(AgentId(1), "right".into());
+    let policy = FaultTarget::Model(ModelId(0), "policy".into());
     let expected = [
-        Rule {
+        FaultRule {
             tick: Some(Tick(17)),
             ms: 40,
             times: 3,
             counts: true,
-            ..Rule::new(Phase::BeforeStep, Kind::Slow, right)
+            ..FaultRule::new(FaultPoint::BeforeStep, FaultKind::Slow, right)
         },
-        Rule {
+        FaultRule {
             life: Some(4),
-            ..Rule::new(Phase::HostBorn, Kind::StartFailure, Target::Host(HostId(2)))
+            ..FaultRule::new(
+                FaultPoint::HostBorn,
+                FaultKind::StartFailure,
+                FaultTarget::Host(HostId(2)),
+            )
         },
-        Rule::new(Phase::TickOpened, Kind::Kill, Target::Inference),
-        Rule::new(Phase::BeforeModel, Kind::ModelGone, policy),
+        FaultRule::new(
+            FaultPoint::TickOpened,
+            FaultKind::Kill,
+            FaultTarget::Inference,
+        ),
+        FaultRule::new(FaultPoint::BeforeModel, FaultKind::ModelGone, policy),
     ];
     assert_eq!(plan(text).unwrap().rules, expected);
     let in_fleet = text.replace("[[rules]]", "[[faults.rules]]");
@@ -146,7 +154,7 @@ fn a_plan_that_is_no_plan_is_refused() {
 
 #[test]
 fn a_plan_that_cannot_be_read_is_refused_as_a_plan() {
-    let missing = Plan::read(Path::new("no-such-plan.toml"), &fleet("").unwrap());
+    let missing = FaultPlan::read(Path::new("no-such-plan.toml"), &fleet("").unwrap());
     let text = missing.unwrap_err().to_string();
     assert!(text.contains("fault plan no-such-plan.toml"), "{text}");
 }

@@ -1,12 +1,14 @@
 //! Records with a good frame, in the right place, one after the other.
 
-use super::source::Source;
+use super::source::JournalSource;
 use super::tail::{Torn, TornKind};
-use crate::journal::error::{Fault, JournalError};
-use crate::journal::frame::{DIGEST_BYTES, FRAME_BYTES, FrameHeader, HEADER_BYTES, Kind, RunId};
-use crate::journal::mark::{Mark, MarkFault};
+use crate::journal::error::{JournalError, RecordFault};
+use crate::journal::frame::{
+    DIGEST_BYTES, FRAME_BYTES, FrameHeader, HEADER_BYTES, RecordKind, RunId,
+};
+use crate::journal::mark::{JournalMark, MarkFault};
 use crate::journal::segment;
-use crate::journal::sync_marker::Synced;
+use crate::journal::sync_marker::SyncMarker;
 use crate::record::Digest;
 use crate::rundir::RunDir;
 use bincode::{Decode, Encode};
@@ -16,8 +18,8 @@ use shm_protocol::{codec, limit};
 /// The records of a journal. What is next depends on what came before.
 #[derive(Debug)]
 pub(super) struct Frames {
-    source: Source,
-    synced: Option<Synced>,
+    source: JournalSource,
+    synced: Option<SyncMarker>,
     run_id: Option<RunId>,
     previous: Digest,
     ticks: Tick,
@@ -27,23 +29,23 @@ pub(super) struct Frames {
 }
 
 /// A record whose frame is good. Its bytes are the next ones of the source.
-pub(super) struct Framed {
+pub(super) struct FrameBytes {
     pub(super) header: FrameHeader,
     pub(super) digest: Digest,
 }
 
 /// Why there is no good frame.
-enum Unframed {
+enum FrameFault {
     /// Perhaps a torn end, by what comes after it.
-    Bad(Fault),
+    Bad(RecordFault),
     /// In any place a reason to refuse.
-    Refused(Fault),
+    Refused(RecordFault),
     Error(JournalError),
 }
 
-impl From<JournalError> for Unframed {
-    fn from(error: JournalError) -> Unframed {
-        Unframed::Error(error)
+impl From<JournalError> for FrameFault {
+    fn from(error: JournalError) -> FrameFault {
+        FrameFault::Error(error)
     }
 }
 
@@ -51,9 +53,9 @@ impl Frames {
     /// The beginning of a journal.
     pub(super) fn open(run: &RunDir) -> Result<Frames, JournalError> {
         // Before the files: in a run that goes on they never are behind it.
-        let synced = Synced::read(run)?;
+        let synced = SyncMarker::read(run)?;
         Ok(Frames {
-            source: Source::open(run)?,
+            source: JournalSource::open(run)?,
             synced,
             run_id: None,
             previous: Digest::default(),
@@ -84,8 +86,8 @@ impl Frames {
     }
 
     /// Where the journal stands after what was accepted.
-    pub(super) fn mark(&self) -> Mark {
-        Mark {
+    pub(super) fn mark(&self) -> JournalMark {
+        JournalMark {
             tick: self.ticks,
             chain: self.previous,
             segment: self.source.segment(),
@@ -94,7 +96,7 @@ impl Frames {
     }
 
     /// Goes on at a mark, when the record that it was made after still ends there.
-    pub(super) fn go_to(&mut self, mark: &Mark) -> Result<(), JournalError> {
+    pub(super) fn go_to(&mut self, mark: &JournalMark) -> Result<(), JournalError> {
         let file = self
             .source
             .path()
@@ -124,26 +126,26 @@ impl Frames {
     }
 
     /// The next record with a good frame in the right place; none at the end, torn or not.
-    pub(super) fn next_framed(&mut self) -> Result<Option<Framed>, JournalError> {
+    pub(super) fn next_framed(&mut self) -> Result<Option<FrameBytes>, JournalError> {
         while self.source.remaining() == 0 {
             if self.source.is_last_segment() {
                 return self.check_end().map(|()| None);
             }
             if self.source.offset() == 0 {
-                return Err(self.corrupt(Fault::Empty));
+                return Err(self.corrupt(RecordFault::Empty));
             }
             self.source.next_segment()?;
         }
         match self.frame() {
             Ok(framed) => Ok(Some(framed)),
-            Err(Unframed::Bad(fault)) => self.judge(fault).map(|()| None),
-            Err(Unframed::Refused(fault)) => Err(self.corrupt(fault)),
-            Err(Unframed::Error(error)) => Err(error),
+            Err(FrameFault::Bad(fault)) => self.judge(fault).map(|()| None),
+            Err(FrameFault::Refused(fault)) => Err(self.corrupt(fault)),
+            Err(FrameFault::Error(error)) => Err(error),
         }
     }
 
     /// Up to where the journal of this run is on the disk, if it is known.
-    pub(super) fn synced(&self) -> Option<&Synced> {
+    pub(super) fn synced(&self) -> Option<&SyncMarker> {
         self.synced
             .as_ref()
             .filter(|synced| self.run_id == Some(synced.run))
@@ -166,18 +168,18 @@ impl Frames {
     }
 
     /// Checks the frame of the record that begins here.
-    fn frame(&mut self) -> Result<Framed, Unframed> {
+    fn frame(&mut self) -> Result<FrameBytes, FrameFault> {
         let Some(bytes) = self
             .source
             .peek(HEADER_BYTES)?
             .first_chunk::<HEADER_BYTES>()
         else {
-            return Err(Unframed::Bad(Fault::Short));
+            return Err(FrameFault::Bad(RecordFault::Short));
         };
-        let header = FrameHeader::parse(bytes).map_err(|fault| Unframed::Bad(fault.into()))?;
-        self.check_place(&header).map_err(Unframed::Refused)?;
+        let header = FrameHeader::parse(bytes).map_err(|fault| FrameFault::Bad(fault.into()))?;
+        self.check_place(&header).map_err(FrameFault::Refused)?;
         if self.source.remaining() < header.record_bytes() {
-            return Err(Unframed::Bad(Fault::Short));
+            return Err(FrameFault::Bad(RecordFault::Short));
         }
         let record_bytes =
             usize::try_from(header.record_bytes()).expect("a record is far below 2^32 bytes");
@@ -186,40 +188,40 @@ impl Frames {
             .split_last_chunk::<DIGEST_BYTES>()
             .expect("a record is longer than its digest");
         if blake3::hash(covered) != *digest {
-            return Err(Unframed::Bad(Fault::Digest));
+            return Err(FrameFault::Bad(RecordFault::Digest));
         }
-        Ok(Framed {
+        Ok(FrameBytes {
             header,
             digest: *digest,
         })
     }
 
     /// Whether a record belongs here. One that does not was not left by a write that stopped halfway.
-    fn check_place(&self, header: &FrameHeader) -> Result<(), Fault> {
+    fn check_place(&self, header: &FrameHeader) -> Result<(), RecordFault> {
         if let Some(expected) = self.run_id.filter(|run| *run != header.run) {
-            return Err(Fault::Run {
+            return Err(RecordFault::Run {
                 found: header.run,
                 expected,
             });
         }
         let in_order = match header.kind {
-            Kind::RunHeader => self.run_id.is_none() && header.tick == Tick::ZERO,
-            Kind::Tick => self.run_id.is_some() && header.tick == self.ticks.next(),
-            Kind::Seal => self.run_id.is_some() && header.tick == self.ticks,
+            RecordKind::RunHeader => self.run_id.is_none() && header.tick == Tick::ZERO,
+            RecordKind::Tick => self.run_id.is_some() && header.tick == self.ticks.next(),
+            RecordKind::Seal => self.run_id.is_some() && header.tick == self.ticks,
         };
         if !in_order {
             let found = match header.kind {
-                Kind::RunHeader => "run header",
-                Kind::Tick => "record",
-                Kind::Seal => "seal",
+                RecordKind::RunHeader => "run header",
+                RecordKind::Tick => "record",
+                RecordKind::Seal => "seal",
             };
-            return Err(Fault::Order {
+            return Err(RecordFault::Order {
                 found,
                 tick: header.tick,
             });
         }
         if header.previous != self.previous {
-            return Err(Fault::Previous {
+            return Err(RecordFault::Previous {
                 found: header.previous,
                 expected: self.previous,
             });
@@ -230,7 +232,7 @@ impl Frames {
     /// Decodes the payload of the record that begins here, and checks that it says it the one way there is.
     pub(super) fn payload<T: Decode<()> + Encode>(
         &mut self,
-        framed: &Framed,
+        framed: &FrameBytes,
     ) -> Result<T, JournalError> {
         let record_bytes = usize::try_from(framed.header.record_bytes())
             .expect("a record is far below 2^32 bytes");
@@ -238,16 +240,18 @@ impl Frames {
         let payload = &record[HEADER_BYTES..record_bytes - DIGEST_BYTES];
         let named = RunId::of;
         let fault = match codec::decode::<T, { limit::TICK_RECORD_BYTES }>(payload) {
-            Err(error) => Fault::Payload(error),
+            Err(error) => RecordFault::Payload(error),
             Ok(value) => {
                 self.encoded.clear();
                 codec::encode_into(&value, &mut self.encoded);
                 if self.encoded != payload {
-                    Fault::Content("the payload is not written in the shortest way".to_owned())
-                } else if framed.header.kind == Kind::RunHeader
+                    RecordFault::Content(
+                        "the payload is not written in the shortest way".to_owned(),
+                    )
+                } else if framed.header.kind == RecordKind::RunHeader
                     && named(payload) != framed.header.run
                 {
-                    Fault::Run {
+                    RecordFault::Run {
                         found: framed.header.run,
                         expected: named(payload),
                     }
@@ -260,7 +264,7 @@ impl Frames {
     }
 
     /// Goes past a good record.
-    pub(super) fn accept(&mut self, framed: &Framed) {
+    pub(super) fn accept(&mut self, framed: &FrameBytes) {
         self.source.advance(framed.header.record_bytes());
         self.run_id = Some(framed.header.run);
         self.previous = framed.digest;
@@ -268,7 +272,7 @@ impl Frames {
     }
 
     /// Decides what a bad record is: the torn end of the journal, or corruption.
-    fn judge(&mut self, fault: Fault) -> Result<(), JournalError> {
+    fn judge(&mut self, fault: RecordFault) -> Result<(), JournalError> {
         let (file, offset, bytes) = (
             self.source.path().to_path_buf(),
             self.source.offset(),
@@ -276,9 +280,10 @@ impl Frames {
         );
         let (unfinished, is_last) = (self.is_unfinished(&fault)?, self.source.is_last_segment());
         let synced = self.synced().copied();
-        if let Some(Synced { tick, .. }) = synced.filter(|synced| self.place() < synced.place()) {
+        if let Some(SyncMarker { tick, .. }) = synced.filter(|synced| self.place() < synced.place())
+        {
             let fault = Box::new(fault);
-            return Err(self.corrupt(Fault::Synced { fault, tick }));
+            return Err(self.corrupt(RecordFault::Synced { fault, tick }));
         }
         let after = self.run_id.map(|_| self.ticks);
         let follows = self.source.find_header_after(self.run_id)?;
@@ -293,7 +298,7 @@ impl Frames {
             (_, follows) => {
                 let reason = match follows {
                     None => fault,
-                    Some((next, follows)) => Fault::Followed {
+                    Some((next, follows)) => RecordFault::Followed {
                         fault: Box::new(fault),
                         file: next,
                         follows,
@@ -317,8 +322,8 @@ impl Frames {
     }
 
     /// Whether the bytes from here on are the beginning of the record that comes next.
-    fn is_unfinished(&mut self, fault: &Fault) -> Result<bool, JournalError> {
-        if !matches!(fault, Fault::Short) {
+    fn is_unfinished(&mut self, fault: &RecordFault) -> Result<bool, JournalError> {
+        if !matches!(fault, RecordFault::Short) {
             return Ok(false);
         }
         // With a whole header, the frame has been checked up to the length.
@@ -330,14 +335,14 @@ impl Frames {
         };
         let (previous, ticks, payload_bytes) = (self.previous, self.ticks, 0);
         let next = FrameHeader {
-            kind: Kind::Tick,
+            kind: RecordKind::Tick,
             run,
             tick: ticks.next(),
             payload_bytes,
             previous,
         };
         let seal = FrameHeader {
-            kind: Kind::Seal,
+            kind: RecordKind::Seal,
             tick: ticks,
             ..next
         };
@@ -345,7 +350,7 @@ impl Frames {
         Ok(next.may_begin_with(bytes) || seal.may_begin_with(bytes))
     }
 
-    pub(super) fn corrupt(&self, reason: Fault) -> JournalError {
+    pub(super) fn corrupt(&self, reason: RecordFault) -> JournalError {
         let after = self.run_id.map(|_| self.ticks);
         JournalError::Corrupt {
             file: self.source.path().to_path_buf(),

@@ -13,7 +13,7 @@ const WINDOW_BYTES: usize = 256 << 10;
 
 /// A place in a journal, and the file around it. A file counts as long as it was when it was opened.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct JournalSource {
     run: RunDir,
     segments: Vec<PathBuf>,
     index: usize,
@@ -25,9 +25,9 @@ pub(super) struct Source {
     passed_bytes: u64,
 }
 
-impl Source {
+impl JournalSource {
     /// The beginning of a journal.
-    pub(super) fn open(run: &RunDir) -> Result<Source, JournalError> {
+    pub(super) fn open(run: &RunDir) -> Result<JournalSource, JournalError> {
         let segments = crate::journal::segment::list(run)?;
         let Some(first) = segments.first() else {
             return Err(JournalError::NotBegun {
@@ -35,7 +35,7 @@ impl Source {
             });
         };
         let (file, file_bytes) = open(run, first)?;
-        Ok(Source {
+        Ok(JournalSource {
             run: run.clone(),
             segments,
             index: 0,

@@ -2,7 +2,9 @@
 //! of the rest, and the run that goes on has the files of one that never stopped.
 
 use super::super::testing::{Kept, Small, record};
-use super::super::{Fault, JournalError, JournalReader, JournalWriter, Mark, TornKind};
+use super::super::{
+    JournalError, JournalMark, JournalReader, JournalWriter, RecordFault, TornKind,
+};
 use super::resume::{files, finish, open, put_files};
 use super::{read_all, segment};
 use crate::fleet::Durability;
@@ -80,7 +82,7 @@ fn a_power_cut_at_any_call_loses_nothing_that_was_acknowledged() {
         let mut holes = 0;
         for call in 0..run.calls {
             let disk = MemoryDisk::new();
-            disk.crash_at(call, memory_disk::Fault::After);
+            disk.crash_at(call, memory_disk::DiskFault::After);
             let mut kept = Kept::default();
             let _ = small.write_on(&disk, Path::new("/run"), &mut kept);
             for seed in 0..SEEDS {
@@ -118,7 +120,7 @@ fn whoever_dies_or_fails_at_any_call_can_be_gone_on_after() {
         let run = Run::new(durability);
         let small = run.small;
         for (call, fault) in
-            (0..run.calls).flat_map(|call| memory_disk::Fault::ALL.map(|fault| (call, fault)))
+            (0..run.calls).flat_map(|call| memory_disk::DiskFault::ALL.map(|fault| (call, fault)))
         {
             let disk = MemoryDisk::new();
             disk.crash_at(call, fault);
@@ -142,7 +144,7 @@ fn what_a_failed_sync_has_lost_is_written_again() {
         let run = Run::new(durability);
         let small = run.small;
         for (call, fault) in
-            (0..run.calls).flat_map(|call| memory_disk::Fault::ALL.map(|fault| (call, fault)))
+            (0..run.calls).flat_map(|call| memory_disk::DiskFault::ALL.map(|fault| (call, fault)))
         {
             let disk = MemoryDisk::new();
             disk.fail_call(call, fault);
@@ -170,7 +172,7 @@ fn what_was_never_synced_is_written_again_by_who_promises_more() {
         let calls = careless.write().0.calls();
         for call in 0..calls {
             let disk = MemoryDisk::new();
-            disk.fail_call(call, memory_disk::Fault::Before);
+            disk.fail_call(call, memory_disk::DiskFault::Before);
             let mut kept = Kept::default();
             let _ = careless.write_on(&disk, Path::new("/run"), &mut kept);
             let place = format!("{durability:?} after none, call {call}");
@@ -226,7 +228,7 @@ fn going_on_may_fail_at_any_call_and_be_tried_again() {
             let before = disk.calls();
             finish(&open(&disk), whole).unwrap();
             for (call, fault) in (before..disk.calls())
-                .flat_map(|call| memory_disk::Fault::ALL.map(|fault| (call, fault)))
+                .flat_map(|call| memory_disk::DiskFault::ALL.map(|fault| (call, fault)))
             {
                 let disk = begun();
                 disk.crash_at(call, fault);
@@ -387,7 +389,7 @@ fn what_was_acknowledged_before_a_power_cut_is_missed_after_it() {
         matches!(
             last,
             Some(Err(JournalError::Corrupt {
-                reason: Fault::Synced { .. },
+                reason: RecordFault::Synced { .. },
                 ..
             }))
         ),
@@ -396,7 +398,7 @@ fn what_was_acknowledged_before_a_power_cut_is_missed_after_it() {
 }
 
 /// Damages the record that follows a mark.
-fn flip(disk: &MemoryDisk, mark: Mark) {
+fn flip(disk: &MemoryDisk, mark: JournalMark) {
     let mut bytes = disk.read(&segment(mark.segment)).unwrap();
     bytes[usize::try_from(mark.offset).unwrap() + 130] ^= 1;
     disk.write(&segment(mark.segment), &bytes);

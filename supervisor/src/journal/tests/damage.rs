@@ -86,7 +86,7 @@ fn a_bad_record_is_corruption_with_another_behind_it_and_a_damaged_end_without()
         JournalError::Corrupt {
             offset,
             after,
-            reason: Fault::Followed { follows, .. },
+            reason: RecordFault::Followed { follows, .. },
             ..
         } => {
             assert_eq!(
@@ -131,7 +131,7 @@ fn a_record_in_another_place_is_refused() {
         assert!(matches!(
             verify(&run),
             Err(JournalError::Corrupt {
-                reason: Fault::Order { .. },
+                reason: RecordFault::Order { .. },
                 ..
             })
         ));
@@ -161,7 +161,7 @@ fn a_record_of_another_run_is_refused() {
     assert!(matches!(
         verify(&run),
         Err(JournalError::Corrupt {
-            reason: Fault::Run { .. },
+            reason: RecordFault::Run { .. },
             ..
         })
     ));
@@ -186,7 +186,7 @@ fn a_record_of_another_history_is_refused() {
     match verify(&run).unwrap_err() {
         JournalError::Corrupt {
             after,
-            reason: Fault::Previous { .. },
+            reason: RecordFault::Previous { .. },
             ..
         } => assert_eq!(after, Some(Tick(2))),
         other => panic!("{other}"),
@@ -210,7 +210,7 @@ fn segments_must_be_all_there_and_alone() {
     assert!(matches!(
         verify(&run),
         Err(JournalError::Corrupt {
-            reason: Fault::Empty,
+            reason: RecordFault::Empty,
             ..
         })
     ));
@@ -242,7 +242,7 @@ fn nothing_may_follow_a_seal() {
     assert!(matches!(
         verify(&run),
         Err(JournalError::Corrupt {
-            reason: Fault::AfterSeal,
+            reason: RecordFault::AfterSeal,
             ..
         })
     ));
@@ -251,7 +251,7 @@ fn nothing_may_follow_a_seal() {
     assert!(matches!(
         verify(&run),
         Err(JournalError::Corrupt {
-            reason: Fault::AfterSeal,
+            reason: RecordFault::AfterSeal,
             ..
         })
     ));

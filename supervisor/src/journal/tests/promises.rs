@@ -15,7 +15,7 @@ fn no_failed_disk_call_loses_what_was_promised() {
         };
         let calls = small.write().0.calls();
         for (call, fault) in
-            (0..calls).flat_map(|call| memory_disk::Fault::ALL.map(|fault| (call, fault)))
+            (0..calls).flat_map(|call| memory_disk::DiskFault::ALL.map(|fault| (call, fault)))
         {
             let disk = MemoryDisk::new();
             disk.fail_call(call, fault);
@@ -54,7 +54,7 @@ fn check_promise(disk: &MemoryDisk, promised: u64, place: &str) {
 
 #[test]
 fn a_writer_that_failed_takes_nothing_more() {
-    for fault in memory_disk::Fault::ALL {
+    for fault in memory_disk::DiskFault::ALL {
         let disk = MemoryDisk::new();
         let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
         let mut writer = JournalWriter::create(&run, &header(1), Durability::Sync).unwrap();
@@ -87,7 +87,7 @@ fn a_failed_sync_is_told_and_never_repeated() {
     let disk = MemoryDisk::new();
     let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
     let mut writer = JournalWriter::create(&run, &header(1), Durability::Batch).unwrap();
-    disk.fail_call(disk.calls() + 1, memory_disk::Fault::Before);
+    disk.fail_call(disk.calls() + 1, memory_disk::DiskFault::Before);
     writer.append(Tick(1), &record(1)).unwrap();
     assert!(matches!(
         writer.wait_durable(),
@@ -111,7 +111,7 @@ fn a_full_disk_is_told_with_file_tick_and_what_to_do() {
     let disk = MemoryDisk::new();
     let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
     let mut writer = JournalWriter::create(&run, &header(1), Durability::Process).unwrap();
-    disk.fail_call(disk.calls(), memory_disk::Fault::NoSpace);
+    disk.fail_call(disk.calls(), memory_disk::DiskFault::NoSpace);
     let message = writer.append(Tick(1), &record(1)).unwrap_err().to_string();
     for part in [
         "tick 1",

@@ -4,7 +4,9 @@
 
 use super::super::frame::HEADER_BYTES;
 use super::super::testing::{Small, header, record};
-use super::super::{JournalError, JournalReader, JournalWriter, Mark, MarkFault, hex, verify};
+use super::super::{
+    JournalError, JournalMark, JournalReader, JournalWriter, MarkFault, hex, verify,
+};
 use super::{boundaries, read_all, segment};
 use crate::fleet::Durability;
 use crate::journal::create_run_dir_on;
@@ -50,7 +52,7 @@ pub(super) fn open(disk: &MemoryDisk) -> RunDir {
 }
 
 /// Goes on with a run up to its last tick and seals it.
-pub(super) fn finish(run: &RunDir, small: Small) -> Result<super::super::Cut, JournalError> {
+pub(super) fn finish(run: &RunDir, small: Small) -> Result<super::super::Truncation, JournalError> {
     let (_, mut read) = JournalReader::open(run)?;
     while read.next_tick()?.is_some() {}
     let (mut writer, cut) =
@@ -261,21 +263,22 @@ fn a_mark_that_is_no_place_of_this_journal_is_refused_and_both_are_named() {
     .write();
     let (_, _, reader) = read_all(&run).unwrap();
     let mark = reader.mark();
-    let refused = |mark: Mark| match JournalReader::open_at(&run, &mark).map(drop).unwrap_err() {
-        error @ JournalError::Mark { .. } => error,
-        other => panic!("{other}"),
-    };
+    let refused =
+        |mark: JournalMark| match JournalReader::open_at(&run, &mark).map(drop).unwrap_err() {
+            error @ JournalError::Mark { .. } => error,
+            other => panic!("{other}"),
+        };
     let beyond = [
-        Mark {
+        JournalMark {
             offset: 1 << 20,
             ..mark
         },
-        Mark {
+        JournalMark {
             segment: 99,
             ..mark
         },
-        Mark { segment: 0, ..mark },
-        Mark {
+        JournalMark { segment: 0, ..mark },
+        JournalMark {
             segment: u64::MAX,
             ..mark
         },
@@ -298,16 +301,16 @@ fn a_mark_that_is_no_place_of_this_journal_is_refused_and_both_are_named() {
         );
     }
     let elsewhere = [
-        Mark {
+        JournalMark {
             offset: mark.offset - 1,
             ..mark
         },
-        Mark { offset: 0, ..mark },
-        Mark {
+        JournalMark { offset: 0, ..mark },
+        JournalMark {
             chain: [7; 32],
             ..mark
         },
-        Mark { segment: 1, ..mark },
+        JournalMark { segment: 1, ..mark },
     ];
     for mark in elsewhere {
         let error = refused(mark);
@@ -327,7 +330,7 @@ fn a_mark_that_is_no_place_of_this_journal_is_refused_and_both_are_named() {
     // With the digest of another tick, the next record tells.
     let (_, mut reader) = JournalReader::open_at(
         &run,
-        &Mark {
+        &JournalMark {
             tick: Tick(2),
             ..mark
         },

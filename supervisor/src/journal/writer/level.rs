@@ -4,8 +4,8 @@ use super::syncer::Syncer;
 use crate::fleet::Durability;
 use crate::journal::error::JournalError;
 use crate::journal::frame::RunId;
-use crate::journal::mark::Mark;
-use crate::journal::sync_marker::SyncedFile;
+use crate::journal::mark::JournalMark;
+use crate::journal::sync_marker::SyncMarkerFile;
 use crate::rundir::RunDir;
 use shm_protocol::id::Tick;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(super) enum Level {
     /// A sync of its thread.
     Batch(Syncer),
     /// A sync within the tick.
-    Sync(SyncedFile),
+    Sync(SyncMarkerFile),
 }
 
 impl Level {
@@ -27,12 +27,12 @@ impl Level {
         run: &RunDir,
         run_id: RunId,
         durability: Durability,
-        at: &Mark,
+        at: &JournalMark,
     ) -> Result<Level, JournalError> {
-        let synced = |is_exact| SyncedFile::create(run, run_id, is_exact, at);
+        let synced = |is_exact| SyncMarkerFile::create(run, run_id, is_exact, at);
         Ok(match durability {
             Durability::Process => {
-                SyncedFile::remove(run)?;
+                SyncMarkerFile::remove(run)?;
                 Level::Process
             }
             Durability::Batch => Level::Batch(
@@ -44,7 +44,7 @@ impl Level {
     }
 
     /// Notes the end of a journal that is on the disk up to there, seal included.
-    pub(super) fn note_end(&mut self, end: &Mark) -> Result<(), JournalError> {
+    pub(super) fn note_end(&mut self, end: &JournalMark) -> Result<(), JournalError> {
         match self {
             Level::Process => Ok(()),
             Level::Batch(syncer) => syncer.note(end),
@@ -57,7 +57,7 @@ impl Level {
 }
 
 /// Notes a place up to which the journal is on the disk, for who goes on after the death of this process.
-pub(super) fn note(synced: &mut SyncedFile, at: &Mark) -> Result<(), JournalError> {
+pub(super) fn note(synced: &mut SyncMarkerFile, at: &JournalMark) -> Result<(), JournalError> {
     let written = synced.write(at);
     written.map_err(sync_failed(synced.path(), at.tick))
 }

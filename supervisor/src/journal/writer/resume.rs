@@ -8,10 +8,10 @@
 use super::{JournalWriter, Level, Segment};
 use crate::fleet::Durability;
 use crate::journal::error::JournalError;
-use crate::journal::mark::Mark;
+use crate::journal::mark::JournalMark;
 use crate::journal::reader::{JournalReader, TornKind};
 use crate::journal::segment::{self, SEGMENT_BYTES};
-use crate::journal::sync_marker::Synced;
+use crate::journal::sync_marker::SyncMarker;
 use crate::planted::{Bug, planted};
 use crate::record::SealReason;
 use crate::rundir::RunDir;
@@ -25,7 +25,7 @@ const CHUNK_BYTES: u64 = 1 << 20;
 
 /// What was behind the last tick of a journal and is cut off.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct Truncation {
     /// The file.
     pub file: PathBuf,
     /// Where in the file the cut is.
@@ -38,9 +38,9 @@ pub struct Cut {
     pub damage: Option<String>,
 }
 
-impl fmt::Display for Cut {
+impl fmt::Display for Truncation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Cut {
+        let Truncation {
             file,
             offset,
             bytes,
@@ -80,7 +80,7 @@ impl JournalWriter {
         run: &RunDir,
         read: JournalReader,
         durability: Durability,
-    ) -> Result<(JournalWriter, Cut), JournalError> {
+    ) -> Result<(JournalWriter, Truncation), JournalError> {
         JournalWriter::resume_with(run, read, durability, SEGMENT_BYTES)
     }
 
@@ -90,7 +90,7 @@ impl JournalWriter {
         read: JournalReader,
         durability: Durability,
         segment_limit: u64,
-    ) -> Result<(JournalWriter, Cut), JournalError> {
+    ) -> Result<(JournalWriter, Truncation), JournalError> {
         assert!(
             run.is_locked(),
             "only who holds the lock may write to a run"
@@ -101,7 +101,7 @@ impl JournalWriter {
         );
         let (mark, run_id, (agents, models)) = (read.mark(), read.run_id(), read.tables());
         let is_durable = durability != Durability::Process;
-        let last = Last {
+        let last = LastSegment {
             run,
             mark,
             is_durable,
@@ -130,19 +130,19 @@ impl JournalWriter {
 }
 
 /// The last segment of a journal, and what is behind its last tick.
-struct Last<'a> {
+struct LastSegment<'a> {
     run: &'a RunDir,
-    mark: Mark,
+    mark: JournalMark,
     is_durable: bool,
 }
 
-impl Last<'_> {
+impl LastSegment<'_> {
     /// Brings everything up to the last tick to the disk, whoever wrote it.
     ///
     /// What may not be there yet is written over itself first: after a sync that failed the kernel has dropped it, and
     /// would say of a second sync that all is well.
     fn sync_all(&self, read: &JournalReader) -> Result<(), JournalError> {
-        let (first, offset) = read.synced().map_or((1, 0), Synced::place);
+        let (first, offset) = read.synced().map_or((1, 0), SyncMarker::place);
         for number in first..=self.mark.segment {
             let path = self.path(number);
             let rewrite = || {
@@ -176,7 +176,7 @@ impl Last<'_> {
     }
 
     /// Cuts, and opens the last segment to append to.
-    fn cut(&self, read: &JournalReader) -> Result<(Segment, Cut), JournalError> {
+    fn cut(&self, read: &JournalReader) -> Result<(Segment, Truncation), JournalError> {
         let paths = segment::list(self.run)?;
         let number = self.mark.segment;
         let last = usize::try_from(number).expect("segments are counted in memory");
@@ -185,7 +185,7 @@ impl Last<'_> {
             "the reader has read to the last segment"
         );
         let path = paths[last - 1].clone();
-        let mut cut = Cut {
+        let mut cut = Truncation {
             file: path.clone(),
             offset: self.mark.offset,
             bytes: 0,

@@ -6,8 +6,8 @@
 //! have dropped the data, so trying again would prove nothing.
 
 use crate::journal::error::JournalError;
-use crate::journal::mark::Mark;
-use crate::journal::sync_marker::SyncedFile;
+use crate::journal::mark::JournalMark;
+use crate::journal::sync_marker::SyncMarkerFile;
 use crate::planted::{Bug, planted};
 use crate::sys::disk::File;
 use shm_protocol::id::Tick;
@@ -31,16 +31,16 @@ const _: () = assert!(TICKS < TICKS_BEHIND);
 /// The thread and what it shares with the writer.
 #[derive(Debug)]
 pub(super) struct Syncer {
-    shared: Arc<Shared>,
+    shared: Arc<SyncShared>,
     /// None in a world without threads, where the writer does its work.
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
+struct SyncShared {
+    state: Mutex<SyncState>,
     /// Of the thread while it syncs, of the writer when nothing waits.
-    synced: Mutex<SyncedFile>,
+    synced: Mutex<SyncMarkerFile>,
     /// Rings for the thread.
     work: Condvar,
     /// Rings for the writer.
@@ -49,11 +49,11 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SyncState {
     /// Files with something unsynced, in the order of their ticks.
     dirty: Vec<(PathBuf, Arc<dyn File>)>,
     /// Where the journal stands after the last tick that is written.
-    mark: Option<Mark>,
+    mark: Option<JournalMark>,
     written: u64,
     durable: u64,
     sleep: Sleep,
@@ -76,15 +76,15 @@ impl Syncer {
     /// With a thread, or without one, so that the same always happens in the same order.
     pub(super) fn start(
         durable: Tick,
-        synced: SyncedFile,
+        synced: SyncMarkerFile,
         has_threads: bool,
     ) -> io::Result<Syncer> {
-        let state = State {
+        let state = SyncState {
             written: durable.0,
             durable: durable.0,
-            ..State::default()
+            ..SyncState::default()
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SyncShared {
             state: Mutex::new(state),
             synced: Mutex::new(synced),
             work: Condvar::new(),
@@ -111,7 +111,7 @@ impl Syncer {
     /// Tells that a tick is written.
     pub(super) fn written(
         &self,
-        mark: Mark,
+        mark: JournalMark,
         path: &Path,
         file: &Arc<dyn File>,
     ) -> Result<(), JournalError> {
@@ -149,7 +149,7 @@ impl Syncer {
     }
 
     /// Notes a place up to which the writer has synced the journal itself. Nothing waits.
-    pub(super) fn note(&self, mark: &Mark) -> Result<(), JournalError> {
+    pub(super) fn note(&self, mark: &JournalMark) -> Result<(), JournalError> {
         let noted = self.shared.note(mark);
         noted.map_err(|(file, source)| JournalError::Sync {
             file,
@@ -188,7 +188,7 @@ impl Drop for Syncer {
     }
 }
 
-impl State {
+impl SyncState {
     /// Gives the failure of a sync to the writer, which takes nothing more after it.
     fn take_failure(&mut self) -> Result<(), JournalError> {
         match self.failed.take() {
@@ -205,8 +205,8 @@ impl State {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SyncShared {
+    fn lock(&self) -> MutexGuard<'_, SyncState> {
         self.state
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -215,9 +215,9 @@ impl Shared {
     /// Waits for the thread, but not for one that is dead.
     fn wait_while<'state>(
         &self,
-        state: MutexGuard<'state, State>,
-        waiting: impl Fn(&State) -> bool,
-    ) -> MutexGuard<'state, State> {
+        state: MutexGuard<'state, SyncState>,
+        waiting: impl Fn(&SyncState) -> bool,
+    ) -> MutexGuard<'state, SyncState> {
         self.done
             .wait_while(state, |state| waiting(state) && !state.dead)
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -241,8 +241,8 @@ impl Shared {
     /// Brings to the disk what is written.
     fn sync<'state>(
         &'state self,
-        mut state: MutexGuard<'state, State>,
-    ) -> MutexGuard<'state, State> {
+        mut state: MutexGuard<'state, SyncState>,
+    ) -> MutexGuard<'state, SyncState> {
         let (dirty, written) = (std::mem::take(&mut state.dirty), state.written);
         let mark = state.mark.take();
         drop(state);
@@ -265,7 +265,7 @@ impl Shared {
     }
 
     /// Notes a place up to which the journal is on the disk, so that it survives a power cut.
-    fn note(&self, mark: &Mark) -> Result<(), (PathBuf, io::Error)> {
+    fn note(&self, mark: &JournalMark) -> Result<(), (PathBuf, io::Error)> {
         let mut synced = self
             .synced
             .lock()
@@ -277,8 +277,8 @@ impl Shared {
     /// Sleeps until a tick waits, and then until its sync is due.
     fn until_due<'state>(
         &'state self,
-        mut state: MutexGuard<'state, State>,
-    ) -> MutexGuard<'state, State> {
+        mut state: MutexGuard<'state, SyncState>,
+    ) -> MutexGuard<'state, SyncState> {
         while state.written == state.durable && !state.stop {
             state.sleep = Sleep::UntilWork;
             state = self
@@ -287,7 +287,7 @@ impl Shared {
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
         }
         state.sleep = Sleep::UntilDelay;
-        let early = |state: &mut State| {
+        let early = |state: &mut SyncState| {
             state.written - state.durable < TICKS && !state.hurry && !state.stop
         };
         let waited = self.work.wait_timeout_while(state, DELAY, early);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::journal::{create_run_dir_on, discard_run_dir};
 use crate::sys::disk::Disk;
-use crate::sys::memory_disk::{Fault, MemoryDisk};
+use crate::sys::memory_disk::{DiskFault, MemoryDisk};
 use std::path::Path;
 
 fn run() -> (MemoryDisk, RunDir) {
@@ -10,25 +10,25 @@ fn run() -> (MemoryDisk, RunDir) {
     (disk, run)
 }
 
-fn every() -> Vec<Event> {
+fn every() -> Vec<RunEvent> {
     let (host, incarnation, tick) = (HostId(1), Incarnation(2), Tick(17));
     let text = |text: &str| text.to_owned();
     vec![
-        Event::FaultFired {
+        RunEvent::FaultFired {
             rule: 1,
             kind: text("kill"),
             phase: text("after-write-before-commit"),
             tick,
             target: text("agent `b`"),
         },
-        Event::HostLost {
+        RunEvent::HostLost {
             host,
             role: text("agents"),
             incarnation,
             tick,
             cause: text("killed by signal 9"),
         },
-        Event::HostRestored {
+        RunEvent::HostRestored {
             host,
             role: text("agents"),
             incarnation,
@@ -38,24 +38,24 @@ fn every() -> Vec<Event> {
             ms: 3.5,
             cause: text("killed by signal 9"),
         },
-        Event::CheckpointFailed {
+        RunEvent::CheckpointFailed {
             tick,
             reason: text("disk full\nand more"),
         },
-        Event::OutboxRepaired {
+        RunEvent::OutboxRepaired {
             tick,
             found_bytes: 900,
             kept_bytes: 300,
             written_bytes: 1_200,
         },
-        Event::Resumed {
+        RunEvent::Resumed {
             tick,
             checkpoint: None,
             cut_bytes: 12,
             redone: 17,
             ms: 80.25,
         },
-        Event::Verdict {
+        RunEvent::Verdict {
             tick,
             text: text("agent b is quarantined"),
         },
@@ -99,7 +99,7 @@ fn a_log_cut_anywhere_has_the_lines_before_and_takes_further_ones() {
         // A line that lacks only its end is whole again.
         let torn = read[lines..read.len() - 1]
             .iter()
-            .all(|event| matches!(event, Event::Unreadable { .. }) || event == &every()[lines]);
+            .all(|event| matches!(event, RunEvent::Unreadable { .. }) || event == &every()[lines]);
         assert!(
             torn && read.len() == lines + 1 + usize::from(is_torn),
             "cut at {cut}: {read:?}"
@@ -109,7 +109,7 @@ fn a_log_cut_anywhere_has_the_lines_before_and_takes_further_ones() {
 
 #[test]
 fn an_event_that_could_not_be_written_does_not_spoil_the_next() {
-    for fault in Fault::ALL {
+    for fault in DiskFault::ALL {
         let (disk, run) = run();
         let mut log = EventLog::open(&run).unwrap();
         disk.fail_call(disk.calls(), fault);

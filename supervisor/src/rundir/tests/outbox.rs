@@ -6,7 +6,7 @@ use crate::journal::testing::{Small, record};
 use crate::journal::{RunId, create_run_dir, verify};
 use crate::rundir::{Outbox, OutboxMark, RunDir, RunDirError};
 use crate::sys::disk::Disk;
-use crate::sys::memory_disk::{Fault, MemoryDisk};
+use crate::sys::memory_disk::{DiskFault, MemoryDisk};
 use shm_protocol::id::Tick;
 use std::path::Path;
 
@@ -299,7 +299,9 @@ fn a_run_whose_outbox_is_cut_or_replaced_under_it_stops_and_says_so() {
 fn what_could_not_be_brought_to_the_disk_is_not_what_was_marked() {
     let written = Written::new();
     let mut outbox = written.open_at_mark().unwrap().unwrap();
-    written.disk.fail_call(written.disk.calls(), Fault::Before);
+    written
+        .disk
+        .fail_call(written.disk.calls(), DiskFault::Before);
     assert!(outbox.settle().is_err());
     drop(outbox);
     assert!(written.open_at_mark().unwrap().is_none());

@@ -2,7 +2,7 @@
 
 /// A call that changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Call {
+pub enum DiskCall {
     /// Bytes are written, at the end of a file or in place.
     Write,
     /// The bytes of a file are brought to the disk.

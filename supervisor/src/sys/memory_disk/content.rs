@@ -21,18 +21,18 @@ pub(super) struct Content {
 struct Pending {
     /// Its number among all changes of the disk.
     number: u64,
-    change: Change,
+    change: ContentChange,
 }
 
 #[derive(Clone, Debug)]
-enum Change {
+enum ContentChange {
     Write { offset: usize, bytes: Vec<u8> },
     Length(usize),
 }
 
 /// What a power cut leaves of the changes that were not synced.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Left {
+pub(super) enum Survivors {
     /// None of them.
     Nothing,
     /// All of them.
@@ -55,7 +55,7 @@ impl Content {
     }
 
     pub(super) fn write(&mut self, number: u64, offset: usize, bytes: &[u8]) {
-        let change = Change::Write {
+        let change = ContentChange::Write {
             offset,
             bytes: bytes.to_vec(),
         };
@@ -64,7 +64,7 @@ impl Content {
     }
 
     pub(super) fn set_length(&mut self, number: u64, bytes: usize) {
-        let change = Change::Length(bytes);
+        let change = ContentChange::Length(bytes);
         apply(&mut self.bytes, &change);
         self.pending.push(Pending { number, change });
     }
@@ -83,26 +83,28 @@ impl Content {
     }
 
     /// The bytes after a power cut.
-    pub(super) fn after_power_cut(&self, left: Left, chance: &mut Chance) -> Vec<u8> {
+    pub(super) fn after_power_cut(&self, left: Survivors, chance: &mut Chance) -> Vec<u8> {
         let mut bytes = self.durable.clone();
         for Pending { number, change } in &self.pending {
             match left {
-                Left::Nothing => {}
-                Left::Everything => apply(&mut bytes, change),
-                Left::Before(end) if *number < end => apply(&mut bytes, change),
-                Left::Before(end) if *number == end => apply_first_part(&mut bytes, change, chance),
-                Left::Before(_) => {}
-                Left::Any => apply_any_part(&mut bytes, change, chance),
+                Survivors::Nothing => {}
+                Survivors::Everything => apply(&mut bytes, change),
+                Survivors::Before(end) if *number < end => apply(&mut bytes, change),
+                Survivors::Before(end) if *number == end => {
+                    apply_first_part(&mut bytes, change, chance)
+                }
+                Survivors::Before(_) => {}
+                Survivors::Any => apply_any_part(&mut bytes, change, chance),
             }
         }
         bytes
     }
 }
 
-fn apply(bytes: &mut Vec<u8>, change: &Change) {
+fn apply(bytes: &mut Vec<u8>, change: &ContentChange) {
     match change {
-        Change::Length(length) => bytes.resize(*length, 0),
-        Change::Write {
+        ContentChange::Length(length) => bytes.resize(*length, 0),
+        ContentChange::Write {
             offset,
             bytes: written,
         } => {
@@ -116,8 +118,8 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
 }
 
 /// A write that stopped at any byte.
-fn apply_first_part(bytes: &mut Vec<u8>, change: &Change, chance: &mut Chance) {
-    if let Change::Write {
+fn apply_first_part(bytes: &mut Vec<u8>, change: &ContentChange, chance: &mut Chance) {
+    if let ContentChange::Write {
         offset,
         bytes: written,
     } = change
@@ -125,7 +127,7 @@ fn apply_first_part(bytes: &mut Vec<u8>, change: &Change, chance: &mut Chance) {
         let part = written[..chance.below(written.len() + 1)].to_vec();
         apply(
             bytes,
-            &Change::Write {
+            &ContentChange::Write {
                 offset: *offset,
                 bytes: part,
             },
@@ -135,8 +137,8 @@ fn apply_first_part(bytes: &mut Vec<u8>, change: &Change, chance: &mut Chance) {
 
 /// A change of which the disk took any sectors: those that it did not take are as they were before, or zero where the
 /// file was shorter. The file may have got its new length without them.
-fn apply_any_part(bytes: &mut Vec<u8>, change: &Change, chance: &mut Chance) {
-    let Change::Write {
+fn apply_any_part(bytes: &mut Vec<u8>, change: &ContentChange, chance: &mut Chance) {
+    let ContentChange::Write {
         offset,
         bytes: written,
     } = change
@@ -155,7 +157,7 @@ fn apply_any_part(bytes: &mut Vec<u8>, change: &Change, chance: &mut Chance) {
             let sector = written[start - offset..stop - offset].to_vec();
             apply(
                 bytes,
-                &Change::Write {
+                &ContentChange::Write {
                     offset: start,
                     bytes: sector,
                 },

@@ -2,7 +2,7 @@
 
 use super::content::Content;
 use super::names::FileId;
-use super::{Call, Fault, MemoryDisk, input_output_error, no_space_error};
+use super::{DiskCall, DiskFault, MemoryDisk, input_output_error, no_space_error};
 use crate::sys::disk::File;
 use std::io;
 
@@ -40,7 +40,7 @@ impl File for MemoryFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let synced = self.disk.change(Call::Sync, |state| {
+        let synced = self.disk.change(DiskCall::Sync, |state| {
             state.contents[self.file].sync();
             Ok(())
         });
@@ -54,7 +54,7 @@ impl File for MemoryFile {
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
-        self.disk.change(Call::Truncate, |state| {
+        self.disk.change(DiskCall::Truncate, |state| {
             let number = state.number();
             state.contents[self.file].set_length(number, bytes);
             Ok(())
@@ -66,16 +66,16 @@ impl MemoryFile {
     /// Writes where `place` says, or goes wrong.
     fn write(&self, bytes: &[u8], place: impl FnOnce(&Content) -> usize) -> io::Result<usize> {
         let mut state = self.disk.state();
-        let fault = state.count_call(Call::Write);
+        let fault = state.count_call(DiskCall::Write);
         let number = state.number();
         let content = &mut state.contents[self.file];
         let (offset, half) = (place(content), bytes.len() / 2);
         let (taken, result) = match fault {
             None => (bytes.len(), Ok(bytes.len())),
-            Some(Fault::Before) => (0, Err(input_output_error())),
-            Some(Fault::After) => (bytes.len(), Err(input_output_error())),
-            Some(Fault::Short) => (half, Ok(half)),
-            Some(Fault::NoSpace) => (half, Err(no_space_error())),
+            Some(DiskFault::Before) => (0, Err(input_output_error())),
+            Some(DiskFault::After) => (bytes.len(), Err(input_output_error())),
+            Some(DiskFault::Short) => (half, Ok(half)),
+            Some(DiskFault::NoSpace) => (half, Err(no_space_error())),
         };
         if taken > 0 {
             content.write(number, offset, &bytes[..taken]);

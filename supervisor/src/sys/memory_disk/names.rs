@@ -1,7 +1,7 @@
 //! The names of a disk: those that are seen, those that a power cut leaves, and the changes in between.
 
 use super::chance::Chance;
-use super::content::Left;
+use super::content::Survivors;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ pub(super) type FileId = usize;
 
 /// The names of a disk.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Names {
+pub(super) struct DiskNames {
     seen: BTreeMap<PathBuf, FileId>,
     durable: BTreeMap<PathBuf, FileId>,
-    pending: Vec<(u64, Change)>,
+    pending: Vec<(u64, NameChange)>,
 }
 
 #[derive(Clone, Debug)]
-enum Change {
+enum NameChange {
     Made {
         path: PathBuf,
         file: FileId,
@@ -33,34 +33,36 @@ enum Change {
     },
 }
 
-impl Change {
+impl NameChange {
     fn is_in(&self, folder: &Path) -> bool {
         match self {
-            Change::Made { path, .. } | Change::Removed { path } => path.parent() == Some(folder),
-            Change::Renamed { to, .. } => to.parent() == Some(folder),
+            NameChange::Made { path, .. } | NameChange::Removed { path } => {
+                path.parent() == Some(folder)
+            }
+            NameChange::Renamed { to, .. } => to.parent() == Some(folder),
         }
     }
 
     fn apply(&self, names: &mut BTreeMap<PathBuf, FileId>) {
         match self {
-            Change::Made { path, file } => {
+            NameChange::Made { path, file } => {
                 names.insert(path.clone(), *file);
             }
-            Change::Renamed { from, to, file } => {
+            NameChange::Renamed { from, to, file } => {
                 names.remove(from);
                 names.insert(to.clone(), *file);
             }
-            Change::Removed { path } => {
+            NameChange::Removed { path } => {
                 names.remove(path);
             }
         }
     }
 }
 
-impl Names {
+impl DiskNames {
     /// Names that are on the disk.
-    pub(super) fn on_disk(names: BTreeMap<PathBuf, FileId>) -> Names {
-        Names {
+    pub(super) fn on_disk(names: BTreeMap<PathBuf, FileId>) -> DiskNames {
+        DiskNames {
             seen: names.clone(),
             durable: names,
             pending: Vec::new(),
@@ -78,7 +80,7 @@ impl Names {
     pub(super) fn make(&mut self, number: u64, path: &Path, file: FileId) {
         self.change(
             number,
-            Change::Made {
+            NameChange::Made {
                 path: path.to_path_buf(),
                 file,
             },
@@ -89,7 +91,7 @@ impl Names {
         let file = self.get(from).ok_or(io::ErrorKind::NotFound)?;
         self.change(
             number,
-            Change::Renamed {
+            NameChange::Renamed {
                 from: from.to_path_buf(),
                 to: to.to_path_buf(),
                 file,
@@ -102,7 +104,7 @@ impl Names {
         self.get(path).ok_or(io::ErrorKind::NotFound)?;
         self.change(
             number,
-            Change::Removed {
+            NameChange::Removed {
                 path: path.to_path_buf(),
             },
         );
@@ -114,11 +116,11 @@ impl Names {
         self.seen.insert(path.to_path_buf(), file);
         self.durable.insert(path.to_path_buf(), file);
         self.pending.retain(
-            |(_, change)| !matches!(change, Change::Made { path: made, .. } if made == path),
+            |(_, change)| !matches!(change, NameChange::Made { path: made, .. } if made == path),
         );
     }
 
-    fn change(&mut self, number: u64, change: Change) {
+    fn change(&mut self, number: u64, change: NameChange) {
         change.apply(&mut self.seen);
         self.pending.push((number, change));
     }
@@ -138,16 +140,16 @@ impl Names {
     /// The names after a power cut.
     pub(super) fn after_power_cut(
         &self,
-        left: Left,
+        left: Survivors,
         chance: &mut Chance,
     ) -> BTreeMap<PathBuf, FileId> {
         let mut names = self.durable.clone();
         for (number, change) in &self.pending {
             let is_kept = match left {
-                Left::Nothing => false,
-                Left::Everything => true,
-                Left::Before(end) => *number < end,
-                Left::Any => chance.is_heads(),
+                Survivors::Nothing => false,
+                Survivors::Everything => true,
+                Survivors::Before(end) => *number < end,
+                Survivors::Any => chance.is_heads(),
             };
             if is_kept {
                 change.apply(&mut names);

@@ -26,16 +26,16 @@ fn a_power_cut_keeps_what_was_synced_under_names_that_were_synced() {
 #[test]
 fn the_call_that_was_named_fails_in_the_way_that_was_named() {
     for (fault, left) in [
-        (Fault::Before, ""),
-        (Fault::After, "word"),
-        (Fault::Short, "wo"),
-        (Fault::NoSpace, "wo"),
+        (DiskFault::Before, ""),
+        (DiskFault::After, "word"),
+        (DiskFault::Short, "wo"),
+        (DiskFault::NoSpace, "wo"),
     ] {
         let disk = MemoryDisk::new();
         let file = disk.create_new(Path::new("/file")).unwrap();
         disk.fail_call(1, fault);
         let done = file.append(b"word");
-        assert_eq!(done.is_ok(), fault == Fault::Short);
+        assert_eq!(done.is_ok(), fault == DiskFault::Short);
         assert_eq!(disk.read(Path::new("/file")).unwrap(), left.as_bytes());
         assert_eq!(file.append(b"word").unwrap(), 4);
     }
@@ -106,7 +106,7 @@ fn a_sync_that_failed_has_lost_its_data_whatever_a_second_one_says() {
     let file = disk.create_new(path).unwrap();
     disk.sync_dir(Path::new("/")).unwrap();
     file.append(b"lost").unwrap();
-    disk.fail_call(disk.calls(), Fault::Before);
+    disk.fail_call(disk.calls(), DiskFault::Before);
     assert!(file.sync().is_err());
     file.sync().unwrap();
     assert_eq!(disk.read(path).unwrap(), b"lost");
@@ -121,7 +121,7 @@ fn a_sync_that_failed_has_lost_its_data_whatever_a_second_one_says() {
 fn after_a_crash_no_call_does_anything() {
     let disk = MemoryDisk::new();
     let file = disk.create_new(Path::new("/file")).unwrap();
-    disk.crash_at(2, Fault::After);
+    disk.crash_at(2, DiskFault::After);
     file.append(b"a").unwrap();
     assert!(file.append(b"b").is_err());
     assert!(file.append(b"c").is_err() && file.truncate(0).is_err());

@@ -1,7 +1,7 @@
 //! What an agent gets of a text in one tick: tensors, as from any model.
 
-use shm_protocol::generation::{Finish, Piece, Pieces};
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::generation::{Delta, Deltas, Finish};
+use shm_protocol::supervisor_to_agent::RequestResult;
 use shm_protocol::tensor::{DType, Shape, Tensor};
 use shm_protocol::{codec, limit};
 
@@ -13,23 +13,23 @@ const STATE: usize = 2;
 const WRITING: &str = "writing";
 
 /// The answer that a piece is.
-pub(crate) fn of_piece(piece: &Piece) -> Answer {
+pub(crate) fn of_piece(piece: &Delta) -> RequestResult {
     let state = piece.finish.map_or(WRITING, Finish::name);
     Ok(outputs(&piece.tokens, &piece.text, state, &piece.embedding))
 }
 
 /// The answer of a text that waits behind so many others.
-pub(crate) fn queued(before: usize) -> Answer {
+pub(crate) fn queued(before: usize) -> RequestResult {
     Ok(outputs(&[], "", &format!("queued {before}"), &[]))
 }
 
 /// The answer of a text that ends without the engine.
-pub(crate) fn ended(finish: Finish) -> Answer {
+pub(crate) fn ended(finish: Finish) -> RequestResult {
     Ok(outputs(&[], "", finish.name(), &[]))
 }
 
 /// The tokens of an answer, and whether the text goes on after it. An error ends a text.
-pub(crate) fn read(answer: &Answer) -> (Vec<u32>, bool) {
+pub(crate) fn read(answer: &RequestResult) -> (Vec<u32>, bool) {
     let Ok(outputs) = answer else {
         return (Vec::new(), false);
     };
@@ -51,7 +51,7 @@ pub(crate) fn pieces(
     outputs: &[Tensor],
     members: usize,
     steps: u32,
-) -> Result<Vec<Result<Piece, String>>, String> {
+) -> Result<Vec<Result<Delta, String>>, String> {
     let [tensor] = outputs else {
         return Err(format!("{} outputs instead of one", outputs.len()));
     };
@@ -61,7 +61,7 @@ pub(crate) fn pieces(
             tensor.dtype, tensor.shape
         ));
     }
-    let Pieces(pieces) = codec::decode_record(&tensor.data).map_err(|error| error.to_string())?;
+    let Deltas(pieces) = codec::decode_record(&tensor.data).map_err(|error| error.to_string())?;
     if pieces.len() != members {
         return Err(format!("{} pieces for {members} texts", pieces.len()));
     }
@@ -104,8 +104,8 @@ mod tests {
     use super::*;
     use shm_protocol::generation::signature;
 
-    fn piece(tokens: &[u32], finish: Option<Finish>) -> Piece {
-        Piece {
+    fn piece(tokens: &[u32], finish: Option<Finish>) -> Delta {
+        Delta {
             tokens: tokens.to_vec(),
             text: "words".to_owned(),
             embedding: Vec::new(),
@@ -146,8 +146,8 @@ mod tests {
 
     #[test]
     fn what_no_sound_engine_says_is_refused() {
-        let said = |said: Vec<Result<Piece, String>>| {
-            let bytes = codec::encode(&Pieces(said));
+        let said = |said: Vec<Result<Delta, String>>| {
+            let bytes = codec::encode(&Deltas(said));
             pieces(&[list(DType::U8, bytes.len(), bytes)], 1, 2)
         };
         assert!(said(vec![Ok(piece(&[1, 2], None))]).is_ok());
@@ -156,7 +156,7 @@ mod tests {
         assert!(said(vec![Ok(piece(&[1, 2, 3], None))]).is_err());
         assert!(said(vec![Ok(piece(&[], None))]).is_err());
         assert!(said(vec![Ok(piece(&[], Some(Finish::Length)))]).is_ok());
-        let long = Piece {
+        let long = Delta {
             text: "a".repeat(limit::PAYLOAD_BYTES + 1),
             ..piece(&[1], None)
         };

@@ -8,7 +8,7 @@ use shm_protocol::tensor::Tensor;
 
 /// A request, as far as the schedule reads it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum ScheduledRequest {
     /// A text, or an embedding.
     Text {
         /// Ticks after which nobody wants it any more.
@@ -20,7 +20,7 @@ pub(crate) enum Asked {
 
 /// The keys that the schedule reads.
 #[derive(Deserialize)]
-struct Keys {
+struct RequestKeys {
     cancel: Option<u64>,
     deadline_ticks: Option<u64>,
 }
@@ -29,7 +29,7 @@ struct Keys {
 ///
 /// # Errors
 /// For the agent: what is wrong with it.
-pub(crate) fn read(inputs: &[Tensor]) -> Result<Asked, String> {
+pub(crate) fn read(inputs: &[Tensor]) -> Result<ScheduledRequest, String> {
     let bytes = inputs.first().map_or(&[][..], |tensor| &tensor.data);
     if bytes.len() > limit::PAYLOAD_BYTES {
         let most = limit::PAYLOAD_BYTES;
@@ -38,22 +38,22 @@ pub(crate) fn read(inputs: &[Tensor]) -> Result<Asked, String> {
             bytes.len()
         ));
     }
-    let keys: Keys = serde_json::from_slice(bytes).map_err(|error| {
+    let keys: RequestKeys = serde_json::from_slice(bytes).map_err(|error| {
         format!("a request to a language model is an object in JSON, and this is not: {error}")
     })?;
     match keys {
-        Keys {
+        RequestKeys {
             cancel: Some(request),
             ..
-        } => Ok(Asked::Cancel(RequestId(request))),
-        Keys {
+        } => Ok(ScheduledRequest::Cancel(RequestId(request))),
+        RequestKeys {
             deadline_ticks: Some(0),
             ..
         } => Err("`deadline_ticks` is at least 1".to_owned()),
-        Keys {
+        RequestKeys {
             deadline_ticks: deadline,
             ..
-        } => Ok(Asked::Text { deadline }),
+        } => Ok(ScheduledRequest::Text { deadline }),
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use shm_protocol::tensor::{DType, Shape};
 
-    fn asked(json: &str) -> Result<Asked, String> {
+    fn asked(json: &str) -> Result<ScheduledRequest, String> {
         read(&[Tensor {
             dtype: DType::U8,
             shape: Shape::new(&[json.len() as u64]).expect("one dimension"),
@@ -72,13 +72,16 @@ mod tests {
 
     #[test]
     fn a_request_says_what_the_schedule_must_know() {
-        let text = |deadline| Ok(Asked::Text { deadline });
+        let text = |deadline| Ok(ScheduledRequest::Text { deadline });
         assert_eq!(asked(r#"{"prompt": "a"}"#), text(None));
         assert_eq!(
             asked(r#"{"prompt": "a", "deadline_ticks": 7}"#),
             text(Some(7))
         );
-        assert_eq!(asked(r#"{"cancel": 3}"#), Ok(Asked::Cancel(RequestId(3))));
+        assert_eq!(
+            asked(r#"{"cancel": 3}"#),
+            Ok(ScheduledRequest::Cancel(RequestId(3)))
+        );
     }
 
     #[test]

@@ -1,21 +1,21 @@
 //! What texts grow by next: which are written, and the orders for them.
 
-use super::{OnItsWay, Text, Texts, Writing, answer};
+use super::{Generation, Generations, InFlightDelta, InFlightRequest, answer};
 use crate::record::ABANDONED;
 use crate::tick::batch::Batch;
-use crate::tick::plan::Plan;
-use shm_protocol::generation::{Finish, Order, Sequence};
+use crate::tick::plan::RunPlan;
+use shm_protocol::generation::{DecodeRequest, Finish, Sequence};
 use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::{codec, limit};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-impl Texts {
+impl Generations {
     /// Orders what the texts grow by next, at the end of a tick, but for those that a journal tells to be abandoned.
     /// Batches are numbered from `next` on.
     pub(crate) fn order(
         &mut self,
-        plan: &Plan,
+        plan: &RunPlan,
         tick: Tick,
         is_abandoned: impl Fn((AgentId, RequestId)) -> bool,
         next: &mut BatchId,
@@ -24,7 +24,7 @@ impl Texts {
         for text in &mut self.open {
             if text.piece.is_none() && text.until.is_some_and(|until| tick >= until) {
                 text.runs = false;
-                text.piece = Some(OnItsWay::said(tick, answer::ended(Finish::Deadline)));
+                text.piece = Some(InFlightDelta::said(tick, answer::ended(Finish::Deadline)));
             }
         }
         for (model, generator) in plan.generators() {
@@ -32,11 +32,11 @@ impl Texts {
             for text in self.open.iter_mut().filter(|text| text.model == model) {
                 let is_due = text.version.is_some() && text.runs && text.piece.is_none();
                 if is_due && is_abandoned((text.agent, text.request)) {
-                    text.piece = Some(OnItsWay::said(tick, Err(ABANDONED.to_owned())));
+                    text.piece = Some(InFlightDelta::said(tick, Err(ABANDONED.to_owned())));
                 }
             }
             // A text is written to its end by the version that it began with.
-            let mut formers: BTreeMap<VersionId, Former> = BTreeMap::new();
+            let mut formers: BTreeMap<VersionId, DecodeRequestBuilder> = BTreeMap::new();
             for (position, text) in self.open.iter().enumerate() {
                 if let Some(version) = text.version
                     && text.model == model
@@ -49,7 +49,7 @@ impl Texts {
             }
             for (version, former) in formers {
                 for (sequences, positions) in former.finish() {
-                    let order = Order {
+                    let order = DecodeRequest {
                         steps: generator.how.tokens_per_tick,
                         sequences,
                     };
@@ -64,13 +64,13 @@ impl Texts {
 
     /// Lets texts begin while there is room, and tells the others how many are before them.
     fn promote(&mut self, tick: Tick, model: ModelId, room: usize) {
-        let mine = |text: &&mut Text| text.model == model;
+        let mine = |text: &&mut Generation| text.model == model;
         let running = self.open.iter_mut().filter(mine).filter(|text| text.runs);
         let mut room = room.saturating_sub(running.count());
         let mut before = 0;
         for text in self.open.iter_mut().filter(mine) {
             // One that ends without the engine takes no room.
-            if text.runs || text.piece.as_ref().is_some_and(OnItsWay::ends) {
+            if text.runs || text.piece.as_ref().is_some_and(InFlightDelta::ends) {
                 continue;
             }
             // One whose place was told and not heard yet begins as soon as there is room, and goes on once it was heard.
@@ -82,7 +82,7 @@ impl Texts {
             before += 1;
             if text.piece.is_none() && text.told != Some(before) {
                 text.told = Some(before);
-                text.piece = Some(OnItsWay::said(tick, answer::queued(before)));
+                text.piece = Some(InFlightDelta::said(tick, answer::queued(before)));
             }
         }
     }
@@ -92,7 +92,7 @@ impl Texts {
         &mut self,
         tick: Tick,
         (model, version): (ModelId, VersionId),
-        order: &Order,
+        order: &DecodeRequest,
         positions: &[usize],
         batch: BatchId,
     ) -> Batch {
@@ -100,7 +100,7 @@ impl Texts {
         for position in positions {
             let text = &mut self.open[*position];
             members.push((text.agent, text.request));
-            text.piece = Some(OnItsWay {
+            text.piece = Some(InFlightDelta {
                 asked: tick,
                 batch: Some(batch),
                 answer: None,
@@ -111,7 +111,7 @@ impl Texts {
         let left = members.len();
         self.writing.insert(
             batch,
-            Writing {
+            InFlightRequest {
                 model,
                 version,
                 asked: tick,
@@ -130,12 +130,12 @@ type Chunk = (Vec<Sequence>, Vec<usize>);
 /// Divides sequences into orders of at most [`limit::BATCH_BYTES`] each, if more than one is in it. What is in an order
 /// together changes no text.
 #[derive(Default)]
-struct Former {
+struct DecodeRequestBuilder {
     chunks: Vec<Chunk>,
     bytes: usize,
 }
 
-impl Former {
+impl DecodeRequestBuilder {
     fn add(&mut self, position: usize, sequence: Sequence) {
         // A token takes up to five bytes when encoded, and the rest of a sequence less than a hundred.
         let bytes = sequence.asked.len() + sequence.tokens.len() * 5 + 100;

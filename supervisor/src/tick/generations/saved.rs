@@ -1,23 +1,23 @@
 //! What of open texts is kept with a checkpoint.
 
-use super::{OnItsWay, Text, Texts, Writing};
+use super::{Generation, Generations, InFlightDelta, InFlightRequest};
 use crate::planted::{Bug, planted};
 use crate::tick::batch::Batch;
-use crate::tick::plan::Plan;
+use crate::tick::plan::RunPlan;
 use bincode::{Decode, Encode};
 use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick, VersionId};
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 use std::sync::Arc;
 
 /// All texts that are not complete. Answers of the engine are not kept: the same order gives the same pieces again.
 #[derive(Debug, Default, Encode, Decode)]
-pub(crate) struct SavedTexts {
-    open: Vec<SavedText>,
-    writing: Vec<SavedWriting>,
+pub(crate) struct SavedGenerations {
+    open: Vec<SavedGeneration>,
+    writing: Vec<SavedDecodeRequest>,
 }
 
 #[derive(Debug, Encode, Decode)]
-struct SavedText {
+struct SavedGeneration {
     model: ModelId,
     version: Option<VersionId>,
     agent: AgentId,
@@ -27,22 +27,22 @@ struct SavedText {
     until: Option<Tick>,
     runs: bool,
     told: Option<u64>,
-    piece: Option<SavedPiece>,
+    piece: Option<SavedDelta>,
 }
 
 #[derive(Debug, Encode, Decode)]
-struct SavedPiece {
+struct SavedDelta {
     asked: Tick,
     /// Position of its order among those that are saved.
     writing: Option<u64>,
     /// What the schedule has said.
-    said: Option<Answer>,
+    said: Option<RequestResult>,
     /// That is to be told with a verdict.
     abandoned: bool,
 }
 
 #[derive(Debug, Encode, Decode)]
-struct SavedWriting {
+struct SavedDecodeRequest {
     model: ModelId,
     version: VersionId,
     asked: Tick,
@@ -51,13 +51,13 @@ struct SavedWriting {
     left: u64,
 }
 
-impl Texts {
-    pub(crate) fn save(&self) -> SavedTexts {
+impl Generations {
+    pub(crate) fn save(&self) -> SavedGenerations {
         let position = |batch: BatchId| {
             let found = self.writing.keys().position(|known| *known == batch);
             found.map(|position| position as u64)
         };
-        let piece = |piece: &OnItsWay| SavedPiece {
+        let piece = |piece: &InFlightDelta| SavedDelta {
             asked: piece.asked,
             writing: piece.batch.and_then(position),
             said: match piece.batch {
@@ -66,7 +66,7 @@ impl Texts {
             },
             abandoned: piece.abandoned,
         };
-        let text = |text: &Text| SavedText {
+        let text = |text: &Generation| SavedGeneration {
             model: text.model,
             version: text.version,
             agent: text.agent,
@@ -78,7 +78,7 @@ impl Texts {
             told: text.told.map(|told| told as u64),
             piece: text.piece.as_ref().map(piece),
         };
-        let writing = |writing: &Writing| SavedWriting {
+        let writing = |writing: &InFlightRequest| SavedDecodeRequest {
             model: writing.model,
             version: writing.version,
             asked: writing.asked,
@@ -86,7 +86,7 @@ impl Texts {
             members: writing.members.clone(),
             left: writing.left as u64,
         };
-        SavedTexts {
+        SavedGenerations {
             open: self.open.iter().map(text).collect(),
             writing: self.writing.values().map(writing).collect(),
         }
@@ -95,19 +95,20 @@ impl Texts {
     /// Texts as they were saved, and the batches that are to be answered again, numbered from `next` on. None when they do not
     /// fit the plan.
     pub(crate) fn restore(
-        plan: &Plan,
-        saved: SavedTexts,
+        plan: &RunPlan,
+        saved: SavedGenerations,
         next: &mut BatchId,
-    ) -> Option<(Texts, Vec<(Batch, usize)>)> {
+    ) -> Option<(Generations, Vec<(Batch, usize)>)> {
         let is_known = |agent: AgentId, model: ModelId| {
             let planned = plan.model(model);
             agent.index() < plan.agents() && planned.is_some_and(|model| model.generator.is_some())
         };
-        let (mut texts, mut numbers, mut batches) = (Texts::default(), Vec::new(), Vec::new());
+        let (mut texts, mut numbers, mut batches) =
+            (Generations::default(), Vec::new(), Vec::new());
         for held in saved.writing {
             let order: Arc<[u8]> = held.order.into();
             let left = usize::try_from(held.left).ok()?;
-            let writing = Writing {
+            let writing = InFlightRequest {
                 model: held.model,
                 version: held.version,
                 asked: held.asked,
@@ -127,7 +128,7 @@ impl Texts {
             }
             let piece = match held.piece {
                 None => None,
-                Some(piece) => Some(OnItsWay {
+                Some(piece) => Some(InFlightDelta {
                     asked: piece.asked,
                     batch: match piece.writing {
                         None => None,
@@ -137,7 +138,7 @@ impl Texts {
                     abandoned: piece.abandoned,
                 }),
             };
-            texts.open.push(Text {
+            texts.open.push(Generation {
                 model: held.model,
                 version: held.version,
                 agent: held.agent,

@@ -1,15 +1,15 @@
 //! Orders of which some texts are taken out: the halves of one that crashes the engine, and one without a text that a
 //! verdict has told to be abandoned.
 
-use super::{Texts, Writing, settle};
+use super::{Generations, InFlightRequest, settle};
 use crate::record::ABANDONED;
 use crate::tick::batch::Batch;
-use shm_protocol::generation::Order;
+use shm_protocol::generation::DecodeRequest;
 use shm_protocol::id::{AgentId, BatchId, RequestId};
 use shm_protocol::{codec, limit};
 use std::sync::Arc;
 
-impl Texts {
+impl Generations {
     /// Replaces an order by its halves, numbered from `next` on, without the texts that do not wait for it. Gives each
     /// with how many do.
     pub(crate) fn divide(&mut self, batch: BatchId, next: &mut BatchId) -> Vec<(Batch, usize)> {
@@ -65,7 +65,7 @@ impl Texts {
         let others: Vec<usize> = (0..writing.members.len())
             .filter(|position| writing.members[*position] != member)
             .collect();
-        *writing = Writing {
+        *writing = InFlightRequest {
             left: writing.left,
             ..writing.of(&others)
         };
@@ -83,19 +83,19 @@ impl Texts {
     }
 }
 
-impl Writing {
+impl InFlightRequest {
     /// The same for the texts at these positions.
-    fn of(&self, positions: &[usize]) -> Writing {
-        let order: Order =
+    fn of(&self, positions: &[usize]) -> InFlightRequest {
+        let order: DecodeRequest =
             codec::decode::<_, { limit::TENSOR_BYTES }>(&self.order).expect("it was encoded here");
         let sequences = positions
             .iter()
             .map(|position| order.sequences[*position].clone());
-        let order = Order {
+        let order = DecodeRequest {
             steps: order.steps,
             sequences: sequences.collect(),
         };
-        Writing {
+        InFlightRequest {
             order: codec::encode(&order).into(),
             members: positions.iter().map(|at| self.members[*at]).collect(),
             left: positions.len(),

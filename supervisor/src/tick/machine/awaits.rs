@@ -5,37 +5,37 @@ use crate::planted::{Bug, planted};
 use crate::record::AwaitedRecord;
 use crate::tick::action::Action;
 use crate::tick::check::check_inputs;
-use crate::tick::machine::{Agent, Machine, Standing};
-use crate::tick::rounds::{Awaiting, Begun, Round};
+use crate::tick::machine::{AgentPhase, AgentState, TickMachine};
+use crate::tick::rounds::{AwaitedRequest, Round, StartedAwait};
 use crate::tick::violation::Violation;
-use shm_protocol::agent_to_supervisor::{Outcome, Wait};
+use shm_protocol::agent_to_supervisor::{AwaitRequest, Outcome};
 use shm_protocol::id::{AgentId, HostId, Tick};
 use shm_protocol::limit;
-use shm_protocol::supervisor_to_agent::{Answer, Awaited};
+use shm_protocol::supervisor_to_agent::{AwaitResult, RequestResult};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a step is answered that waits for something else than a journal says, where there is no engine to ask.
 const NOT_IN_THE_JOURNAL: &str = "the journal has no answer to this";
 
-impl Machine {
+impl TickMachine {
     /// Takes what agents wait for from the journal alone: there is no engine.
     #[must_use]
-    pub fn without_engine(mut self) -> Machine {
+    pub fn without_engine(mut self) -> TickMachine {
         self.has_engine = false;
         self
     }
 
     /// What an agent has waited for in the open tick, in that order.
     #[must_use]
-    pub fn asked(&self, agent: AgentId) -> &[Awaiting] {
+    pub fn asked(&self, agent: AgentId) -> &[AwaitedRequest] {
         let held = self.agents.get(agent.index());
         held.map_or(&[], |held| &held.waits.asked)
     }
 
     /// What it was answered. One less while it is parked.
     #[must_use]
-    pub fn answers(&self, agent: AgentId) -> &[Arc<Answer>] {
+    pub fn answers(&self, agent: AgentId) -> &[Arc<RequestResult>] {
         let held = self.agents.get(agent.index());
         held.map_or(&[], |held| &held.waits.answers)
     }
@@ -44,21 +44,21 @@ impl Machine {
     #[must_use]
     pub fn is_parked(&self, agent: AgentId) -> bool {
         let held = self.agents.get(agent.index());
-        held.is_some_and(|held| held.standing == Standing::Parked)
+        held.is_some_and(|held| held.standing == AgentPhase::Parked)
     }
 
     pub(super) fn take_waits(
         &mut self,
         host: HostId,
         tick: Tick,
-        waits: Vec<Wait>,
+        waits: Vec<AwaitRequest>,
     ) -> Result<(), Violation> {
-        let check = |machine: &Machine, wait: &Wait| machine.check_wait(host, wait);
+        let check = |machine: &TickMachine, wait: &AwaitRequest| machine.check_wait(host, wait);
         self.read_all((host, tick), &waits, |wait| wait.agent, check)?;
         for wait in waits {
             let held = &mut self.agents[wait.agent.index()];
-            held.standing = Standing::Parked;
-            held.waits.asked.push(Awaiting {
+            held.standing = AgentPhase::Parked;
+            held.waits.asked.push(AwaitedRequest {
                 model: wait.model,
                 inputs: wait.inputs,
             });
@@ -68,7 +68,7 @@ impl Machine {
         Ok(())
     }
 
-    fn check_wait(&self, host: HostId, wait: &Wait) -> Result<(), Violation> {
+    fn check_wait(&self, host: HostId, wait: &AwaitRequest) -> Result<(), Violation> {
         let (agent, tick, number) = (wait.agent, self.tick, wait.number);
         let held = self.asked_of(host, agent)?;
         let expected = held.waits.asked.len();
@@ -81,14 +81,14 @@ impl Machine {
                 tick,
             });
         }
-        let awaiting = Awaiting {
+        let awaiting = AwaitedRequest {
             model: wait.model,
             inputs: Arc::clone(&wait.inputs),
         };
         self.check_awaiting(agent, &awaiting)
     }
 
-    fn check_awaiting(&self, agent: AgentId, awaiting: &Awaiting) -> Result<(), Violation> {
+    fn check_awaiting(&self, agent: AgentId, awaiting: &AwaitedRequest) -> Result<(), Violation> {
         let (tick, model) = (self.tick, awaiting.model);
         let planned = self.plan.model(model);
         let planned = planned.ok_or(Violation::NoSuchModel { agent, model, tick })?;
@@ -103,9 +103,13 @@ impl Machine {
 
     /// What an outcome says that its step has waited for must be what its host has parked it for, or answered out of what
     /// a journal has told.
-    pub(super) fn check_waited(&self, held: &Agent, outcome: &Outcome) -> Result<(), Violation> {
+    pub(super) fn check_waited(
+        &self,
+        held: &AgentState,
+        outcome: &Outcome,
+    ) -> Result<(), Violation> {
         let (agent, tick) = (outcome.agent, self.tick);
-        let mut waited = outcome.effects.iter().filter_map(Awaiting::of);
+        let mut waited = outcome.effects.iter().filter_map(AwaitedRequest::of);
         let asked = &held.waits.asked;
         for (awaiting, number) in asked.iter().zip(0..) {
             if waited.next().as_ref() != Some(awaiting) {
@@ -116,7 +120,7 @@ impl Machine {
                 });
             }
         }
-        let rest: Vec<Awaiting> = waited.collect();
+        let rest: Vec<AwaitedRequest> = waited.collect();
         if asked.len() + rest.len() > held.waits.told.len().max(asked.len()) {
             let number = u32::try_from(asked.len()).expect("few");
             return Err(Violation::OtherWait {
@@ -150,9 +154,9 @@ impl Machine {
             let number = waits.answers.len();
             let known = waits.told.get(number).cloned();
             let known = known.or_else(|| self.requests.foretold_wait(self.tick, agent, number));
-            let unknown: Option<Arc<Answer>> =
+            let unknown: Option<Arc<RequestResult>> =
                 (!self.has_engine).then(|| Arc::new(Err(NOT_IN_THE_JOURNAL.to_owned())));
-            Begun {
+            StartedAwait {
                 agent,
                 asked: waits.asked[number].clone(),
                 answer: known.or(unknown),
@@ -167,7 +171,7 @@ impl Machine {
 
     /// Everything that was waited for is answered: the agents go on.
     pub(super) fn end_round(&mut self, round: Round, actions: &mut Vec<Action>) {
-        let mut answers: BTreeMap<HostId, Vec<Awaited>> = BTreeMap::new();
+        let mut answers: BTreeMap<HostId, Vec<AwaitResult>> = BTreeMap::new();
         for (agent, answer) in round.end() {
             // Who was given up meanwhile goes nowhere.
             if !self.is_parked(agent) {
@@ -176,11 +180,11 @@ impl Machine {
             let held = &mut self.agents[agent.index()];
             let number = u32::try_from(held.waits.answers.len()).expect("few");
             let outcome = held.waits.answer(answer, self.plan.step_bytes());
-            held.standing = Standing::Asked;
+            held.standing = AgentPhase::Asked;
             self.parked -= 1;
             self.missing += 1;
             let host = self.plan.agent(agent).host;
-            answers.entry(host).or_default().push(Awaited {
+            answers.entry(host).or_default().push(AwaitResult {
                 agent,
                 number,
                 outcome,

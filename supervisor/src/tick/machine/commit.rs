@@ -1,9 +1,9 @@
 //! The end of a tick: its outcomes in schedule order, what follows from them, and
 //! whether it was the last.
 
-use crate::record::{Become, Dropped, TickRecord, Verdict};
+use crate::record::{Become, DroppedMessages, TickRecord, Verdict};
 use crate::tick::action::Action;
-use crate::tick::machine::{End, Machine, Standing};
+use crate::tick::machine::{AgentPhase, RunEnd, TickMachine};
 use shm_protocol::agent_to_supervisor::{Effect, Status};
 use shm_protocol::id::{AgentId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
@@ -12,7 +12,7 @@ use shm_protocol::supervisor_to_agent::OnFailure;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-impl Machine {
+impl TickMachine {
     /// Makes the open tick real: orders its outcomes, routes what they say, and decides whether it was the last.
     pub(super) fn close(&mut self, actions: &mut Vec<Action>) -> Action {
         let mut record = TickRecord {
@@ -24,7 +24,7 @@ impl Machine {
             record.results.append(&mut held.results);
             record.outcomes.extend(held.outcome.take());
             record.awaited.extend(held.waits.take(*agent));
-            held.standing = Standing::Idle;
+            held.standing = AgentPhase::Idle;
         }
         record.verdicts.sort_by_key(Verdict::order);
         self.settle_failures(&record);
@@ -80,7 +80,7 @@ impl Machine {
             if let Status::Mismatch(text) = &outcome.status
                 && self.end.is_none()
             {
-                self.end = Some(End::Mismatch {
+                self.end = Some(RunEnd::Mismatch {
                     agent,
                     tick: self.tick,
                     text: text.clone(),
@@ -98,7 +98,7 @@ impl Machine {
         }
     }
 
-    fn route_messages(&mut self, record: &TickRecord) -> Vec<Dropped> {
+    fn route_messages(&mut self, record: &TickRecord) -> Vec<DroppedMessages> {
         let mut dropped: BTreeMap<AgentId, u64> = BTreeMap::new();
         let most_bytes = self.plan.step_bytes().min(limit::INBOX_BYTES);
         for outcome in &record.outcomes {
@@ -114,7 +114,7 @@ impl Machine {
         }
         dropped
             .into_iter()
-            .map(|(receiver, messages)| Dropped { receiver, messages })
+            .map(|(receiver, messages)| DroppedMessages { receiver, messages })
             .collect()
     }
 
@@ -134,11 +134,11 @@ impl Machine {
             return;
         }
         if self.until.is_some_and(|until| self.tick >= until) {
-            self.end = Some(End::Finished);
+            self.end = Some(RunEnd::Finished);
         } else if self.agents.iter().all(|agent| agent.halted) {
-            self.end = Some(End::AllHalted);
+            self.end = Some(RunEnd::AllHalted);
         } else if self.stop_asked {
-            self.end = Some(End::Stopped);
+            self.end = Some(RunEnd::Stopped);
         }
     }
 }

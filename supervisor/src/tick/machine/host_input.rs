@@ -2,12 +2,12 @@
 
 use crate::planted::{Bug, planted};
 use crate::tick::check::check_effects;
-use crate::tick::machine::{Agent, Machine, Standing};
+use crate::tick::machine::{AgentPhase, AgentState, TickMachine};
 use crate::tick::violation::Violation;
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{AgentId, HostId, Tick};
 
-impl Machine {
+impl TickMachine {
     /// Checks all that one record of a host says before anything of it is used: a host that breaks its word leaves no
     /// trace. It is about the open tick, and about each agent once.
     pub(super) fn read_all<T>(
@@ -15,7 +15,7 @@ impl Machine {
         (host, tick): (HostId, Tick),
         said: &[T],
         agent: impl Fn(&T) -> AgentId,
-        check: impl Fn(&Machine, &T) -> Result<(), Violation>,
+        check: impl Fn(&TickMachine, &T) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
         if tick != self.tick {
             return Err(Violation::WrongTick {
@@ -43,7 +43,7 @@ impl Machine {
         tick: Tick,
         outcomes: Vec<Outcome>,
     ) -> Result<(), Violation> {
-        let check = |machine: &Machine, outcome: &Outcome| machine.check_outcome(host, outcome);
+        let check = |machine: &TickMachine, outcome: &Outcome| machine.check_outcome(host, outcome);
         self.read_all((host, tick), &outcomes, |outcome| outcome.agent, check)?;
         for outcome in outcomes {
             let held = &mut self.agents[outcome.agent.index()];
@@ -61,14 +61,14 @@ impl Machine {
     }
 
     /// An agent that this host was asked to step, and of which it has said nothing since.
-    pub(super) fn asked_of(&self, host: HostId, agent: AgentId) -> Result<&Agent, Violation> {
+    pub(super) fn asked_of(&self, host: HostId, agent: AgentId) -> Result<&AgentState, Violation> {
         let tick = self.tick;
         let held =
             self.agents
                 .get(agent.index())
                 .ok_or(Violation::NotAsked { host, agent, tick })?;
         if self.plan.agent(agent).host != host
-            || held.standing != Standing::Asked
+            || held.standing != AgentPhase::Asked
             || held.outcome.is_some() && !planted(Bug::OutcomeTwice)
         {
             return Err(Violation::NotAsked { host, agent, tick });

@@ -2,14 +2,14 @@
 
 use crate::record::Verdict;
 use crate::tick::batch::Batch;
-use crate::tick::machine::{End, Machine, Standing};
+use crate::tick::machine::{AgentPhase, RunEnd, TickMachine};
 use crate::tick::rounds::Round;
-use crate::tick::version_timeline::Lives;
+use crate::tick::version_timeline::VersionTimeline;
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{AgentId, BatchId, HostId, ModelId, Tick, VersionId};
 use std::collections::BTreeSet;
 
-impl Machine {
+impl TickMachine {
     /// What was decided about the open tick.
     #[must_use]
     pub fn verdicts(&self) -> &[Verdict] {
@@ -39,7 +39,7 @@ impl Machine {
 
     /// Whether the run is over, and why.
     #[must_use]
-    pub fn end(&self) -> Option<&End> {
+    pub fn end(&self) -> Option<&RunEnd> {
         self.end.as_ref()
     }
 
@@ -90,7 +90,7 @@ impl Machine {
 
     /// What a model is, tick by tick, as far as that is known.
     #[must_use]
-    pub fn lives(&self, model: ModelId) -> Option<&Lives> {
+    pub fn lives(&self, model: ModelId) -> Option<&VersionTimeline> {
         Some(&self.plan.model(model)?.lives)
     }
 
@@ -117,7 +117,7 @@ impl Machine {
         let open = move |agent: &AgentId| {
             let held = &self.agents[agent.index()];
             self.plan.agent(*agent).host == host
-                && held.standing == Standing::Asked
+                && held.standing == AgentPhase::Asked
                 && held.outcome.is_none()
         };
         self.plan.order().iter().copied().filter(open)

@@ -1,14 +1,14 @@
 //! Requests that crash the inference host: the search for them, and the verdicts
 //! in the ticks in which their agents are told.
 
-use super::Machine;
+use super::TickMachine;
 use crate::record::{QuarantineReason, RequestName, Verdict};
 use crate::tick::action::Action;
 use crate::tick::requests::is_for_nobody;
 use shm_protocol::id::{AgentId, BatchId};
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 
-impl Machine {
+impl TickMachine {
     /// The inference host has crashed while it worked on a batch.
     pub(super) fn search(&mut self, batch: BatchId, actions: &mut Vec<Action>) {
         let most = self.quarantine_after;
@@ -36,7 +36,7 @@ impl Machine {
     }
 
     /// Whether an answer to a batch of several requests cannot be given to each of them.
-    pub(super) fn is_for_nobody(&self, batch: BatchId, outputs: &Answer) -> bool {
+    pub(super) fn is_for_nobody(&self, batch: BatchId, outputs: &RequestResult) -> bool {
         let round = || self.round.as_ref()?.batch(batch);
         let held = self.requests.batch(batch).or_else(round);
         let is_order = outputs.is_err() && self.requests.members(batch) > 1;

@@ -3,14 +3,14 @@
 
 use super::Requests;
 use crate::record::RequestName;
-use crate::tick::recorded_answers::Foretold;
+use crate::tick::recorded_answers::RecordedAnswers;
 use shm_protocol::id::{AgentId, Tick};
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 use std::sync::Arc;
 
 impl Requests {
     /// Tells the answers of a journal, before the first tick.
-    pub(in crate::tick) fn foretell(&mut self, foretold: Foretold) {
+    pub(in crate::tick) fn foretell(&mut self, foretold: RecordedAnswers) {
         self.foretold = foretold;
     }
 
@@ -20,7 +20,7 @@ impl Requests {
         tick: Tick,
         agent: AgentId,
         number: usize,
-    ) -> Option<Arc<Answer>> {
+    ) -> Option<Arc<RequestResult>> {
         self.foretold.of_wait(tick, agent, number)
     }
 

@@ -5,16 +5,16 @@ use crate::tick::finite;
 use crate::tick::plan::PlannedModel;
 use crate::tick::violation::Violation;
 use shm_protocol::id::BatchId;
-use shm_protocol::supervisor_to_agent::Answer;
+use shm_protocol::supervisor_to_agent::RequestResult;
 use shm_protocol::tensor::Tensor;
 use std::sync::Arc;
 
 /// The answer, or an error when it takes the sum over the bound.
 pub(in crate::tick) fn within(
-    answer: Arc<Answer>,
+    answer: Arc<RequestResult>,
     bytes: &mut usize,
     most_bytes: usize,
-) -> Arc<Answer> {
+) -> Arc<RequestResult> {
     let size: usize = answer.as_ref().as_ref().map_or(0, |outputs| {
         outputs.iter().map(|tensor| tensor.data.len()).sum()
     });
@@ -31,8 +31,8 @@ pub(in crate::tick) fn within(
 pub(in crate::tick) fn parts(
     model: &PlannedModel,
     batch: &Batch,
-    outputs: Answer,
-) -> Result<Vec<Arc<Answer>>, Violation> {
+    outputs: RequestResult,
+) -> Result<Vec<Arc<RequestResult>>, Violation> {
     if let Ok(outputs) = &outputs {
         check_outputs(batch.id, model, outputs)?;
     }
@@ -48,7 +48,7 @@ pub(in crate::tick) fn parts(
 
 /// Whether an answer to a batch of several requests is not one that can be given to each: the engine has refused them
 /// together, or the model gave other rows than it got. Alone, each is answered.
-pub(in crate::tick) fn is_for_nobody(batch: &Batch, outputs: &Answer) -> bool {
+pub(in crate::tick) fn is_for_nobody(batch: &Batch, outputs: &RequestResult) -> bool {
     let has_rows = |tensor: &Tensor| tensor.shape.dims().first() == Some(&batch.rows);
     let is_odd = match outputs {
         Err(_) => true,
@@ -89,7 +89,7 @@ fn check_outputs(
 }
 
 /// The part of each member in the outputs of a batch.
-fn split(batch: &Batch, outputs: Answer) -> Vec<Arc<Answer>> {
+fn split(batch: &Batch, outputs: RequestResult) -> Vec<Arc<RequestResult>> {
     let outputs = match outputs {
         Ok(outputs) if batch.members.len() > 1 => outputs,
         whole => return shared(batch, whole),
@@ -108,7 +108,7 @@ fn split(batch: &Batch, outputs: Answer) -> Vec<Arc<Answer>> {
 }
 
 /// One answer for every member.
-fn shared(batch: &Batch, answer: Answer) -> Vec<Arc<Answer>> {
+fn shared(batch: &Batch, answer: RequestResult) -> Vec<Arc<RequestResult>> {
     let answer = Arc::new(answer);
     batch.members.iter().map(|_| Arc::clone(&answer)).collect()
 }

@@ -1,9 +1,9 @@
 //! What of requests is kept with a checkpoint.
 
-use super::{Requests, Running, Source};
+use super::{Requests, RunningBatch, TickRequests};
 use crate::record::TickRecord;
-use crate::tick::generations::Texts;
-use crate::tick::plan::Plan;
+use crate::tick::generations::Generations;
+use crate::tick::plan::RunPlan;
 use crate::tick::saved::{SavedRequests, SavedSource};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use shm_protocol::id::Tick;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 impl Requests {
     /// Everything from which [`Requests::restore`] makes these requests again.
     pub(in crate::tick) fn save(&self) -> SavedRequests {
-        let source = |(tick, source): (&Tick, &Source)| SavedSource {
+        let source = |(tick, source): (&Tick, &TickRequests)| SavedSource {
             tick: *tick,
             outcomes: requests_alone(&source.record),
             open: source.slots.iter().map(Option::is_some).collect(),
@@ -26,7 +26,7 @@ impl Requests {
 
     /// Requests as they were saved, but that none is answered by the engine: their batches have the same members as before. None
     /// when they do not fit the plan.
-    pub(in crate::tick) fn restore(plan: &Plan, saved: SavedRequests) -> Option<Requests> {
+    pub(in crate::tick) fn restore(plan: &RunPlan, saved: SavedRequests) -> Option<Requests> {
         let mut requests = Requests::new(plan.agents());
         for source in saved.sources {
             let record = Arc::new(TickRecord {
@@ -59,10 +59,12 @@ impl Requests {
                 requests.settle(requests.slots[slot].asked);
             }
         }
-        let (texts, orders) = Texts::restore(plan, saved.texts, &mut requests.next_batch)?;
+        let (texts, orders) = Generations::restore(plan, saved.texts, &mut requests.next_batch)?;
         requests.texts = texts;
         for (batch, left) in orders {
-            requests.running.insert(batch.id, Running::new(batch, left));
+            requests
+                .running
+                .insert(batch.id, RunningBatch::new(batch, left));
         }
         // Nobody waits for what a batch without open members would give.
         requests.drop_unwanted();
@@ -87,7 +89,7 @@ fn requests_alone(record: &TickRecord) -> Vec<Outcome> {
 }
 
 /// Whether the agents and models of saved requests are those of the plan.
-fn fits(plan: &Plan, record: &TickRecord) -> bool {
+fn fits(plan: &RunPlan, record: &TickRecord) -> bool {
     record.outcomes.iter().all(|outcome| {
         outcome.agent.index() < plan.agents()
             && outcome.effects.iter().all(|effect| match effect {

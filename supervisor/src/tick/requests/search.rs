@@ -4,7 +4,7 @@
 //! crashes it alone. That one is abandoned, and the others are answered: an answer does not depend on who else was in
 //! the batch. Halves count the crashes of the whole as their own.
 
-use super::{Requests, Running, Slot};
+use super::{RequestSlot, Requests, RunningBatch};
 use crate::planted::{Bug, planted};
 use crate::record::ABANDONED;
 use crate::tick::batch::{Batch, Member};
@@ -102,7 +102,7 @@ impl Requests {
 
     /// Replaces a batch by its halves, without the members for which nobody waits.
     pub(in crate::tick) fn divide(&mut self, batch: BatchId) -> Vec<Batch> {
-        let Some(Running { batch, crashes, .. }) = self.running.remove(&batch) else {
+        let Some(RunningBatch { batch, crashes, .. }) = self.running.remove(&batch) else {
             return Vec::new();
         };
         let halves = match batch.is_order() {
@@ -110,7 +110,7 @@ impl Requests {
             false => self.halves(&batch),
         };
         for (batch, left) in &halves {
-            let running = Running {
+            let running = RunningBatch {
                 batch: batch.clone(),
                 left: *left,
                 crashes,
@@ -145,7 +145,7 @@ impl Requests {
 
     /// Answers what is left of a batch without the engine. The verdict is told with the result.
     fn abandon(&mut self, batch: BatchId) -> Vec<AgentId> {
-        let Some(Running { batch, .. }) = self.running.remove(&batch) else {
+        let Some(RunningBatch { batch, .. }) = self.running.remove(&batch) else {
             return Vec::new();
         };
         if batch.is_order() {
@@ -167,7 +167,7 @@ impl Requests {
 
     /// A member leaves its batch. Its slot is free if nobody waits for it.
     pub(super) fn release(&mut self, batch: BatchId, member: Member) {
-        let held: &mut Slot = &mut self.slots[member.slot];
+        let held: &mut RequestSlot = &mut self.slots[member.slot];
         if held.orphaned && held.batch == Some(batch) {
             held.batch = None;
             self.free.push(member.slot);

@@ -15,7 +15,7 @@ fn a_halted_agent_takes_no_steps_and_no_messages() {
     };
     let actions =
         answer(&mut machine, vec![outcome(AgentId(0), vec![send]), trapped]).expect("sound");
-    let dropped = Dropped {
+    let dropped = DroppedMessages {
         receiver: AgentId(1),
         messages: 1,
     };
@@ -47,7 +47,7 @@ fn an_agent_that_cannot_be_restarted_takes_no_steps_and_one_that_can_does() {
     let actions = answer(&mut machine, vec![last]).expect("sound");
     assert!(matches!(
         actions.last(),
-        Some(Action::Finish(End::AllHalted))
+        Some(Action::Finish(RunEnd::AllHalted))
     ));
 }
 
@@ -61,7 +61,7 @@ fn the_run_ends_when_all_have_halted_and_when_somebody_asks() {
     let actions = answer(&mut machine, vec![spent]).expect("sound");
     assert!(matches!(
         actions.last(),
-        Some(Action::Finish(End::AllHalted))
+        Some(Action::Finish(RunEnd::AllHalted))
     ));
 
     let (mut machine, mut actions) = begun(vec![agent(0)]);
@@ -70,7 +70,7 @@ fn the_run_ends_when_all_have_halted_and_when_somebody_asks() {
         .expect("anybody may ask");
     let actions = answer(&mut machine, vec![outcome(AgentId(0), Vec::new())]).expect("sound");
     assert!(
-        matches!(actions.last(), Some(Action::Finish(End::Stopped))),
+        matches!(actions.last(), Some(Action::Finish(RunEnd::Stopped))),
         "the open tick is finished first"
     );
 }

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::record::{QuarantineReason, Verdict};
-use crate::tick::NotThisPlan;
+use crate::tick::PlanMismatch;
 
 /// A world and its machine between two ticks.
 struct Between {
@@ -15,19 +15,22 @@ struct Between {
 /// What was to be done, and what the world makes of it.
 struct Life {
     world: World,
-    machine: Machine,
+    machine: TickMachine,
     arrivals: Vec<Input>,
     commits: Vec<TickRecord>,
     between: Option<Between>,
-    end: Option<End>,
+    end: Option<RunEnd>,
 }
 
 impl Life {
-    fn begin(plan: Plan, ticks: u64) -> Life {
-        Life::of(Machine::new(plan.clone(), Some(Tick(ticks))), plan.agents())
+    fn begin(plan: RunPlan, ticks: u64) -> Life {
+        Life::of(
+            TickMachine::new(plan.clone(), Some(Tick(ticks))),
+            plan.agents(),
+        )
     }
 
-    fn of(machine: Machine, agents: usize) -> Life {
+    fn of(machine: TickMachine, agents: usize) -> Life {
         Life {
             world: World {
                 requests: vec![0; agents],
@@ -41,10 +44,10 @@ impl Life {
         }
     }
 
-    fn resume(plan: Plan, ticks: u64, between: &Between) -> Life {
+    fn resume(plan: RunPlan, ticks: u64, between: &Between) -> Life {
         let agents = plan.agents();
         let machine =
-            Machine::restore(plan, Some(Tick(ticks)), &between.machine).expect("its own plan");
+            TickMachine::restore(plan, Some(Tick(ticks)), &between.machine).expect("its own plan");
         let mut life = Life::of(machine, agents);
         life.world.requests.clone_from(&between.requests);
         let again: Vec<Input> = life.machine.running().map(answered).collect();
@@ -138,7 +141,7 @@ proptest! {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % among
         };
-        let plan = Plan::new(rare(&every), vec![model(joined, 5, latency)], STEP_BYTES);
+        let plan = RunPlan::new(rare(&every), vec![model(joined, 5, latency)], STEP_BYTES);
         let whole = Life::begin(plan.clone(), 15).go(at, &mut shuffled);
         let between = whole.between.expect("it was asked for");
         prop_assert_eq!(between.tick, at);
@@ -150,11 +153,11 @@ proptest! {
 
 #[test]
 fn who_follows_a_journal_asks_the_engine_only_for_what_is_not_delivered() {
-    let plan = || Plan::new(rare(&[1, 3, 1]), vec![model(true, 5, 1)], STEP_BYTES);
+    let plan = || RunPlan::new(rare(&[1, 3, 1]), vec![model(true, 5, 1)], STEP_BYTES);
     let whole = Life::begin(plan(), 12).go(u64::MAX, |_| 0);
-    let mut machine = Machine::new(plan(), None);
+    let mut machine = TickMachine::new(plan(), None);
     let mut actions = Vec::new();
-    let mut apply = |machine: &mut Machine, input| {
+    let mut apply = |machine: &mut TickMachine, input| {
         actions.clear();
         machine.apply(input, &mut actions).expect("its own journal");
     };
@@ -188,7 +191,7 @@ fn who_follows_a_journal_asks_the_engine_only_for_what_is_not_delivered() {
 #[test]
 fn a_machine_is_not_restored_for_another_plan() {
     let plan = |agents: u32| {
-        Plan::new(
+        RunPlan::new(
             (0..agents).map(agent).collect(),
             vec![model(true, 5, 1)],
             STEP_BYTES,
@@ -196,20 +199,20 @@ fn a_machine_is_not_restored_for_another_plan() {
     };
     let life = Life::begin(plan(3), 5).go(2, |_| 0);
     let machine = life.between.expect("it was asked for").machine;
-    assert!(Machine::restore(plan(3), None, &machine).is_ok());
+    assert!(TickMachine::restore(plan(3), None, &machine).is_ok());
     assert_eq!(
-        Machine::restore(plan(4), None, &machine).err(),
-        Some(NotThisPlan)
+        TickMachine::restore(plan(4), None, &machine).err(),
+        Some(PlanMismatch)
     );
     assert_eq!(
-        Machine::restore(plan(3), None, &machine[1..]).err(),
-        Some(NotThisPlan)
+        TickMachine::restore(plan(3), None, &machine[1..]).err(),
+        Some(PlanMismatch)
     );
 }
 
 #[test]
 fn who_is_quarantined_leaves_no_trace_of_the_tick_and_a_replay_takes_the_same_turn() {
-    let plan = || Plan::new(rare(&[1, 1, 2]), vec![model(true, 5, 1)], STEP_BYTES);
+    let plan = || RunPlan::new(rare(&[1, 1, 2]), vec![model(true, 5, 1)], STEP_BYTES);
     let verdict = Verdict::Quarantined {
         agent: AgentId(1),
         reason: QuarantineReason::StepCrashesHost,
@@ -240,7 +243,9 @@ fn who_is_quarantined_leaves_no_trace_of_the_tick_and_a_replay_takes_the_same_tu
         let live = life.go(u64::MAX, |_| 0);
         assert_eq!(live.commits[3].verdicts, std::slice::from_ref(&verdict));
         let mut replay = Life::begin(plan(), 9);
-        replay.machine.foretell(Tick(4), vec![verdict.clone()]);
+        replay
+            .machine
+            .preload_verdicts(Tick(4), vec![verdict.clone()]);
         let replay = replay.go(u64::MAX, |_| 0);
         assert_eq!(live.commits, replay.commits);
         let steps = |record: &TickRecord| {

@@ -3,13 +3,13 @@
 
 use super::*;
 use crate::record::{ABANDONED, QuarantineReason, RequestName, Verdict};
-use shm_protocol::agent_to_supervisor::Wait;
+use shm_protocol::agent_to_supervisor::AwaitRequest;
 use shm_protocol::limit;
-use shm_protocol::supervisor_to_agent::Awaited;
+use shm_protocol::supervisor_to_agent::AwaitResult;
 
 /// Agents of which each waits as often as its number says, and emits what it was answered.
 struct Waiters {
-    machine: Machine,
+    machine: TickMachine,
     arrivals: Vec<Input>,
     commits: Vec<TickRecord>,
     /// The rows of each batch, as the engine gets them.
@@ -23,9 +23,9 @@ fn waiting(model: u32, data: Vec<u8>) -> (ModelId, Arc<Vec<Tensor>>) {
     (ModelId(model), Arc::new(vec![rows(data)]))
 }
 
-fn wait(agent: AgentId, number: u32, data: Vec<u8>) -> Wait {
+fn wait(agent: AgentId, number: u32, data: Vec<u8>) -> AwaitRequest {
     let (model, inputs) = waiting(0, data);
-    Wait {
+    AwaitRequest {
         agent,
         number,
         model,
@@ -36,9 +36,9 @@ fn wait(agent: AgentId, number: u32, data: Vec<u8>) -> Wait {
 impl Waiters {
     fn new(agents: Vec<PlannedAgent>, joined: bool, ticks: u64) -> Waiters {
         let heard = vec![Vec::new(); agents.len()];
-        let plan = Plan::new(agents, vec![model(joined, 5, 1)], STEP_BYTES);
+        let plan = RunPlan::new(agents, vec![model(joined, 5, 1)], STEP_BYTES);
         Waiters {
-            machine: Machine::new(plan, Some(Tick(ticks))),
+            machine: TickMachine::new(plan, Some(Tick(ticks))),
             arrivals: vec![Input::Begin],
             commits: Vec::new(),
             batches: Vec::new(),
@@ -88,7 +88,7 @@ impl Waiters {
                     }
                 }
                 Action::Answer { answers, .. } => {
-                    for Awaited { agent, outcome, .. } in answers {
+                    for AwaitResult { agent, outcome, .. } in answers {
                         let byte = match &*outcome {
                             Ok(outputs) => outputs[0].data[1],
                             Err(_) => 0xff,
@@ -165,14 +165,14 @@ fn a_round_begins_when_nobody_is_missing_and_ends_when_all_is_answered() {
     assert_eq!(payload, &[2, 6]);
 }
 
-fn refused(machine: &mut Machine, input: Input) -> Violation {
+fn refused(machine: &mut TickMachine, input: Input) -> Violation {
     let asked = machine.asked(AgentId(0)).len();
     let refused = machine.apply(input, &mut Vec::new());
     assert_eq!(machine.asked(AgentId(0)).len(), asked);
     refused.expect_err("no sound host says it")
 }
 
-fn parked(waits: Vec<Wait>) -> Input {
+fn parked(waits: Vec<AwaitRequest>) -> Input {
     let (host, tick) = (HostId(0), Tick(1));
     Input::Parked { host, tick, waits }
 }
@@ -220,7 +220,7 @@ fn what_no_sound_host_says_of_waits_is_refused_and_changes_nothing() {
 }
 
 /// Answers all batches of these actions, until somebody is answered.
-fn answered(machine: &mut Machine, actions: &mut Vec<Action>) -> Vec<Awaited> {
+fn answered(machine: &mut TickMachine, actions: &mut Vec<Action>) -> Vec<AwaitResult> {
     for _ in 0..9 {
         for action in std::mem::take(actions) {
             match action {
@@ -362,8 +362,8 @@ fn a_journal_is_followed_without_waiting_and_served_without_an_engine() {
     let agents = || (0..4).map(|_| agent(0)).collect::<Vec<_>>();
     let live = Waiters::new(agents(), true, 3).go(|_| 0);
     // Who follows has the outcomes, and never asks an engine.
-    let plan = Plan::new(agents(), vec![model(true, 5, 1)], STEP_BYTES);
-    let mut machine = Machine::new(plan, Some(Tick(3)));
+    let plan = RunPlan::new(agents(), vec![model(true, 5, 1)], STEP_BYTES);
+    let mut machine = TickMachine::new(plan, Some(Tick(3)));
     let (mut actions, mut commits) = (Vec::new(), Vec::new());
     machine
         .apply(Input::Begin, &mut actions)

@@ -4,10 +4,10 @@
 
 use super::{agent, begun_with, committed, outcome};
 use crate::record::{ResultRecord, TickRecord};
-use crate::tick::version_timeline::Lives;
-use crate::tick::{Action, Batch, Input, Machine, Plan, PlannedGenerator, PlannedModel};
+use crate::tick::version_timeline::VersionTimeline;
+use crate::tick::{Action, Batch, Input, PlannedGenerator, PlannedModel, RunPlan, TickMachine};
 use shm_protocol::agent_to_supervisor::Effect;
-use shm_protocol::generation::{self, Finish, Generator, Order, Piece, Pieces};
+use shm_protocol::generation::{self, DecodeRequest, Delta, Deltas, Finish, Generator};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::tensor::{DType, Shape, Tensor};
 use shm_protocol::{codec, limit};
@@ -26,7 +26,7 @@ fn writer(sequences: u32, tokens_per_tick: u32) -> PlannedModel {
     PlannedModel {
         name: "writer".to_owned(),
         signature: generation::signature(),
-        lives: Lives::of(VersionId(0), true),
+        lives: VersionTimeline::of(VersionId(0), true),
         max_batch: 1,
         latency_ticks: 1,
         rejects_nonfinite: false,
@@ -44,17 +44,17 @@ fn writer(sequences: u32, tokens_per_tick: u32) -> PlannedModel {
 
 /// A machine whose agents say what is written down for each tick, and its engine.
 struct Stage {
-    machine: Machine,
+    machine: TickMachine,
     actions: Vec<Action>,
     script: Vec<(u64, u32, &'static str)>,
     requests: Vec<u64>,
-    orders: Vec<(Tick, Order)>,
+    orders: Vec<(Tick, DecodeRequest)>,
 }
 
 impl Stage {
     fn new(agents: u32, model: PlannedModel, script: &[(u64, u32, &'static str)]) -> Stage {
         let planned = (0..agents).map(|_| agent(0)).collect();
-        let (machine, actions) = begun_with(Plan::new(planned, vec![model], limit::STEP_BYTES));
+        let (machine, actions) = begun_with(RunPlan::new(planned, vec![model], limit::STEP_BYTES));
         Stage {
             machine,
             actions,
@@ -114,13 +114,13 @@ impl Stage {
 
     fn write(&mut self, batch: &Batch) -> Input {
         let order: Vec<u8> = batch.input_parts(0).flatten().copied().collect();
-        let order: Order = codec::decode_record(&order).expect("an order");
+        let order: DecodeRequest = codec::decode_record(&order).expect("an order");
         let pieces = order.sequences.iter().map(|sequence| {
             // Of all tokens, not of the last: who forgets some of them goes on elsewhere.
             let from = u32::try_from(sequence.tokens.len()).expect("few") + 1;
             let tokens: Vec<u32> = (from..=LAST).take(order.steps as usize).collect();
             let is_last = tokens.last() == Some(&LAST);
-            Ok(Piece {
+            Ok(Delta {
                 text: format!("{tokens:?}"),
                 tokens,
                 embedding: Vec::new(),
@@ -128,7 +128,7 @@ impl Stage {
                 prompt_tokens: 1,
             })
         });
-        let outputs = Ok(vec![bytes(&codec::encode(&Pieces(pieces.collect())))]);
+        let outputs = Ok(vec![bytes(&codec::encode(&Deltas(pieces.collect())))]);
         self.orders.push((batch.tick, order));
         Input::Answer {
             batch: batch.id,
@@ -315,12 +315,13 @@ fn what_is_open_is_the_same_after_a_restore() {
                 }
             }
         }
-        let plan = Plan::new(
+        let plan = RunPlan::new(
             vec![agent(0), agent(0)],
             vec![writer(1, 2)],
             limit::STEP_BYTES,
         );
-        let mut machine = Machine::restore(plan, None, &saved.expect("just now")).expect("it fits");
+        let mut machine =
+            TickMachine::restore(plan, None, &saved.expect("just now")).expect("it fits");
         let mut actions: Vec<Action> = machine.running().cloned().map(Action::Infer).collect();
         machine.apply(Input::Begin, &mut actions).expect("sound");
         let begun = stage.script.iter().filter(|(at, _, _)| *at <= tick);

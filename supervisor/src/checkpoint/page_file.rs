@@ -2,7 +2,7 @@
 //! that a page which is named stays where it is.
 
 use super::error::CheckpointError;
-use super::manifest::PageAt;
+use super::manifest::PageLocation;
 use crate::planted::{Bug, planted};
 use crate::record::Digest;
 use crate::sys::disk::{Disk, File, read_fully};
@@ -11,39 +11,44 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How the names of packs end.
+/// How the names of page files end.
 const ENDING: &str = ".pages";
 
-/// The name of a pack.
+/// The name of a page file.
 pub(super) fn name(number: u32) -> String {
     format!("{number:08}{ENDING}")
 }
 
-/// The number of a pack with this name.
+/// The number of a page file with this name.
 pub(super) fn number(name: &str) -> Option<u32> {
     name.strip_suffix(ENDING)?.parse().ok()
 }
 
-/// The pack that is appended to, and the pages that need not be written again.
+/// The page file that is appended to, and the pages that need not be written again.
 #[derive(Debug)]
-pub(super) struct PackWriter {
+pub(super) struct PageFileWriter {
     folder: PathBuf,
     disk: Arc<dyn Disk>,
     number: u32,
     file: Option<Arc<dyn File>>,
     slots: u32,
-    known: BTreeMap<Digest, PageAt>,
+    known: BTreeMap<Digest, PageLocation>,
     /// Pages that wait to be written together.
     waiting: Vec<u8>,
     is_dirty: bool,
-    /// Bytes of the packs among which live pages are.
+    /// Bytes of the page files among which live pages are.
     bytes: u64,
 }
 
-impl PackWriter {
+impl PageFileWriter {
     /// A writer whose first file has this number, which no other file has; those that are there have so many bytes.
-    pub(super) fn new(disk: Arc<dyn Disk>, folder: &Path, number: u32, bytes: u64) -> PackWriter {
-        PackWriter {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        number: u32,
+        bytes: u64,
+    ) -> PageFileWriter {
+        PageFileWriter {
             folder: folder.to_path_buf(),
             disk,
             number,
@@ -56,25 +61,25 @@ impl PackWriter {
         }
     }
 
-    /// Bytes of the packs among which live pages are.
+    /// Bytes of the page files among which live pages are.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Goes on in another pack, to which all live pages are about to be moved.
+    /// Goes on in another page file, to which all live pages are about to be moved.
     pub(super) fn begin_generation(&mut self) {
         self.begin_another();
         self.bytes = 0;
     }
 
     /// Keeps a page, or finds where it is kept. It can be read after [`PackWriter::flush`].
-    pub(super) fn put(&mut self, page: &[u8]) -> PageAt {
+    pub(super) fn put(&mut self, page: &[u8]) -> PageLocation {
         let digest = *blake3::hash(page).as_bytes();
         if let Some(at) = self.find(&digest) {
             return at;
         }
-        let at = PageAt {
-            pack: self.number,
+        let at = PageLocation {
+            page_file: self.number,
             slot: self.slots,
             digest,
         };
@@ -86,7 +91,7 @@ impl PackWriter {
     }
 
     /// Where a page is kept among those that need not be written again.
-    pub(super) fn find(&self, digest: &Digest) -> Option<PageAt> {
+    pub(super) fn find(&self, digest: &Digest) -> Option<PageLocation> {
         self.known.get(digest).copied()
     }
 
@@ -156,15 +161,15 @@ impl PackWriter {
 
 /// Reads pages and checks them.
 #[derive(Debug)]
-pub(super) struct PackReader {
+pub(super) struct PageFileReader {
     folder: PathBuf,
     disk: Arc<dyn Disk>,
     files: BTreeMap<u32, Arc<dyn File>>,
 }
 
-impl PackReader {
-    pub(super) fn new(disk: Arc<dyn Disk>, folder: &Path) -> PackReader {
-        PackReader {
+impl PageFileReader {
+    pub(super) fn new(disk: Arc<dyn Disk>, folder: &Path) -> PageFileReader {
+        PageFileReader {
             folder: folder.to_path_buf(),
             disk,
             files: BTreeMap::new(),
@@ -172,19 +177,19 @@ impl PackReader {
     }
 
     /// The bytes of a page.
-    pub(super) fn page(&mut self, at: &PageAt) -> Result<Vec<u8>, CheckpointError> {
-        let path = self.folder.join(name(at.pack));
+    pub(super) fn page(&mut self, at: &PageLocation) -> Result<Vec<u8>, CheckpointError> {
+        let path = self.folder.join(name(at.page_file));
         let failed = CheckpointError::io("read", &path);
-        if !self.files.contains_key(&at.pack) {
+        if !self.files.contains_key(&at.page_file) {
             let file = self
                 .disk
                 .open_read(&path)
                 .map_err(CheckpointError::opening(&path))?;
-            self.files.insert(at.pack, file);
+            self.files.insert(at.page_file, file);
         }
         let mut bytes = vec![0; PAGE_BYTES];
         let offset = u64::from(at.slot) * PAGE_BYTES as u64;
-        let read = read_fully(&*self.files[&at.pack], &mut bytes, offset).map_err(&failed)?;
+        let read = read_fully(&*self.files[&at.page_file], &mut bytes, offset).map_err(&failed)?;
         let found = *blake3::hash(&bytes[..read]).as_bytes();
         if found == at.digest || planted(Bug::SkipPageDigest) {
             Ok(bytes)

@@ -3,7 +3,7 @@
 
 /// A process that passes points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Process {
+pub enum FaultProcess {
     /// The one that decides.
     Supervisor,
     /// One that runs agents.
@@ -23,14 +23,14 @@ pub enum Pin {
     Start,
 }
 
-/// What is known about a [`Phase`].
+/// What is known about a [`FaultPoint`].
 #[derive(Clone, Copy, Debug)]
-struct Facts {
-    phase: Phase,
+struct PointInfo {
+    phase: FaultPoint,
     name: &'static str,
     /// The crate whose code the point is in.
     place: &'static str,
-    processes: &'static [Process],
+    processes: &'static [FaultProcess],
     pin: Pin,
     what: &'static str,
 }
@@ -40,12 +40,12 @@ macro_rules! phases {
         /// A named point of the code.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[repr(u8)]
-        pub enum Phase {
+        pub enum FaultPoint {
             $(#[doc = $what] $phase,)*
         }
 
-        const FACTS: &[Facts] = &[$(Facts {
-            phase: Phase::$phase,
+        const FACTS: &[PointInfo] = &[$(PointInfo {
+            phase: FaultPoint::$phase,
             name: $name,
             place: $place,
             processes: $processes,
@@ -53,17 +53,17 @@ macro_rules! phases {
             what: $what,
         }),*];
 
-        impl Phase {
+        impl FaultPoint {
             /// Every point, in the order in which they are documented.
-            pub const ALL: &[Phase] = &[$(Phase::$phase),*];
+            pub const ALL: &[FaultPoint] = &[$(FaultPoint::$phase),*];
         }
     };
 }
 
-const S: &[Process] = &[Process::Supervisor];
-const A: &[Process] = &[Process::AgentHost];
-const I: &[Process] = &[Process::InferenceHost];
-const HOSTS: &[Process] = &[Process::AgentHost, Process::InferenceHost];
+const S: &[FaultProcess] = &[FaultProcess::Supervisor];
+const A: &[FaultProcess] = &[FaultProcess::AgentHost];
+const I: &[FaultProcess] = &[FaultProcess::InferenceHost];
+const HOSTS: &[FaultProcess] = &[FaultProcess::AgentHost, FaultProcess::InferenceHost];
 
 phases! {
     BeforeSpawn "before-spawn", "supervisor", S, Start, "A host is about to be started, for the first time or again.";
@@ -123,8 +123,8 @@ phases! {
     RingAfterPublish "ring-after-publish", "shm-protocol", HOSTS, From, "A record can be seen, and the supervisor was not woken for it.";
 }
 
-impl Phase {
-    fn facts(self) -> &'static Facts {
+impl FaultPoint {
+    fn facts(self) -> &'static PointInfo {
         &FACTS[self as usize]
     }
 
@@ -136,7 +136,7 @@ impl Phase {
 
     /// The point of a name.
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Phase> {
+    pub fn from_name(name: &str) -> Option<FaultPoint> {
         let facts = FACTS.iter().find(|facts| facts.name == name)?;
         Some(facts.phase)
     }
@@ -149,7 +149,7 @@ impl Phase {
 
     /// The processes that pass it.
     #[must_use]
-    pub fn processes(self) -> &'static [Process] {
+    pub fn processes(self) -> &'static [FaultProcess] {
         self.facts().processes
     }
 
@@ -174,23 +174,25 @@ impl Phase {
     /// Whether only agents that wait within their steps pass it.
     #[must_use]
     pub fn needs_waits(self) -> bool {
-        matches!(self, Phase::AfterParked | Phase::BeforeAnswer)
+        matches!(self, FaultPoint::AfterParked | FaultPoint::BeforeAnswer)
     }
 
     /// Whether the point says which agent it is passed for.
     #[must_use]
     pub fn names_agent(self) -> bool {
-        use Phase::{AfterLoad, AfterRestore, AfterStep, BeforeLoad, BeforeRestore, BeforeStep};
-        let snapshot = self == Phase::MidSnapshot;
+        use FaultPoint::{
+            AfterLoad, AfterRestore, AfterStep, BeforeLoad, BeforeRestore, BeforeStep,
+        };
+        let snapshot = self == FaultPoint::MidSnapshot;
         let of_agent = [
             BeforeLoad,
             AfterLoad,
             BeforeRestore,
             AfterRestore,
             BeforeStep,
-            Phase::InStep,
+            FaultPoint::InStep,
             AfterStep,
-            Phase::BeforeAnswer,
+            FaultPoint::BeforeAnswer,
         ];
         snapshot || of_agent.contains(&self)
     }
@@ -199,18 +201,18 @@ impl Phase {
     #[must_use]
     pub fn names_model(self) -> bool {
         let of_model = [
-            Phase::BeforeModel,
-            Phase::AfterModel,
-            Phase::BeforeBatch,
-            Phase::AfterRun,
-            Phase::MidAnswer,
-            Phase::AfterAnswer,
+            FaultPoint::BeforeModel,
+            FaultPoint::AfterModel,
+            FaultPoint::BeforeBatch,
+            FaultPoint::AfterRun,
+            FaultPoint::MidAnswer,
+            FaultPoint::AfterAnswer,
         ];
         of_model.contains(&self)
     }
 
-    pub(super) fn from_code(code: u8) -> Option<Phase> {
-        Phase::ALL.get(usize::from(code)).copied()
+    pub(super) fn from_code(code: u8) -> Option<FaultPoint> {
+        FaultPoint::ALL.get(usize::from(code)).copied()
     }
 
     pub(super) fn code(self) -> u8 {
@@ -218,7 +220,7 @@ impl Phase {
     }
 }
 
-const _: () = assert!(FACTS.len() == Phase::ALL.len() && FACTS.len() < 256);
+const _: () = assert!(FACTS.len() == FaultPoint::ALL.len() && FACTS.len() < 256);
 
 #[cfg(test)]
 mod tests {
@@ -227,23 +229,23 @@ mod tests {
 
     #[test]
     fn names_and_codes_lead_back_to_their_phase() {
-        for phase in Phase::ALL {
-            assert_eq!(Phase::from_name(phase.name()), Some(*phase));
-            assert_eq!(Phase::from_code(phase.code()), Some(*phase));
+        for phase in FaultPoint::ALL {
+            assert_eq!(FaultPoint::from_name(phase.name()), Some(*phase));
+            assert_eq!(FaultPoint::from_code(phase.code()), Some(*phase));
         }
-        assert_eq!(Phase::from_name("before-everything"), None);
-        assert_eq!(Phase::from_code(u8::MAX), None);
+        assert_eq!(FaultPoint::from_name("before-everything"), None);
+        assert_eq!(FaultPoint::from_code(u8::MAX), None);
     }
 
     #[test]
     fn no_two_phases_have_one_name() {
-        let names: BTreeSet<&str> = Phase::ALL.iter().map(|phase| phase.name()).collect();
-        assert_eq!(names.len(), Phase::ALL.len());
+        let names: BTreeSet<&str> = FaultPoint::ALL.iter().map(|phase| phase.name()).collect();
+        assert_eq!(names.len(), FaultPoint::ALL.len());
     }
 
     #[test]
     fn a_phase_names_an_agent_or_a_model_of_the_process_that_has_them() {
-        for phase in Phase::ALL {
+        for phase in FaultPoint::ALL {
             assert!(!phase.names_agent() || phase.processes() == A, "{phase:?}");
             assert!(!phase.names_model() || phase.processes() == I, "{phase:?}");
         }
