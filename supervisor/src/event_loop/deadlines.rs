@@ -1,163 +1,179 @@
 //! Deadlines: how long a host that owes an answer may go without a sign of progress. An answer is one, a report of
 //! progress another; see [`shm_protocol::progress`].
 //!
-//! Time is counted in slices, and a slice never counts for more than it was
-//! meant to last: a supervisor that was stopped, or a machine that slept, does
-//! not hold its own absence against its hosts.
+//! Time is counted in slices, and a slice never counts for more than it was meant to last: a supervisor that was stopped,
+//! or a machine that slept, does not hold its own absence against its hosts.
 
-use super::host_slot::HostStage;
-use super::{EventLoop, LoopError};
-use crate::error::RunError;
-use crate::host::{HostEvent, HostKind};
-use crate::recovery::LossCause;
-use shm_protocol::id::HostId;
+use super::host_slot::{HostSlot, HostStage};
+use super::host_slots::HostSlots;
+use super::hosts::Hosts;
+use super::timeouts::Timeouts;
+use crate::host::HostKind;
+use shm_protocol::id::Tick;
 use std::time::Duration;
-
-/// How long the supervisor sleeps at most while records wait for room in a ring.
-const ROOM_PATIENCE: Duration = Duration::from_millis(1);
 
 /// Slices of the shortest deadline: a host is found to hang within a deadline and one of them.
 const SLICES: u32 = 8;
 
 /// The longest slice.
-const LONGEST_SLICE: Duration = Duration::from_millis(50);
+const MAX_SLICE: Duration = Duration::from_millis(50);
 
-/// When it was looked at last.
+/// The deadlines of all hosts.
 #[derive(Debug)]
 pub(super) struct Deadlines {
+    /// When time was counted last.
     last: Duration,
+    slice: Duration,
+}
+
+/// A deadline that a host has missed.
+#[derive(Debug)]
+pub(super) struct MissedDeadline {
+    /// The key of the fleet file that gives it.
+    pub(super) key: &'static str,
+    /// What happened, for people.
+    pub(super) text: String,
 }
 
 impl Deadlines {
-    pub(super) fn new(now: Duration) -> Deadlines {
-        Deadlines { last: now }
+    pub(super) fn new(now: Duration, timeouts: &Timeouts) -> Deadlines {
+        Deadlines {
+            last: now,
+            slice: (timeouts.deadline / SLICES).min(MAX_SLICE),
+        }
     }
 
-    /// The time since the last call, but not more than a slice.
-    fn passed(&mut self, now: Duration, slice: Duration) -> Duration {
-        let passed = now.saturating_sub(self.last).min(slice);
+    /// How long to wait at most until time is counted again.
+    pub(super) fn slice(&self) -> Duration {
+        self.slice
+    }
+
+    /// Counts the time since the last call against every host that owes an answer and reports no progress.
+    pub(super) fn count(&mut self, hosts: &mut dyn Hosts, slots: &mut HostSlots) {
+        let now = hosts.clock();
+        let most = self.slice + self.slice / SLICES;
+        let passed = now.saturating_sub(self.last).min(most);
         self.last = now;
-        passed
+        for (host, slot) in slots.iter_mut() {
+            if slot.outstanding == 0 {
+                continue;
+            }
+            slot.silent += passed;
+            // Most hosts answer within a slice, and need not be asked.
+            if slot.silent >= self.slice {
+                let reports = hosts.progress(host);
+                if reports != slot.reports {
+                    (slot.reports, slot.silent) = (reports, Duration::ZERO);
+                }
+            }
+        }
     }
 }
 
-impl EventLoop<'_> {
-    /// Waits for the next thing that happens, and lets it happen.
-    pub(super) fn listen(&mut self) -> Result<(), RunError> {
-        self.ledger.idle()?;
-        self.acknowledge_durable_changes();
-        self.advance_restarts()?;
-        let waits_for_room = self.flush()?;
-        let slice = (self.patience.deadline / SLICES).min(LONGEST_SLICE);
-        let patience = if waits_for_room { ROOM_PATIENCE } else { slice };
-        let patience = self.until_next_start(patience);
-        let news = self.hosts.next(patience)?;
-        let now = self.hosts.clock();
-        let passed = self.watch.passed(now, slice + slice / SLICES);
-        for (position, station) in self.stations.iter_mut().enumerate() {
-            if station.outstanding == 0 {
-                continue;
-            }
-            station.silent += passed;
-            // Most hosts answer within a slice, and need not be asked.
-            if station.silent >= slice {
-                let reports = self.hosts.progress(HostId::from_index(position));
-                if reports != station.reports {
-                    (station.reports, station.silent) = (reports, Duration::ZERO);
-                }
-            }
+/// The deadline that a host has missed, if it has: twice as long after each time that it was missed in the open tick.
+/// `is_loading` says of an inference host that it was told to load models while it serves.
+pub(super) fn missed(
+    slot: &mut HostSlot,
+    kind: HostKind,
+    is_loading: bool,
+    timeouts: &Timeouts,
+    open: Tick,
+) -> Option<MissedDeadline> {
+    let (key, deadline) = deadline(&slot.stage, kind, is_loading, timeouts);
+    let allowed = deadline * 2_u32.saturating_pow(slot.misses(key, open).min(16));
+    if slot.outstanding == 0 || slot.silent < allowed {
+        return None;
+    }
+    slot.miss(key, open);
+    let what = match slot.stage {
+        HostStage::Starting => "said that it is ready",
+        HostStage::Loading(_) => "said anything while it loads",
+        _ => "answered or reported progress",
+    };
+    let allowed = allowed.as_millis();
+    Some(MissedDeadline {
+        key,
+        text: format!("it has not {what} for {allowed} ms ({key})"),
+    })
+}
+
+/// The deadline that counts for a host, and the key of the fleet file that gives it.
+fn deadline(
+    stage: &HostStage,
+    kind: HostKind,
+    is_loading: bool,
+    timeouts: &Timeouts,
+) -> (&'static str, Duration) {
+    match (stage, kind) {
+        (HostStage::Starting, HostKind::Agents) => ("agent_ready_ms", timeouts.agent_ready),
+        (HostStage::Starting, HostKind::Inference) => {
+            ("inference_ready_ms", timeouts.inference_ready)
         }
-        match news {
-            HostEvent::Silence => self.check_deadlines(),
-            news => {
-                self.on_event(news)?;
-                self.check_deadlines()
-            }
+        (HostStage::Loading(_), _) => ("load_ms", timeouts.load),
+        (_, HostKind::Inference) if is_loading => ("load_ms", timeouts.load),
+        _ => ("deadline_ms", timeouts.deadline),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::{RestartLimit, RestartLimits};
+
+    fn timeouts() -> Timeouts {
+        let limit = RestartLimit {
+            restarts: 5,
+            time: Duration::from_secs(30),
+        };
+        Timeouts {
+            deadline: Duration::from_millis(100),
+            agent_ready: Duration::from_millis(200),
+            inference_ready: Duration::from_millis(300),
+            load: Duration::from_millis(400),
+            limits: RestartLimits {
+                host: limit,
+                run: limit,
+                quarantine_after: 3,
+            },
         }
     }
 
-    /// Publishes what waits for room. Says whether some still does.
-    fn flush(&mut self) -> Result<bool, RunError> {
-        let mut waits = false;
-        for position in 0..self.stations.len() {
-            let host = HostId::from_index(position);
-            let station = &mut self.stations[position];
-            if station.send_queue.is_empty() {
-                continue;
-            }
-            match station.send_queue.flush(self.hosts, host) {
-                Ok(true) => station.silent = Duration::ZERO,
-                Ok(false) => {}
-                Err(source) => {
-                    let broken = LoopError::Host(format!("its ring is broken: {source}"));
-                    self.handle_host_error(host, Err(broken))?;
-                }
-            }
-            waits |= !self.stations[position].send_queue.is_empty();
-        }
-        Ok(waits)
+    #[test]
+    fn a_missed_deadline_doubles_within_its_tick() {
+        let timeouts = timeouts();
+        let mut slot = HostSlot {
+            outstanding: 1,
+            silent: Duration::from_millis(150),
+            ..HostSlot::default()
+        };
+        let mut miss = |silent, tick| {
+            slot.silent = Duration::from_millis(silent);
+            let missed = missed(&mut slot, HostKind::Agents, false, &timeouts, Tick(tick));
+            missed.map(|missed| missed.key)
+        };
+        assert_eq!(miss(99, 1), None);
+        assert_eq!(miss(100, 1), Some("deadline_ms"));
+        assert_eq!(miss(199, 1), None);
+        assert_eq!(miss(200, 1), Some("deadline_ms"));
+        assert_eq!(miss(399, 1), None);
+        assert_eq!(
+            miss(100, 2),
+            Some("deadline_ms"),
+            "another tick begins anew"
+        );
     }
 
-    /// How long to wait at most, so that a pause before a start is not overslept.
-    fn until_next_start(&mut self, patience: Duration) -> Duration {
-        let pauses = self
-            .stations
-            .iter()
-            .filter_map(|station| match station.stage {
-                HostStage::Pausing(until) => Some(until),
-                _ => None,
-            });
-        match pauses.min() {
-            Some(until) => until.saturating_sub(self.hosts.clock()).min(patience),
-            None => patience,
-        }
-    }
-
-    /// Ends the incarnations that have owed an answer for too long.
-    fn check_deadlines(&mut self) -> Result<(), RunError> {
-        for position in 0..self.stations.len() {
-            let host = HostId::from_index(position);
-            let allowed = self.allowed(host);
-            let station = &self.stations[position];
-            if station.outstanding == 0 || station.silent < allowed {
-                continue;
-            }
-            let what = match station.stage {
-                HostStage::Starting => "said that it is ready",
-                HostStage::Loading(_) => "said anything while it loads",
-                _ => "answered or reported progress",
-            };
-            let (key, _) = self.deadline(host);
-            let tick = self.machine.tick();
-            self.station(host).miss(key, tick);
-            let allowed = allowed.as_millis();
-            self.fail_host(
-                host,
-                LossCause::Slow,
-                &format!("it has not {what} for {allowed} ms ({key})"),
-            )?;
-        }
-        Ok(())
-    }
-
-    /// The deadline of a host, twice as long after each time that it was missed in the open tick.
-    fn allowed(&self, host: HostId) -> Duration {
-        let (key, deadline) = self.deadline(host);
-        let misses = self.stations[host.index()].misses(key, self.machine.tick());
-        deadline * 2_u32.saturating_pow(misses.min(16))
-    }
-
-    /// The deadline that counts for a host, and the key of the fleet file that says it.
-    pub(super) fn deadline(&self, host: HostId) -> (&'static str, Duration) {
-        let patience = &self.patience;
-        match (&self.stations[host.index()].stage, self.hosts.kind(host)) {
-            (HostStage::Starting, HostKind::Agents) => ("agent_ready_ms", patience.agent_ready),
-            (HostStage::Starting, HostKind::Inference) => {
-                ("inference_ready_ms", patience.inference_ready)
-            }
-            (HostStage::Loading(_), _) => ("load_ms", patience.load),
-            (_, HostKind::Inference) if self.held.is_loading() => ("load_ms", patience.load),
-            _ => ("deadline_ms", patience.deadline),
-        }
+    #[test]
+    fn each_stage_has_its_deadline() {
+        let timeouts = timeouts();
+        let key = |stage, kind, is_loading| deadline(&stage, kind, is_loading, &timeouts).0;
+        let (agents, inference) = (HostKind::Agents, HostKind::Inference);
+        assert_eq!(key(HostStage::Starting, agents, false), "agent_ready_ms");
+        assert_eq!(
+            key(HostStage::Starting, inference, false),
+            "inference_ready_ms"
+        );
+        assert_eq!(key(HostStage::Serving, inference, true), "load_ms");
+        assert_eq!(key(HostStage::Serving, agents, true), "deadline_ms");
     }
 }

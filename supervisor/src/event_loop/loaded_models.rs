@@ -2,17 +2,19 @@
 //! the first that asks for them, and let go once nothing is left to answer. Both
 //! go through the ring, between batches, so that the order is that of the ring.
 
+use super::context::RunContext;
+use super::error::LoopError;
 use super::host_slot::HostStage;
-use super::model_changes::FileExtents;
+use super::host_slots::HostSlots;
 use super::restart::LoadProgress;
-use super::{EventLoop, LoopError};
-use crate::error::RunError;
+use crate::fleet::OnLost;
 use crate::launch::{ReloadOutcome, found, version_title};
 use crate::models::{ModelVersion, judge, versions};
 use crate::planted::{Bug, planted};
-use crate::record::{RunHeader, Verdict};
+use crate::record::{Digest, RunHeader, Verdict};
 use crate::rundir::RunEvent;
 use crate::tick::Input;
+use shm_protocol::boot::Extent;
 use shm_protocol::codec;
 use shm_protocol::id::{HostId, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{MODEL_LOADED, ModelLoaded};
@@ -20,7 +22,10 @@ use shm_protocol::ring::RecordHeader;
 use shm_protocol::supervisor_to_inference::{LOAD, LoadModel, UNLOAD};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the loop knows of versions.
+/// The place of each file in the memory that a version has come in.
+pub(super) type FileExtents = BTreeMap<Digest, Extent>;
+
+/// The versions of models that the inference host has, or is told to load.
 #[derive(Debug)]
 pub(super) struct LoadedModels {
     /// What each is, by its number.
@@ -39,6 +44,8 @@ pub(super) struct LoadedModels {
     stays: bool,
     /// The tick in which it was looked last what is needed.
     looked: Tick,
+    /// What becomes of the run when the provider of a version is gone.
+    pub(super) on_lost: OnLost,
 }
 
 impl LoadedModels {
@@ -60,10 +67,11 @@ impl LoadedModels {
             changes,
             stays: false,
             looked: Tick::ZERO,
+            on_lost: OnLost::default(),
         }
     }
 
-    pub(super) fn elsewhere(self, present: &RunHeader) -> LoadedModels {
+    pub(super) fn with_header_override(self, present: &RunHeader) -> LoadedModels {
         LoadedModels {
             all: versions(present),
             stays: true,
@@ -77,13 +85,13 @@ impl LoadedModels {
     }
 
     /// The inference host is gone, and with it what it had.
-    pub(super) fn bereave(&mut self) {
+    pub(super) fn reset_after_crash(&mut self) {
         self.loaded.clear();
         self.asked.clear();
         self.stale.clear();
     }
 
-    pub(super) fn judge(&mut self, verdict: &Verdict) {
+    pub(super) fn apply_verdict(&mut self, verdict: &Verdict) {
         self.changes |= matches!(verdict, Verdict::Changed { .. });
         judge(&mut self.all, std::iter::once(verdict));
     }
@@ -120,145 +128,135 @@ impl LoadedModels {
     pub(super) fn version(&self, version: VersionId) -> &ModelVersion {
         &self.all[version.index()]
     }
-}
 
-impl EventLoop<'_> {
-    /// Tells the inference host which versions to load and which to let go, once in every tick.
-    pub(super) fn bring_versions(&mut self) -> Result<(), RunError> {
-        let tick = self.machine.tick();
-        let Some(host) = self.hosts.inference_host() else {
-            return Ok(());
-        };
-        let is_serving = matches!(self.station(host).stage, HostStage::Serving);
-        if !self.held.changes || self.held.looked == tick || !is_serving {
-            return Ok(());
-        }
-        self.held.looked = tick;
-        let needed = self.machine.needed();
-        let told = self.tell_versions(host, &needed);
-        self.handle_host_error(host, told)
+    /// Whether the inference host has a version.
+    pub(super) fn has(&self, version: VersionId) -> bool {
+        self.loaded.contains(&version)
     }
 
-    fn tell_versions(
+    /// Tells the inference host which versions to load and which to let go, once in every tick.
+    pub(super) fn update(
         &mut self,
+        context: &mut RunContext<'_>,
+        slots: &mut HostSlots,
         host: HostId,
-        needed: &BTreeSet<VersionId>,
     ) -> Result<(), LoopError> {
-        let idle: Vec<VersionId> = self.held.loaded.difference(needed).copied().collect();
-        for version in idle {
-            self.unload_version(host, version)?;
+        let tick = context.machine.tick();
+        if !self.changes || self.looked == tick || !slots.is_serving(host) {
+            return Ok(());
         }
-        let missing: Vec<VersionId> = needed.difference(&self.held.loaded).copied().collect();
+        self.looked = tick;
+        let needed = context.machine.needed();
+        let idle: Vec<VersionId> = self.loaded.difference(&needed).copied().collect();
+        for version in idle {
+            let mut header = RecordHeader::new(UNLOAD, tick);
+            header.subject = version.0;
+            slots.push(context, host, &header, 0, &mut std::iter::empty())?;
+            self.loaded.remove(&version);
+        }
+        let missing: Vec<VersionId> = needed.difference(&self.loaded).copied().collect();
         missing
             .into_iter()
-            .try_for_each(|version| self.load_version(host, version))
-    }
-
-    fn unload_version(&mut self, host: HostId, version: VersionId) -> Result<(), LoopError> {
-        let mut header = RecordHeader::new(UNLOAD, self.machine.tick());
-        header.subject = version.0;
-        self.push(host, &header, 0, &mut std::iter::empty())?;
-        self.held.loaded.remove(&version);
-        Ok(())
+            .try_for_each(|version| self.load(context, slots, host, version))
     }
 
     /// Has a version loaded between two batches.
-    pub(super) fn load_version(
+    pub(super) fn load(
         &mut self,
+        context: &mut RunContext<'_>,
+        slots: &mut HostSlots,
         host: HostId,
         version: VersionId,
     ) -> Result<(), LoopError> {
-        let load = codec::encode(&self.load_of(version));
-        let header = RecordHeader::new(LOAD, self.machine.tick());
-        self.push(
-            host,
-            &header,
-            load.len(),
-            &mut std::iter::once(load.as_slice()),
-        )?;
-        self.station(host).expect_replies(1);
-        self.hosts.notify(host);
-        Ok(())
-    }
-
-    /// After a tick with these verdicts, versions are run by whom they say. In a run this is so already; where models are
-    /// run again, they move now.
-    pub(super) fn follow_moves(&mut self, verdicts: &[Verdict]) -> Result<(), RunError> {
-        for verdict in verdicts {
-            if matches!(verdict, Verdict::Changed { .. }) {
-                self.held.judge(verdict);
-            }
-            let Verdict::ProviderLost {
-                version, provider, ..
-            } = verdict
-            else {
-                continue;
-            };
-            if self.held.stays || self.held.version(*version).pin.provider == *provider {
-                continue;
-            }
-            self.held.judge(verdict);
-            let Some(host) = self.hosts.inference_host() else {
-                continue;
-            };
-            let is_serving = matches!(self.station(host).stage, HostStage::Serving);
-            // Batches come behind it in the ring.
-            if is_serving && self.has_version(*version) {
-                let moved = self.load_version(host, *version);
-                self.handle_host_error(host, moved)?;
-            } else if self.has_version(*version) && self.held.asked.contains_key(version) {
-                self.held.stale.insert(*version);
-            } else if self.has_version(*version)
-                && let HostStage::Loading(LoadProgress::Engine { left: Some(left) }) =
-                    &mut self.station(host).stage
-            {
-                // It has been loaded, and others are still to be.
-                left.push_back(*version);
-            }
-        }
+        let load = codec::encode(&self.load_command(version));
+        let header = RecordHeader::new(LOAD, context.machine.tick());
+        slots.push_bytes(context, host, &header, &load)?;
+        slots.get_mut(host).expect_replies(1);
+        context.hosts.notify(host);
         Ok(())
     }
 
     /// How a version is loaded to be kept.
-    pub(super) fn load_of(&mut self, version: VersionId) -> LoadModel {
-        self.held.loaded.insert(version);
-        // It is told by whom it is run now.
-        self.held.stale.remove(&version);
-        *self.held.asked.entry(version).or_default() += 1;
+    pub(super) fn load_command(&mut self, version: VersionId) -> LoadModel {
+        self.loaded.insert(version);
+        // It is told with the provider of now.
+        self.stale.remove(&version);
+        *self.asked.entry(version).or_default() += 1;
         LoadModel {
             keep: true,
-            providers: self.held.version(version).pin.providers.clone(),
-            ..self.held.loads[version.index()].clone()
+            providers: self.version(version).pin.providers.clone(),
+            ..self.loads[version.index()].clone()
         }
     }
 
-    /// Whether the inference host has a version.
-    pub(super) fn has_version(&self, version: VersionId) -> bool {
-        self.held.loaded.contains(&version)
+    /// After a tick with this verdict, a version has the provider that it names. In a run this is so already; where
+    /// models are run again, it moves now. An error comes with the host that it is about.
+    pub(super) fn follow_verdict(
+        &mut self,
+        context: &mut RunContext<'_>,
+        slots: &mut HostSlots,
+        verdict: &Verdict,
+    ) -> Result<(), (HostId, LoopError)> {
+        if matches!(verdict, Verdict::Changed { .. }) {
+            self.apply_verdict(verdict);
+        }
+        let Verdict::ProviderLost {
+            version, provider, ..
+        } = verdict
+        else {
+            return Ok(());
+        };
+        if self.stays || self.version(*version).pin.provider == *provider {
+            return Ok(());
+        }
+        self.apply_verdict(verdict);
+        let Some(host) = context.hosts.inference_host() else {
+            return Ok(());
+        };
+        if !self.has(*version) {
+            return Ok(());
+        }
+        // Batches come behind it in the ring.
+        if slots.is_serving(host) {
+            let loaded = self.load(context, slots, host, *version);
+            return loaded.map_err(|error| (host, error));
+        }
+        if self.asked.contains_key(version) {
+            self.stale.insert(*version);
+        } else if let HostStage::Loading(LoadProgress::Engine { left: Some(left) }) =
+            &mut slots.get_mut(host).stage
+        {
+            // It has been loaded, and others are still to be.
+            left.push_back(*version);
+        }
+        Ok(())
     }
 
-    /// The inference host says that a version is loaded while it serves.
-    pub(super) fn on_version_loaded(
+    /// A version is loaded while the inference host serves.
+    pub(super) fn on_loaded(
         &mut self,
+        context: &mut RunContext<'_>,
+        slots: &mut HostSlots,
         host: HostId,
         header: &RecordHeader,
     ) -> Result<(), LoopError> {
-        let loaded: ModelLoaded = self.expect(host, header, MODEL_LOADED)?;
-        self.station(host).on_replies(1);
-        match self.take_version(loaded)? {
-            Some(again) => self.load_version(host, again),
+        let loaded: ModelLoaded = context.decode(host, header, MODEL_LOADED)?;
+        slots.get_mut(host).on_replies(1);
+        match self.take_loaded(context, loaded)? {
+            Some(again) => self.load(context, slots, host, again),
             None => Ok(()),
         }
     }
 
-    /// Takes in what was found about a version: it must be what it was, but for who runs it if that may change. Gives the
-    /// version if it is to be loaded once more.
-    pub(super) fn take_version(
+    /// Takes in what was found about a version: it must be what it was, but for its provider if that may change. Gives
+    /// the version if it is to be loaded once more.
+    pub(super) fn take_loaded(
         &mut self,
+        context: &mut RunContext<'_>,
         loaded: ModelLoaded,
     ) -> Result<Option<VersionId>, LoopError> {
         let version = loaded.version;
-        let Some(asked) = self.held.asked.get_mut(&version) else {
+        let Some(asked) = self.asked.get_mut(&version) else {
             return Err(LoopError::Host(format!(
                 "it has loaded version {version}, which nobody asked for"
             )));
@@ -268,27 +266,27 @@ impl EventLoop<'_> {
             // It was told to load it once more, and that is what counts.
             return Ok(None);
         }
-        self.held.asked.remove(&version);
-        let is_stale = self.held.stale.remove(&version);
-        if !self.has_version(version) {
+        self.asked.remove(&version);
+        let is_stale = self.stale.remove(&version);
+        if !self.has(version) {
             // It was let go meanwhile: what it was says nothing about what it will be.
             return Ok(None);
         }
         if is_stale {
             return Ok(Some(version));
         }
-        let expected = self.held.version(version);
+        let expected = self.version(version);
         let name = expected.pin.name.clone();
-        match found(version, expected, loaded.result, self.losing)? {
+        match found(version, expected, loaded.result, self.on_lost)? {
             ReloadOutcome::Refused(message) => return Err(LoopError::Host(message)),
             ReloadOutcome::Same => {}
             ReloadOutcome::Moved { verdict, refused } => {
-                let event = |refused| RunEvent::provider_refused(&name, refused);
-                for event in refused.iter().map(event) {
-                    self.ledger.event(event)?;
+                for refused in &refused {
+                    let event = RunEvent::provider_refused(&name, refused);
+                    context.ledger.event(event)?;
                 }
-                self.held.judge(&verdict);
-                self.apply(Input::Verdict(verdict))?;
+                self.apply_verdict(&verdict);
+                context.apply_own(Input::Verdict(verdict))?;
             }
         }
         Ok(None)
