@@ -1,12 +1,13 @@
-//! Agent host to supervisor. Everything comes up through the ring, where the
-//! supervisor copies it, then checks it, then uses it.
+//! Messages from agent host to supervisor. All of them are records of the ring up, which the supervisor copies, then
+//! checks, then uses.
 
+use crate::exit_code;
 use crate::id::{AgentId, ModelId, RequestId};
 use crate::tensor::Tensor;
 use bincode::{Decode, Encode};
 use std::sync::Arc;
 
-/// Record kind of [`Loaded`].
+/// Record kind of [`AgentLoaded`].
 pub const AGENT_LOADED: u16 = 101;
 /// Record kind of [`Outcomes`].
 pub const OUTCOMES: u16 = 102;
@@ -14,63 +15,61 @@ pub const OUTCOMES: u16 = 102;
 pub const FAILURE: u16 = 103;
 /// Record kind of [`Ready`].
 pub const READY: u16 = 104;
-/// Record kind of [`Parked`].
+/// Record kind of [`AwaitRequests`].
 pub const AWAIT_REQUESTS: u16 = 106;
 
-/// The first record of a host: it has attached its memory, confined itself and
-/// reads commands. Both kinds of host send it.
+/// The first record of a host: it has attached its memory, is confined, and reads commands. Both kinds of host send it.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Ready {
-    /// Version of the messages that the host speaks; see [`crate::codec::VERSION`].
+    /// The host's version of the messages, [`crate::codec::VERSION`].
     pub protocol: u16,
-    /// Which layers of confinement hold, for people.
+    /// The layers of confinement, for reports.
     pub confinement: Vec<Layer>,
 }
 
-/// A layer of confinement and whether it holds.
+/// A layer of confinement, and the reason if it does not hold.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Layer {
-    /// Its name, as in `seccomp`.
+    /// Its name, such as `seccomp`.
     pub name: String,
-    /// `None` when it holds, otherwise why it does not.
+    /// `None` if it holds, otherwise the reason why not.
     pub missing: Option<String>,
 }
 
-/// How loading an agent ended.
+/// The result of loading an agent.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct AgentLoaded {
     /// The agent.
     pub agent: AgentId,
-    /// What it said while `init` ran.
+    /// Its log lines while `init` ran.
     pub logs: Vec<LogLine>,
-    /// Why it could not be loaded, for people.
+    /// The error, as a message, if it could not be loaded.
     pub result: Result<(), String>,
-    /// Why its state cannot be captured, if that is so: it is then brought back by executing all its ticks again.
+    /// The reason why its state cannot be captured, if it cannot: after a crash, all its ticks are executed again.
     pub opaque: Option<String>,
 }
 
-/// What steps of one tick came to. The tick is in the record header.
+/// Outcomes of steps of one tick. The tick is in the record header.
 #[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
 pub struct Outcomes {
-    /// One for each step of the [`crate::supervisor_to_agent::Steps`] that asked, in its order.
+    /// One for each step of a [`crate::supervisor_to_agent::Steps`], in its order.
     pub outcomes: Vec<Outcome>,
 }
 
-/// What one step of one agent came to. This is what is journaled.
+/// The outcome of one step of one agent. It is journaled.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Outcome {
     /// The agent.
     pub agent: AgentId,
-    /// How the step ended.
+    /// The status of the step.
     pub status: Status,
     /// Fuel that the step used.
     pub fuel_used: u64,
-    /// What the step did, in the order in which it did it. If the step failed, nothing but its log lines and what it has
-    /// waited for.
+    /// The effects of the step, in order. Of a failed step, only its log lines and the requests that it awaited.
     pub effects: Vec<Effect>,
 }
 
-/// How a step ended.
+/// The status of a step.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub enum Status {
     /// It returned.
@@ -81,7 +80,7 @@ pub enum Status {
     OutOfFuel,
     /// A request did not fit its model and the model says `on_mismatch = "stop"`.
     Mismatch(String),
-    /// It was not taken, because the agent has failed and cannot be restarted; it takes no further steps.
+    /// It was not taken, because the agent has failed and takes no further steps.
     Halted(String),
 }
 
@@ -90,9 +89,9 @@ pub enum Status {
 pub enum Effect {
     /// A message to an agent.
     Send {
-        /// Who gets it.
+        /// The receiver.
         to: AgentId,
-        /// What it says.
+        /// Its content.
         payload: Vec<u8>,
     },
     /// A request to a model.
@@ -104,16 +103,16 @@ pub enum Effect {
         /// The inputs, in the model's order.
         inputs: Vec<Tensor>,
     },
-    /// Bytes for the outside world.
+    /// An output of the run.
     Emit {
-        /// What they are about.
+        /// Its topic.
         topic: String,
-        /// The bytes.
+        /// Its content.
         payload: Vec<u8>,
     },
     /// A log line.
     Log(LogLine),
-    /// A request to a model for whose answer the step has waited. The answer is not here: the supervisor gave it.
+    /// A request to a model whose result the step awaited. The result is not included, because the supervisor sent it.
     Infer {
         /// The model.
         model: ModelId,
@@ -122,20 +121,20 @@ pub enum Effect {
     },
 }
 
-/// Agents that wait within their steps of one tick, each for the answer to a request. The tick is in the record header.
-/// They go on with [`crate::supervisor_to_agent::Answers`].
+/// The awaits of steps of one tick. The tick is in the record header. The steps are resumed by
+/// [`crate::supervisor_to_agent::AwaitResults`].
 #[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
 pub struct AwaitRequests {
-    /// One for each agent that waits now; a tick may take several such records.
+    /// One for each agent that awaits now. A tick may have several such records.
     pub requests: Vec<AwaitRequest>,
 }
 
-/// What one agent waits for. Its outcome has the same in it once more, as [`Effect::Infer`].
+/// The request that one agent awaits. Its outcome will contain the request again, as [`Effect::Infer`].
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct AwaitRequest {
     /// The agent.
     pub agent: AgentId,
-    /// How many waits of the same step were before it.
+    /// Number of earlier awaits of the same step.
     pub number: u32,
     /// The model.
     pub model: ModelId,
@@ -146,13 +145,13 @@ pub struct AwaitRequest {
 /// A log line of an agent.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct LogLine {
-    /// How much it matters.
+    /// Its level.
     pub level: LogLevel,
-    /// What it says.
+    /// Its text.
     pub text: String,
 }
 
-/// How much a log line matters.
+/// The level of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[allow(missing_docs, reason = "the levels are the usual ones")]
 pub enum LogLevel {
@@ -163,24 +162,37 @@ pub enum LogLevel {
     Error,
 }
 
-/// The host cannot go on and says why before it exits. Both kinds of host send it.
+/// The error that ends a host, sent before it exits. Both kinds of host send it.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Failure {
-    /// Whose fault it is.
+    /// The party at fault.
     pub blame: Blame,
-    /// What happened, where, and what to do next.
+    /// The error, the place, and the next step.
     pub message: String,
 }
 
-/// Whose fault a failure is. It decides the exit code.
+/// The cause of a failure. It determines the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Blame {
-    /// What the user gave: exit code 2.
+    /// Bad input of the user.
     Input,
-    /// A strict demand that cannot be met: exit code 3.
+    /// A strict demand that cannot be met.
     Demand,
-    /// The machine, which does not give what it should: exit code 5. It says nothing about what a host worked on.
+    /// The machine, which lacks a resource. The work of the host is not at fault.
     Machine,
-    /// Our own: exit code 70.
+    /// Lockstep itself.
     Us,
+}
+
+impl Blame {
+    /// The exit code of a process that ends with such a failure.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Blame::Input => exit_code::BAD_INPUT,
+            Blame::Demand => exit_code::UNMET_DEMAND,
+            Blame::Machine => exit_code::MACHINE,
+            Blame::Us => exit_code::INTERNAL,
+        }
+    }
 }

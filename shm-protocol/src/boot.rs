@@ -1,7 +1,6 @@
-//! What a host process is born with: its role, its arguments and its descriptors.
+//! The role, arguments and descriptors with which a host process is started.
 //!
-//! The supervisor starts `lockstep` again in the role of a host, with these
-//! descriptors at fixed numbers and nothing else open.
+//! The supervisor starts `lockstep` in the role of a host, with these descriptors at fixed numbers and no others open.
 
 use crate::id::{HostId, Incarnation};
 use thiserror::Error;
@@ -12,20 +11,20 @@ pub const TO_HOST: i32 = 3;
 pub const FROM_HOST: i32 = 4;
 /// The event counter by which the host wakes the supervisor.
 pub const BELL: i32 = 5;
-/// The pipe on which the host tells the name of its control server, once.
+/// The pipe through which the host sends the name of its control server, once.
 pub const CONTROL_NAME_PIPE: i32 = 6;
 /// Sealed memory with the compiled components or the models, one after the other.
 pub const ARTIFACTS: i32 = 7;
 
 /// Sealed memory with the component, for a compiler.
 pub const COMPONENT: i32 = 3;
-/// Memory that a compiler writes the machine code to. It is taken only if the compiler ends well.
+/// Memory to which a compiler writes the artifact. It is used only if the compiler exits with code 0.
 pub const ARTIFACT: i32 = 4;
 
-/// Longest name of a control server, in bytes; a path in a temporary folder.
+/// Maximum bytes of the name of a control server, which is a path in a temporary folder.
 pub const MAX_CONTROL_NAME_BYTES: usize = 4096;
 
-/// The role in which the program was started.
+/// The role in which the program is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Runs agents in wasmtime.
@@ -43,7 +42,7 @@ impl Role {
         (Role::Compiler, "role:compiler"),
     ];
 
-    /// The first argument of a process in this role. It cannot be mistaken for a command.
+    /// The first argument of a process in this role. No command has this form.
     #[must_use]
     pub fn argument(self) -> &'static str {
         Role::NAMES
@@ -52,7 +51,7 @@ impl Role {
             .map_or("", |(_, name)| name)
     }
 
-    /// The role that a first argument names, if it does.
+    /// The role that a first argument names, if any.
     #[must_use]
     pub fn from_argument(argument: &str) -> Option<Role> {
         Role::NAMES
@@ -65,15 +64,15 @@ impl Role {
 /// The arguments of a host process, after its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostArguments {
-    /// Which host this is.
+    /// The host.
     pub host: HostId,
-    /// Which life of that host this is.
+    /// The incarnation of the host.
     pub incarnation: Incarnation,
-    /// The process that must be the parent, or this one has outlived it.
+    /// The process number of the supervisor. If it is not the parent, the supervisor has died.
     pub supervisor: i32,
 }
 
-/// The arguments do not spell [`HostArguments`].
+/// Arguments that are not [`HostArguments`].
 #[derive(Debug, Error)]
 #[error(
     "a host takes three numbers (host, incarnation, supervisor), not {0:?}; hosts are started by the supervisor only"
@@ -108,7 +107,7 @@ impl HostArguments {
     }
 }
 
-/// A stretch of the artifact memory.
+/// A range of the artifact memory.
 #[derive(
     Clone,
     Copy,
@@ -128,7 +127,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// The stretch as a range of a slice, if it lies within `total` bytes.
+    /// The extent as a range of a slice, if it lies within `total` bytes.
     #[must_use]
     pub fn within(self, total: usize) -> Option<std::ops::Range<usize>> {
         let start = usize::try_from(self.offset).ok()?;

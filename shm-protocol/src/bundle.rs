@@ -1,12 +1,11 @@
-//! Several files as one run of bytes: a model whose weights lie in files of
-//! their own, or a folder with a language model.
+//! A model bundle: several files in one object, for a model with external weights or a folder with a language model.
 //!
-//! A bundle has one digest, travels in one stretch of sealed memory and is kept as
-//! one object, like any model. Its files are read where they lie.
+//! A bundle has one digest, one extent of sealed memory, and one stored object, like a model of one file. Its files are
+//! read in place.
 //!
-//! The bytes: [`MAGIC`]; the length of the table, a 64-bit number, little-endian;
-//! the table, which [`crate::codec`] encodes; the files, each at a multiple of
-//! [`ALIGNMENT`]. The first file of the table is the one that the fleet named.
+//! The format: [`MAGIC`]; the length of the table as a 64-bit little-endian number; the table, encoded by
+//! [`crate::codec`]; the files, each at a multiple of [`ALIGNMENT`]. The first file of the table is the one that the
+//! fleet file names.
 
 use crate::codec::{self, DecodeError};
 use crate::limit;
@@ -14,16 +13,16 @@ use bincode::{Decode, Encode};
 use std::collections::BTreeSet;
 use thiserror::Error;
 
-/// What a bundle begins with. No ONNX file does: it would be a field of a number that is not used.
+/// The first bytes of a bundle. No ONNX file begins with them, because they would be a field with an unused number.
 pub const MAGIC: [u8; 8] = *b"LSPACK1\n";
 
-/// Files begin at multiples of so many bytes, so that weights can be used where they lie.
+/// Alignment of the files, so that weights can be used in place.
 pub const ALIGNMENT: usize = 64;
 
-/// Most files of a bundle.
+/// Maximum number of files of a bundle.
 pub const FILES: usize = 4_096;
 
-/// Where a file lies.
+/// An entry of the table.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 struct BundledFile {
     name: String,
@@ -31,17 +30,17 @@ struct BundledFile {
     bytes: u64,
 }
 
-/// Why bytes are no bundle.
+/// Bytes that are not a bundle.
 #[derive(Debug, Error)]
 pub enum BundleError {
-    /// They end before the table does, or begin otherwise.
-    #[error("the bundle of model files is cut off")]
+    /// They end before the table does, or do not begin with [`MAGIC`].
+    #[error("the bundle of model files is truncated")]
     Short,
-    /// The table does not decode.
-    #[error("the table of the bundle of model files does not decode: {0}")]
+    /// The table cannot be decoded.
+    #[error("the table of the bundle of model files cannot be decoded: {0}")]
     Table(#[from] DecodeError),
-    /// A file is said to lie where there is nothing.
-    #[error("file {name} of the bundle lies outside of it")]
+    /// The range of a file exceeds the bundle.
+    #[error("file {name} exceeds the bundle of model files")]
     Outside {
         /// The file.
         name: String,
@@ -51,20 +50,20 @@ pub enum BundleError {
     Files(&'static str),
 }
 
-/// The files of a bundle, where they lie.
+/// The files of a bundle, in place.
 #[derive(Clone, Debug)]
 pub struct ModelBundle<'bytes> {
     files: Vec<(String, &'bytes [u8])>,
 }
 
-/// Packs files; the first is the one that the fleet named.
+/// Bundles files. The first is the one that the fleet file names.
 ///
 /// # Panics
 /// When there are more than [`FILES`].
 #[must_use]
 pub fn bundle(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     assert!(files.len() <= FILES, "a bundle of {} files", files.len());
-    // How long the table is depends on the offsets in it, so these count from the end of the table.
+    // The length of the table depends on the offsets in it, so these count from the end of the table.
     let (mut offset, mut table) = (0_usize, Vec::with_capacity(files.len()));
     for (name, bytes) in files {
         table.push(BundledFile {
@@ -86,7 +85,7 @@ pub fn bundle(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     packed
 }
 
-/// Whether bytes are a bundle and not one file.
+/// True if the bytes are a bundle and not a single file.
 #[must_use]
 pub fn is_bundle(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC)
@@ -96,7 +95,7 @@ impl<'bytes> ModelBundle<'bytes> {
     /// Opens a bundle.
     ///
     /// # Errors
-    /// When the bytes are none, or were damaged.
+    /// When the bytes are not a bundle, or are damaged.
     pub fn open(bytes: &'bytes [u8]) -> Result<ModelBundle<'bytes>, BundleError> {
         let rest = bytes.strip_prefix(&MAGIC).ok_or(BundleError::Short)?;
         let (length, rest) = rest.split_first_chunk::<8>().ok_or(BundleError::Short)?;
@@ -125,7 +124,7 @@ impl<'bytes> ModelBundle<'bytes> {
         Ok(ModelBundle { files })
     }
 
-    /// The file that the fleet named.
+    /// The file that the fleet file names.
     #[must_use]
     pub fn main(&self) -> &'bytes [u8] {
         self.files[0].1
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn files_come_out_as_they_went_in() {
+    fn an_opened_bundle_has_the_bundled_files() {
         let packed = bundle(&some());
         assert!(is_bundle(&packed));
         let opened = ModelBundle::open(&packed).expect("it is a bundle");
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pack_cut_anywhere_is_refused_or_whole() {
+    fn a_truncated_bundle_is_refused() {
         let packed = bundle(&some());
         for end in 0..packed.len() {
             assert!(ModelBundle::open(&packed[..end]).is_err(), "cut at {end}");

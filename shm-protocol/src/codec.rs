@@ -1,36 +1,35 @@
-//! The one place where values become bytes and bytes become values.
+//! Encoding and decoding of all messages and records.
 //!
-//! `bincode` 2 in its standard configuration: little-endian, variable-length
-//! integers. Every decoder has a limit, so that a hostile length cannot
-//! allocate, and refuses bytes that are left over.
+//! The encoding is `bincode` 2 in its standard configuration: little-endian, variable-length integers. Every decoder
+//! has a limit, so that a hostile length cannot allocate memory, and refuses trailing bytes.
 
 use crate::limit;
 use bincode::{Decode, Encode, config};
 use thiserror::Error;
 
-/// Version of the encoding of every message and record. Both ends of a link and
-/// the journal compare it before anything else is decoded.
+/// Version of the encoding of all messages and records. Both ends of a link, and the journal, compare it before they
+/// decode anything else.
 pub const VERSION: u16 = 5;
 
-/// Why bytes are not the value they should be.
+/// Bytes that are not a value of the expected type.
 #[derive(Debug, Error)]
 pub enum DecodeError {
-    /// The bytes do not spell a value of the type, or are over the limit.
+    /// The bytes are not an encoding of the type, or exceed the limit.
     #[error("{bytes} bytes are not a valid {what}: {reason}")]
     Malformed {
         /// The type that was expected.
         what: &'static str,
-        /// How many bytes there were.
+        /// Number of bytes.
         bytes: usize,
-        /// What the decoder said.
+        /// The decoder's error.
         reason: bincode::error::DecodeError,
     },
     /// The value ends before the bytes do.
-    #[error("{left} bytes are left over after a {what}")]
+    #[error("{left} bytes follow the end of a {what}")]
     Trailing {
         /// The type that was decoded.
         what: &'static str,
-        /// How many bytes are left over.
+        /// Number of trailing bytes.
         left: usize,
     },
 }
@@ -62,10 +61,10 @@ pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
     bytes
 }
 
-/// Decodes one value that spans all of `bytes`, allocating at most `LIMIT` bytes.
+/// Decodes one value from all of `bytes`, allocating at most `LIMIT` bytes.
 ///
 /// # Errors
-/// When the bytes are malformed, over the limit, or left over.
+/// When the bytes are malformed, exceed the limit, or do not end with the value.
 pub fn decode<T: Decode<()>, const LIMIT: usize>(bytes: &[u8]) -> Result<T, DecodeError> {
     let what = short_name::<T>();
     let (value, used) = bincode::decode_from_slice(bytes, config::standard().with_limit::<LIMIT>())
@@ -83,7 +82,8 @@ pub fn decode<T: Decode<()>, const LIMIT: usize>(bytes: &[u8]) -> Result<T, Deco
     Ok(value)
 }
 
-/// Decodes a record of a ring. What it may allocate follows from how long it is, so that a few bytes cannot ask for much.
+/// Decodes a record of a ring. Its length determines the limit of allocation, so that a short record cannot allocate
+/// much.
 ///
 /// # Errors
 /// As [`decode`].
@@ -95,7 +95,7 @@ pub fn decode_record<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
     }
 }
 
-/// The last part of a type's path, as people know it.
+/// The last part of a type's path.
 fn short_name<T>() -> &'static str {
     let name = std::any::type_name::<T>();
     name.rsplit("::").next().unwrap_or(name)

@@ -1,97 +1,95 @@
-//! What a language model is asked and what it answers, tick by tick.
+//! Requests to a language model and their results, tick by tick.
 //!
-//! A language model runs as a model with one input, an [`Order`], and one
-//! output, the [`Pieces`] that come of it. An order is whole: it holds the
-//! requests as the agents wrote them and every token generated so far. What a
-//! host remembers between orders (keys and values of the attention) is a cache
-//! and nothing more, so a host that was lost, a run that is resumed and a replay
-//! that infers again all come to the same text by the same steps.
+//! A language model runs as a model with one input, a [`DecodeRequest`], and one output, its [`Deltas`]. A decode
+//! request is self-contained: it holds the requests as the agents wrote them and all tokens generated so far. What a
+//! host keeps between decode requests (the keys and values of the attention) is only a cache, so a restarted host, a
+//! resumed run and a replay that infers again all generate the same text by the same steps.
 
 use crate::id::{AgentId, RequestId};
 use crate::tensor::{DType, Port, Signature};
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-/// Sequences that one language model may decode at once; each has keys and values of its own.
+/// Maximum sequences that one language model decodes at once. Each has its own keys and values.
 pub const MAX_SEQUENCES: u32 = 64;
 
-/// Most tokens of one sequence, those of the prompt included. Bounds what an order carries.
+/// Maximum tokens of one sequence, including its prompt. Bounds the size of a decode request.
 pub const MAX_TOKENS: u32 = 1 << 17;
 
-/// How a folder with a language model is to be run.
+/// The settings with which a language model is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct Generator {
-    /// Sequences that are decoded at once; more wait in the order of their requests.
-    pub sequences: u32,
-    /// Tokens that each of them grows by in a tick.
+    /// Number of sequences that are decoded at once. Further ones are queued in the order of their requests.
+    pub max_concurrent_generations: u32,
+    /// Number of tokens by which each of them grows in a tick.
     pub tokens_per_tick: u32,
-    /// Most tokens of a sequence, prompt included, if that is less than the model's own limit.
-    pub context: Option<u32>,
-    /// Most bytes of keys and values that are kept between ticks.
+    /// Maximum tokens of a sequence, including its prompt, if less than the model's own limit.
+    pub context_length: Option<u32>,
+    /// Maximum bytes of keys and values that are kept between ticks.
     pub cache_bytes: u64,
 }
 
-/// What a language model is to do in one tick.
+/// The work of a language model for one tick.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct DecodeRequest {
-    /// Tokens by which each sequence grows, unless it ends before.
+    /// Number of tokens by which each sequence grows, unless it ends earlier.
     pub steps: u32,
     /// The sequences, in the order in which they joined.
     pub sequences: Vec<Sequence>,
 }
 
-/// One text in the making.
+/// One sequence that is being generated.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Sequence {
-    /// Where its random numbers come from: the seed of the run. With agent, request and the position of a token it names
-    /// each of them.
+    /// The seed of the run. With agent, request and the position of a token it determines each random number.
     pub seed: u64,
-    /// Who asked.
+    /// The agent that sent the request.
     pub agent: AgentId,
-    /// By which request.
+    /// The number of the request.
     pub request: RequestId,
-    /// The request as the agent wrote it: JSON.
+    /// The request as the agent wrote it, in JSON.
     pub asked: Vec<u8>,
-    /// The tokens that were generated in earlier ticks.
+    /// The tokens generated in earlier ticks.
     pub tokens: Vec<u32>,
 }
 
-/// What came of an order: one entry for each sequence, in the order of the sequences. An error ends its sequence.
+/// The result of a decode request: one entry for each sequence, in the same order. An error ends its sequence.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Deltas(pub Vec<Result<Delta, String>>);
 
-/// By what a text grew in one tick.
+/// The growth of a sequence in one tick.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Delta {
     /// The new tokens.
     pub tokens: Vec<u32>,
-    /// The new text. It can lag behind the tokens: half a character, or what may become a stop string, is held back.
+    /// The new text. It can lag behind the tokens: an incomplete character, or the possible prefix of a stop string, is
+    /// held back.
     pub text: String,
-    /// What a request for an embedding gives; empty for text.
+    /// The result of a request for an embedding; empty for text.
     pub embedding: Vec<f32>,
-    /// Why nothing more will come, if nothing will.
+    /// The reason why the sequence has ended, if it has.
     pub finish: Option<Finish>,
-    /// Tokens of the prompt, or of the text of an embedding.
+    /// Number of tokens of the prompt, or of the text to embed.
     pub prompt_tokens: u32,
 }
 
-/// Why a text is complete.
+/// The reason why a sequence has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Finish {
-    /// The model ended it.
+    /// The model generated an end token.
     EndOfText,
-    /// A stop string of the request came up.
+    /// A stop string of the request was generated.
     Stop,
-    /// It has as many tokens as the request or the model allows.
+    /// The token limit of the request or the model was reached.
     Length,
-    /// The agent has cancelled it.
+    /// The agent cancelled the request.
     Cancelled,
-    /// Its deadline in ticks is over.
+    /// Its deadline in ticks has passed.
     Deadline,
 }
 
 impl Finish {
-    /// All of them.
+    /// Every reason.
     pub const ALL: [Finish; 5] = [
         Finish::EndOfText,
         Finish::Stop,
@@ -100,7 +98,7 @@ impl Finish {
         Finish::Deadline,
     ];
 
-    /// The word for it in the output `state`.
+    /// Its name in the output `state`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -113,7 +111,8 @@ impl Finish {
     }
 }
 
-/// What an agent sees of a language model: a request in JSON, and for each tick tokens, text, an embedding and a state.
+/// The signature of a language model for agents: a request in JSON, and for each tick tokens, text, an embedding and a
+/// state.
 #[must_use]
 pub fn signature() -> Signature {
     Signature {
@@ -127,7 +126,7 @@ pub fn signature() -> Signature {
     }
 }
 
-/// What the ring carries for a language model: an encoded [`Order`] down, encoded [`Pieces`] up.
+/// The signature of a language model in the rings: an encoded [`DecodeRequest`] down, encoded [`Deltas`] up.
 #[must_use]
 pub fn wire_signature() -> Signature {
     Signature {
@@ -136,7 +135,7 @@ pub fn wire_signature() -> Signature {
     }
 }
 
-/// A port with one open dimension.
+/// A port with one dynamic dimension.
 fn list(name: &str, dtype: DType) -> Port {
     Port {
         name: name.to_owned(),

@@ -1,27 +1,25 @@
-//! The first steps of a host process, the same for both kinds of host.
+//! The start of a host process, the same for both kinds of host.
 //!
-//! In this order: [`Inherited::take`], [`die_with`], [`Server::announce`], then
-//! confinement, then [`Server::listen`]. The server is made before confinement
-//! because it needs a folder, and listens after it, on a thread of its own: the
-//! supervisor may wait for the host to say that it is ready before it connects,
-//! or connect at once, and either must work.
+//! The order is [`InheritedDescriptors::take`], [`die_with`], [`CommandServer::announce`], then confinement, then
+//! [`CommandServer::listen`]. The server is created before confinement because it needs a folder, and listens after it
+//! on a thread of its own: the supervisor may connect at once or after the host is ready, and both must work.
 
 use crate::boot;
 use crate::planted::{Bug, planted};
-use crate::sys::inherited;
+use crate::sys::{inherited, parent};
 use ipc_channel::ipc::{IpcOneShotServer, IpcReceiver};
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::parent_id;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
 use thiserror::Error;
 
-/// Why a host cannot begin.
+/// An error at the start of a host.
 #[derive(Debug, Error)]
 pub enum BeginError {
     /// A descriptor of [`boot`] is not open.
@@ -29,21 +27,21 @@ pub enum BeginError {
     Descriptor {
         /// Its number.
         number: i32,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The parent is not the supervisor, or the system does not tie this process to it.
+    /// The parent is not the supervisor.
     #[error("the supervisor {supervisor} is not the parent of this host (any more)")]
     Orphan {
-        /// The process that should be the parent.
+        /// Process number of the expected parent.
         supervisor: i32,
     },
     /// The kernel refuses the parent-death signal.
-    #[error("cannot ask to die with the supervisor: {0}")]
+    #[error("cannot set the parent-death signal: {0}")]
     ParentDeath(io::Error),
-    /// The control server could not be made or announced.
+    /// The control server could not be created or announced.
     #[error(
-        "cannot offer the control channel: {0}; is the temporary folder (TMPDIR) there and writable?"
+        "cannot create the control channel: {0}; check that the temporary folder (TMPDIR) exists and is writable"
     )]
     Server(io::Error),
     /// The control thread could not be started.
@@ -51,23 +49,23 @@ pub enum BeginError {
     Thread(io::Error),
 }
 
-/// The descriptors that a host is born with.
+/// The descriptors that a host inherits.
 #[derive(Debug)]
 pub struct InheritedDescriptors {
-    /// [`boot::DOWN`].
+    /// [`boot::TO_HOST`].
     pub down: OwnedFd,
-    /// [`boot::UP`].
+    /// [`boot::FROM_HOST`].
     pub up: OwnedFd,
     /// [`boot::BELL`].
     pub bell: OwnedFd,
-    /// [`boot::HELLO`].
-    pub hello: OwnedFd,
+    /// [`boot::CONTROL_NAME_PIPE`].
+    pub control_name_pipe: OwnedFd,
     /// [`boot::ARTIFACTS`].
     pub artifacts: OwnedFd,
 }
 
 impl InheritedDescriptors {
-    /// Takes the descriptors. Works once in a process.
+    /// Takes the descriptors. Succeeds once in a process.
     ///
     /// # Errors
     /// [`BeginError::Descriptor`] when one is not open, or was taken before.
@@ -76,13 +74,13 @@ impl InheritedDescriptors {
             down: inherit(boot::TO_HOST)?,
             up: inherit(boot::FROM_HOST)?,
             bell: inherit(boot::BELL)?,
-            hello: inherit(boot::CONTROL_NAME_PIPE)?,
+            control_name_pipe: inherit(boot::CONTROL_NAME_PIPE)?,
             artifacts: inherit(boot::ARTIFACTS)?,
         })
     }
 }
 
-/// Takes one descriptor that the parent has promised, before anything else is opened. Works once for each.
+/// Takes one inherited descriptor, before any other is opened. Succeeds once for each.
 ///
 /// # Errors
 /// [`BeginError::Descriptor`] when it is not open, or was taken before.
@@ -93,12 +91,11 @@ pub fn inherit(number: i32) -> Result<OwnedFd, BeginError> {
 /// Makes the kernel kill this process when the thread that started it ends.
 ///
 /// # Errors
-/// [`BeginError::Orphan`] when `supervisor` is not the parent. It is compared after the signal is armed, so a
-/// supervisor that dies in between is noticed.
+/// [`BeginError::Orphan`] when `supervisor` is not the parent. It is compared after the signal is set, so that
+/// the death of the supervisor in between is detected.
 pub fn die_with(supervisor: i32) -> Result<(), BeginError> {
-    set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|error| BeginError::ParentDeath(error.into()))?;
-    let is_parent = getppid().is_some_and(|parent| parent.as_raw_nonzero().get() == supervisor);
+    parent::die_with_parent().map_err(BeginError::ParentDeath)?;
+    let is_parent = u32::try_from(supervisor) == Ok(parent_id());
     if is_parent || planted(Bug::ForgetParent) {
         Ok(())
     } else {
@@ -107,30 +104,29 @@ pub fn die_with(supervisor: i32) -> Result<(), BeginError> {
 }
 
 /// The host's end of the control channel, announced but not yet connected.
-pub struct ControlServer<C> {
+pub struct CommandServer<C> {
     server: IpcOneShotServer<C>,
 }
 
-impl<C> ControlServer<C>
+impl<C> CommandServer<C>
 where
     C: Serialize + DeserializeOwned + Send + 'static,
 {
-    /// Makes the server, writes its name to `hello` and closes that.
+    /// Creates the server, writes its name to `control_name_pipe`, and closes the pipe.
     ///
     /// # Errors
     /// [`BeginError::Server`].
-    pub fn announce(hello: OwnedFd) -> Result<ControlServer<C>, BeginError> {
+    pub fn announce(control_name_pipe: OwnedFd) -> Result<CommandServer<C>, BeginError> {
         let (server, name) = IpcOneShotServer::new().map_err(BeginError::Server)?;
-        File::from(hello)
+        File::from(control_name_pipe)
             .write_all(name.as_bytes())
             .map_err(BeginError::Server)?;
-        Ok(ControlServer { server })
+        Ok(CommandServer { server })
     }
 
-    /// Reads commands on a thread of its own, until one for which `is_last` holds.
+    /// Reads commands on a thread of its own, up to one for which `is_last` holds.
     ///
-    /// The end of the channel before that means that the supervisor is gone: the process exits at once with
-    /// [`ORPHANED`].
+    /// If the channel ends before it, the supervisor has died, and the process exits at once with [`ORPHANED`].
     ///
     /// # Errors
     /// [`BeginError::Thread`].
@@ -138,11 +134,11 @@ where
         listen(move || self.accept(), is_last)
     }
 
-    /// Waits for the supervisor and its first command on the calling thread, for a host that must not have a second
+    /// Waits for the supervisor and its first command on the calling thread. For a host that must not have a second
     /// thread yet.
     ///
     /// # Errors
-    /// [`Ended`] when the channel ends or carries something else.
+    /// When the channel ends, or carries something else.
     pub fn accept(self) -> Result<ControlChannel<C>, ChannelClosed> {
         let (receiver, first) = self.server.accept().map_err(|_| ChannelClosed)?;
         Ok(ControlChannel {
@@ -152,9 +148,9 @@ where
     }
 }
 
-/// The channel has ended before the last command, or carried something else.
+/// The channel ended before the last command, or carried something else.
 #[derive(Debug, Error)]
-#[error("the control channel has ended before the last command")]
+#[error("the control channel ended before the last command")]
 pub struct ChannelClosed;
 
 /// The host's end of the control channel, connected, and read on the calling thread.
@@ -170,7 +166,7 @@ where
     /// Waits for the next command.
     ///
     /// # Errors
-    /// [`Ended`] when the channel ends or carries something else.
+    /// When the channel ends, or carries something else.
     pub fn receive(&mut self) -> Result<C, ChannelClosed> {
         match self.first.take() {
             Some(first) => Ok(first),
@@ -178,7 +174,7 @@ where
         }
     }
 
-    /// Reads the rest of the commands as [`Server::listen`] does.
+    /// Reads the remaining commands as [`CommandServer::listen`] does.
     ///
     /// # Errors
     /// [`BeginError::Thread`].
@@ -187,7 +183,7 @@ where
     }
 }
 
-/// Exit code of a host whose supervisor is gone.
+/// Exit code of a host whose supervisor has died.
 pub const ORPHANED: i32 = 70;
 
 fn listen<C>(
@@ -199,7 +195,7 @@ where
 {
     let (sender, receiver) = mpsc::channel();
     let control = move || {
-        // The channel's library panics at packets that it does not expect.
+        // The channel's library panics on unexpected packets.
         let forward = AssertUnwindSafe(|| forward(control()?, &sender, is_last));
         if !matches!(catch_unwind(forward), Ok(Ok(()))) {
             exit_at_once();
@@ -223,7 +219,7 @@ where
     loop {
         let command = control.receive()?;
         let last = is_last(&command);
-        // The main thread has let go of its end: it is on its way out.
+        // The main thread has dropped its end because it is exiting.
         if sender.send(command).is_err() || last {
             return Ok(());
         }
@@ -232,7 +228,7 @@ where
 
 #[allow(
     clippy::exit,
-    reason = "nothing is left to say, and nobody to say it to"
+    reason = "the supervisor, to which an error would be reported, has died"
 )]
 fn exit_at_once() {
     std::process::exit(ORPHANED);
@@ -250,7 +246,7 @@ impl<C> CommandReceiver<C> {
         self.receiver.recv().ok()
     }
 
-    /// The next command, if it is there already.
+    /// The next command, if it has arrived.
     #[must_use]
     pub fn try_next(&self) -> Option<C> {
         self.receiver.try_recv().ok()
@@ -263,9 +259,9 @@ mod tests {
     use ipc_channel::ipc::IpcSender;
     use std::io::Read;
 
-    fn announced() -> (ControlServer<u32>, String) {
+    fn announced() -> (CommandServer<u32>, String) {
         let (mut reader, writer) = io::pipe().expect("a pipe");
-        let server = ControlServer::announce(writer.into()).expect("a server");
+        let server = CommandServer::announce(writer.into()).expect("a server");
         let mut name = String::new();
         reader
             .read_to_string(&mut name)
@@ -292,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_can_be_read_here_first_and_on_a_thread_later() {
+    fn commands_can_be_read_directly_first_and_on_a_thread_later() {
         let (server, name) = announced();
         let sender = IpcSender::connect(name).expect("the server is there");
         for command in 1..=3_u32 {
@@ -307,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_channel_is_told_to_who_reads_here() {
+    fn the_end_of_the_channel_is_an_error_for_a_direct_reader() {
         let (server, name) = announced();
         let sender = IpcSender::connect(name).expect("the server is there");
         sender.send(1_u32).expect("the host reads");
@@ -326,7 +322,7 @@ mod tests {
                 supervisor: i32::MAX
             }
         ));
-        set_parent_process_death_signal(None).expect("the test goes on");
+        parent::outlive_parent().expect("the test goes on");
     }
 
     #[test]

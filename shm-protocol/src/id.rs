@@ -1,5 +1,5 @@
-//! Identifiers. Each is a type of its own, so that no raw integer crosses a
-//! public interface and a tick can never be passed where an agent is meant.
+//! Identifiers. Each has its own type, so that no raw integer crosses a public interface and a tick cannot be passed
+//! for an agent.
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -34,8 +34,8 @@ identifier! {
     ModelId(u32)
 }
 identifier! {
-    /// One version of a model: what it was loaded from, and what runs it. The first versions of all models have the
-    /// numbers of the models; later ones follow in the order in which they were brought in.
+    /// One version of a model: its files and its provider. The first versions of all models have the numbers of the
+    /// models; later ones follow in the order in which they were added.
     VersionId(u32)
 }
 identifier! {
@@ -43,7 +43,7 @@ identifier! {
     HostId(u32)
 }
 identifier! {
-    /// One life of a host, counted from 1 over the whole run. Memory written under another incarnation is never read.
+    /// One incarnation of a host, counted from 1 over the whole run. Memory of another incarnation is never read.
     Incarnation(u32)
 }
 identifier! {

@@ -1,5 +1,5 @@
-//! Inference host to supervisor. Everything comes up through the ring, where
-//! the supervisor copies it, then checks it, then uses it.
+//! Messages from inference host to supervisor. All of them are records of the ring up, which the supervisor copies,
+//! then checks, then uses.
 //!
 //! A batch is answered by one record of kind [`OUTPUT`] for each output of its
 //! model, in the model's order, or by one record of kind [`BATCH_FAILED`].
@@ -20,70 +20,71 @@ pub const OUTPUT: u16 = 303;
 /// Record kind of [`BatchFailed`].
 pub const BATCH_FAILED: u16 = 304;
 
-/// Record kind of [`ProviderProved`].
+/// Record kind of [`ProviderTest`].
 pub const PROVIDER_PROVED: u16 = 305;
 
 /// The engine is loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct EngineReady {
-    /// Name and version, as in `onnxruntime 1.31.1`.
+    /// Name and version, such as `onnxruntime 1.31.1`.
     pub engine: String,
     /// BLAKE3 of the library file.
     pub library_digest: [u8; 32],
 }
 
-/// What came of trying a provider.
+/// The result of a provider's self-test.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ProviderTest {
     /// Its name in a fleet file.
     pub provider: String,
-    /// Why it is no good, if it is not.
+    /// The error, if the provider cannot be used.
     pub result: Result<(), String>,
 }
 
-/// How loading a model ended.
+/// The result of loading a model.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct ModelLoaded {
     /// The version.
     pub version: VersionId,
-    /// What was found, or why it could not be loaded, for people.
+    /// The properties of the model, or the reason why it could not be loaded.
     pub result: Result<ModelInfo, LoadRefused>,
 }
 
-/// What was found out about a model while loading it.
+/// The properties of a loaded model.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct ModelInfo {
     /// Its inputs and outputs.
     pub signature: Signature,
-    /// The provider that really runs it.
+    /// The provider that runs it.
     pub provider: String,
-    /// Providers that were asked for and refused.
+    /// Requested providers that do not run it.
     pub refused: Vec<RefusedProvider>,
-    /// Whether several requests may go as one batch.
+    /// The batching of requests.
     pub batching: Batching,
-    /// Whether it makes embeddings of texts and writes none.
+    /// True for a language model that computes embeddings and generates no text.
     pub is_encoder: bool,
 }
 
-/// A provider that was asked for and does not run a model.
+/// A requested provider that does not run a model.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct RefusedProvider {
     /// Its name.
     pub provider: String,
     /// The reason, as it is journaled.
     pub reason: RefusalReason,
-    /// The words of the engine and of drivers, for people: they may name hosts, files and devices.
+    /// The messages of the engine and of drivers, which are not journaled because they can name hosts, files and
+    /// devices.
     pub detail: String,
 }
 
-/// The reason for which a provider does not run a model: a code, because it is journaled.
+/// The reason why a provider does not run a model. It is a code because it is journaled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum RefusalReason {
     /// The engine does not have it, or cannot start it.
     Unavailable,
-    /// It does not run a graph of our own.
+    /// It failed the self-test, a built-in graph.
     SelfTestFailed,
-    /// It does not take the model.
+    /// It does not support the model.
     ModelNotTaken,
 }
 
@@ -97,21 +98,21 @@ impl std::fmt::Display for RefusalReason {
     }
 }
 
-/// Whether several requests to a model may go as one batch.
+/// The batching of requests to a model: the rows of several in one batch, or each alone.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Batching {
     /// Rows of several requests may be joined along the first dimension.
     Joined,
-    /// Every request runs alone, because the probe found this reason.
+    /// Every request runs alone, for this reason, which the probe found.
     Alone(String),
-    /// Every request runs alone, because the fleet wants it so.
+    /// Every request runs alone, because the fleet file says so.
     Unwanted,
-    /// Every request runs alone, because the probe could not be carried out, for this reason: there was no memory, say.
+    /// Every request runs alone, because the probe could not be carried out, for example for lack of memory.
     Untried(String),
 }
 
 impl Batching {
-    /// Why every request runs alone, if it does.
+    /// The reason why every request runs alone, if it does.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
@@ -121,7 +122,7 @@ impl Batching {
         }
     }
 
-    /// The same as it is journaled: the words of a probe that could not be carried out depend on the machine.
+    /// The value that is journaled. It leaves out why a probe could not be carried out, which depends on the machine.
     #[must_use]
     pub fn journaled(&self) -> Batching {
         match self {
@@ -132,9 +133,9 @@ impl Batching {
         }
     }
 
-    /// Whether what is found once more agrees with what was found before. Reasons are an engine's words and say nothing,
-    /// and a probe that could not be carried out disproves nothing: what could be then and cannot be now follows from
-    /// what else is in memory.
+    /// True if the result of a new probe agrees with an earlier one. Reasons are messages of the engine and are not
+    /// compared. A probe that could not be carried out agrees with every result, because it depends on what else is in
+    /// memory.
     #[must_use]
     pub fn agrees_with(&self, before: &Batching) -> bool {
         match (self, before) {
@@ -147,12 +148,12 @@ impl Batching {
     }
 }
 
-/// Why a model could not be loaded.
+/// The error of a model that could not be loaded.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct LoadRefused {
-    /// Whose fault it is.
+    /// The party at fault.
     pub blame: crate::agent_to_supervisor::Blame,
-    /// What happened and what to do next.
+    /// The error and the next step.
     pub message: String,
 }
 
@@ -161,6 +162,6 @@ pub struct LoadRefused {
 pub struct BatchFailed {
     /// The batch.
     pub batch: BatchId,
-    /// What the engine said. It becomes the result of every request of the batch.
+    /// The engine's message. It becomes the result of every request of the batch.
     pub message: String,
 }

@@ -1,25 +1,30 @@
-//! Bytes in shared memory and messages on the wire between Lockstep's processes.
+//! Shared memory and messages between Lockstep's processes.
 //!
-//! Nothing here knows wasm, ONNX or policy. From the bottom up:
+//! This crate depends neither on WebAssembly nor on ONNX, and contains no policy. From the bottom up:
 //!
-//! * [`id`], [`limit`], [`tensor`], [`provider`]: the words that every message is made of;
-//! * [`codec`]: the one place where bytes become values and back;
+//! * [`id`], [`limit`], [`tensor`], [`provider`]: the types that messages consist of;
+//! * [`codec`]: encoding and decoding, in one place;
 //! * [`sys`]: the operating-system calls (memfd, seals, mappings, futex);
 //! * [`ring`]: the single-producer single-consumer ring over such memory;
 //! * [`link`]: the two rings between the supervisor and one host;
+//! * [`exit_code`]: the exit codes of the binary in all of its roles;
 //! * [`fault`]: faults that are injected on purpose, at named points;
-//! * [`progress`]: reports of a host that works for long;
-//! * [`host_process`]: the first steps of a host process;
+//! * [`random`]: numbers that follow from a seed;
+//! * [`progress`]: progress reports of a host during long work;
+//! * [`host_process`]: the start of a host process;
 //! * the messages, in files named by direction.
 //!
 //! The invariant of the whole crate: bytes that another process can write are
 //! copied once, then checked, then used; its good behaviour is never a premise.
+
+#![deny(unsafe_code)]
 
 pub mod agent_state;
 pub mod agent_to_supervisor;
 pub mod boot;
 pub mod bundle;
 pub mod codec;
+pub mod exit_code;
 pub mod fault;
 pub mod generation;
 pub mod host_process;
@@ -31,11 +36,17 @@ pub mod link;
 pub mod planted;
 pub mod progress;
 pub mod provider;
+pub mod random;
 pub mod ring;
 pub mod supervisor_to_agent;
+#[allow(
+    unsafe_code,
+    reason = "the operating-system calls and raw memory accesses of this crate"
+)]
 pub mod supervisor_to_inference;
+#[allow(
+    unsafe_code,
+    reason = "the operating-system calls and raw memory accesses of this crate"
+)]
 pub mod sys;
-#[cfg(test)]
-#[path = "../../tests/teeth/mod.rs"]
-mod teeth;
 pub mod tensor;

@@ -1,72 +1,79 @@
-//! Every bound in one place, each with the reason for its value.
+//! All limits in one place, each with the reason for its value.
 //!
-//! The relations between bounds are asserted at compile time at the end.
+//! The relations between limits are asserted at compile time at the end.
 
-/// Most agents of a fleet. A tick's bookkeeping is linear in it; a thousand times the demo leaves room.
+/// Maximum number of agents of a fleet. The cost of a tick is linear in it, and it is a thousand times the demo's.
 pub const AGENTS: usize = 65_536;
 
-/// Most models of a fleet. Each holds a session with its own weights.
+/// Maximum number of models of a fleet. Each has a session with its own weights.
 pub const MODELS: usize = 1_024;
 
-/// Most host processes of a run. Each costs a process, some descriptors
-/// and two rings of 16 MiB, which are memory from the start: no page is missing in the middle of a tick.
+/// Maximum number of host processes of a run. Each costs a process, some descriptors, and two rings of 16 MiB, which
+/// are prefaulted so that no page fault occurs in the middle of a tick.
 pub const HOSTS: usize = 512;
 
-/// Most dimensions of a tensor: what the issue of every engine agrees on.
+/// Maximum number of dimensions of a tensor, which all engines support.
 pub const RANK: usize = 8;
 
-/// Most tensors of one inference request, and of one result.
+/// Maximum number of tensors of one inference request, and of one result.
 pub const TENSORS: usize = 64;
 
-/// Most bytes of a tensor. A slot's length is checked against it before it is used.
+/// Maximum bytes of a tensor. A record's length is checked against it before it is used.
 pub const TENSOR_BYTES: usize = 1 << 30;
 
-/// Most bytes of an agent's message, output or log line.
+/// Maximum bytes of an agent's message, output or log line.
 pub const PAYLOAD_BYTES: usize = 64 << 10;
 
-/// Most messages, requests, outputs and log lines of one step, each kind counted alone.
+/// Maximum number of messages, requests, outputs and log lines of one step, each kind counted separately.
 pub const EFFECTS_PER_STEP: usize = 256;
 
-/// Most times that a step waits for a model, and so most rounds of a tick. Each is a way to the engine and back in which
-/// nobody else of the fleet gets on; an agent that needs more goes on in the next tick.
+/// Maximum number of awaits of a step, and so of rounds of a tick. Each round is a round trip to the engine in which no
+/// other agent progresses. An agent that needs more continues in the next tick.
 pub const ROUNDS_PER_TICK: usize = 16;
 
-/// Most bytes of everything one step does, and of the results that reach it in one step, those that it waits for within
-/// the step counted alone, unless the fleet says otherwise. Bounds what the supervisor holds for an agent.
+/// Maximum bytes of all effects of one step, and of the results that reach it, those that it awaits counted separately,
+/// unless the fleet file sets another limit. Bounds the supervisor's memory for an agent.
 pub const STEP_BYTES: usize = 1 << 20;
 
-/// What a fleet may say at most. The rings of a host take up to sixteen times as much.
-pub const MOST_STEP_BYTES: usize = 256 << 20;
+/// Maximum of the limit that a fleet file can set. The rings of a host take up to sixteen times as much.
+pub const MAX_STEP_BYTES: usize = 256 << 20;
 
-/// Most bytes of the messages that wait for an agent.
+/// Maximum bytes of the messages that wait for an agent.
 pub const INBOX_BYTES: usize = 1 << 20;
 
-/// Most messages waiting for one agent. What is over it is dropped, and the journal says so.
+/// Maximum number of messages that wait for one agent. Further ones are dropped, which is journaled.
 pub const INBOX_MESSAGES: usize = 65_536;
 
-/// Most bytes of one input of a batch of joined requests. Larger batches gain nothing and
-/// a fixed number keeps the composition of batches a function of the tick.
+/// Maximum bytes of one input of a batch of several requests. Larger batches are not faster, and a fixed limit keeps
+/// the composition of batches a function of the tick.
 pub const BATCH_BYTES: usize = 1 << 20;
 
-/// Most bytes of one encoded control message; a fleet's settings fit many times over.
+/// Maximum bytes of one encoded control message. The settings of a fleet take a fraction of it.
 pub const CONTROL_BYTES: usize = 4 << 20;
 
-/// Most bytes that decoding a record of a ring may allocate, unless the record itself has more than half of them.
+/// Maximum bytes that decoding a record of a ring may allocate, unless the record itself has more than half as many.
 pub const RECORD_BYTES: usize = 16 << 20;
 
-/// Most bytes that decoding a larger record may allocate.
+/// Maximum bytes that decoding a larger record may allocate.
 pub const LARGE_RECORD_BYTES: usize = 2 << 30;
 
-/// Most bytes of one journaled tick.
+/// Maximum bytes of one journaled tick.
 pub const TICK_RECORD_BYTES: usize = 1 << 30;
 
-/// Most commands that a host may not have acknowledged yet. `ipc-channel` blocks its
-/// sender at the 278th small message that nobody reads; half of that is never reached.
+/// Maximum number of commands that a host has not acknowledged. `ipc-channel` blocks its sender at the 278th small
+/// message that is not read; this is less than half of that.
 pub const COMMANDS_OUTSTANDING: usize = 128;
 
+/// Minimum capacity of a ring of a link: sixteen pages, which hold a few ticks of a small host.
+pub const MIN_RING_BYTES: usize = 64 << 10;
+
+/// Maximum number of injected faults that are armed in a host at once. The control page of a segment has a slot for
+/// each.
+pub const FAULT_SLOTS: usize = 8;
+
 const _: () = assert!(PAYLOAD_BYTES < STEP_BYTES);
-const _: () = assert!(STEP_BYTES < RECORD_BYTES && STEP_BYTES < MOST_STEP_BYTES);
-const _: () = assert!(4 * MOST_STEP_BYTES < LARGE_RECORD_BYTES);
+const _: () = assert!(STEP_BYTES < RECORD_BYTES && STEP_BYTES < MAX_STEP_BYTES);
+const _: () = assert!(4 * MAX_STEP_BYTES < LARGE_RECORD_BYTES);
 const _: () = assert!(ROUNDS_PER_TICK <= EFFECTS_PER_STEP);
 const _: () = assert!(RECORD_BYTES < TENSOR_BYTES);
 const _: () = assert!(STEP_BYTES < TICK_RECORD_BYTES);

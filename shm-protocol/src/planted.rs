@@ -1,12 +1,11 @@
-//! Bugs that tests plant, to see that the harnesses have teeth.
+//! Planted bugs, which check that the tests can fail.
 //!
-//! A planted bug is one line at the place where the real one would be:
-//! `if planted(Bug::X)`. Only a crate's own unit tests know how to plant: in
-//! every other build `planted` is false for the compiler already, and nothing
-//! of it is left. `tests/teeth/` plants one after the other and requires that
-//! the harness named beside it fails.
+//! A planted bug is one line at the place of the real one: `if planted(Bug::X)`. Only a crate's own unit tests can
+//! activate it: in every other build `planted` is the constant false, and the compiler removes it.
+//! `test_support::planted_bugs` activates one bug after the other and requires that the test named beside it fails.
 
-/// Makes `Bug` and `planted` of the calling crate: for each bug its documentation, its name, and the test that catches it.
+/// Makes `Bug` and `planted` of the calling crate: for each bug its documentation, its name, and the test that catches
+/// it.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! planted_bugs {
@@ -17,14 +16,14 @@ macro_rules! planted_bugs {
             $($(#[doc = $what])+ $bug,)+
         }
 
-        /// Whether a bug is planted: never, but in the unit tests of this crate.
+        /// True if a bug is planted, which is possible in the unit tests of this crate only.
         #[cfg(not(test))]
         #[inline(always)]
         pub(crate) const fn planted(_bug: Bug) -> bool {
             false
         }
 
-        /// Whether this is the bug that `LOCKSTEP_PLANTED` names.
+        /// True for the bug that `LOCKSTEP_PLANTED` names.
         #[cfg(test)]
         pub(crate) fn planted(bug: Bug) -> bool {
             static PLANTED: std::sync::OnceLock<Option<Bug>> = std::sync::OnceLock::new();
@@ -59,4 +58,20 @@ crate::planted_bugs! {
     AcceptOverwriting: "accept-overwriting", "ring::tests::a_record_that_reaches_over_others_is_refused";
     /// A host whose supervisor died before the signal was armed lives on.
     ForgetParent: "forget-parent", "host_process::tests::somebody_elses_child_is_an_orphan";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BUGS;
+    use test_support::planted_bugs;
+
+    #[test]
+    fn every_planted_bug_is_caught() {
+        planted_bugs::check(BUGS);
+    }
+
+    #[test]
+    fn the_documented_bugs_are_those_of_the_code() {
+        planted_bugs::check_document(env!("CARGO_PKG_NAME"), BUGS);
+    }
 }

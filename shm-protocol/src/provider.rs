@@ -1,7 +1,7 @@
-//! What can run a model, by the names that fleets use.
+//! The execution providers, by their names in fleet files.
 
-/// An execution provider of ONNX Runtime. Whether the library has it, and the machine what it needs, is found out when
-/// it is asked for.
+/// An execution provider of ONNX Runtime. Whether the library and the machine support it is checked when it is
+/// requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Provider {
     /// The processor.
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_lead_back() {
+    fn a_name_identifies_its_provider() {
         for provider in Provider::ALL {
             assert_eq!(Provider::named(provider.name()), Some(provider));
         }

@@ -1,18 +1,16 @@
 //! The single-producer single-consumer ring over shared memory.
 //!
-//! A ring is a stretch of bytes that one end writes and the other reads, and two
-//! words that each end keeps for the other: how far it has consumed, and whether
-//! it sleeps. Records begin at cache lines with a header of 64 bytes whose first
-//! word, the sequence, is stored last. A reader polls the sequence at its own
-//! next position and needs nothing else from the writer; the writer asks for the
-//! reader's progress only when it believes the ring to be full.
+//! A ring is a range of bytes that one end writes and the other reads, and two words that each end keeps for the other:
+//! how far it has consumed, and whether it sleeps. Records begin at cache lines with a header of 64 bytes whose first
+//! word, the sequence, is stored last. A reader polls the sequence at its next position and needs nothing else from the
+//! writer; the writer reads the reader's progress only when the ring seems to be full.
 //!
-//! By what can be proved how:
+//! The modules, split by how they are verified:
 //!
 //! * `cursor`: positions and free space, pure, tested exhaustively;
 //! * `header`: the 64 bytes and their checks, tested with random bytes;
 //! * `writer`, `producer`, `consumer`, `bell`: the algorithm with its
-//!   orderings, generic over [`Memory`], model-checked with loom;
+//!   orderings, generic over [`SegmentMemory`], model-checked with loom;
 //! * [`layout`]: the byte table of `docs/formats/ring.md`.
 
 mod bell;

@@ -1,8 +1,7 @@
-//! Supervisor to agent host.
+//! Messages from supervisor to agent host.
 //!
-//! Commands travel over `ipc-channel`, which only this direction uses. The
-//! steps of a tick travel in the ring down, because a tick takes less time than
-//! a command.
+//! Commands are sent over `ipc-channel`, which only this direction uses. The steps of a tick are sent in the ring down,
+//! because a tick takes less time than a command.
 
 use crate::boot::Extent;
 use crate::id::{AgentId, RequestId};
@@ -11,13 +10,12 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// A command, in the order in which a host receives them: one `Setup`, a `Load`
-/// for each agent, one `Start`, then `Drain` at the end.
+/// A command. A host receives one `Setup`, a `Load` for each agent, one `Start`, and `Drain` at the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum AgentCommand {
-    /// What all agents of the fleet have in common.
+    /// Set up the engine.
     Setup(AgentSetup),
-    /// Instantiate an agent and call its `init`. Answered by [`crate::agent_to_supervisor::Loaded`].
+    /// Instantiate an agent and call its `init`. Answered by [`crate::agent_to_supervisor::AgentLoaded`].
     Load(LoadAgent),
     /// Nothing more will be loaded: take steps from the ring.
     Start(StartAgents),
@@ -25,15 +23,15 @@ pub enum AgentCommand {
     Drain,
 }
 
-/// What all agents of the fleet have in common.
+/// The configuration that all agents of the fleet share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentSetup {
-    /// Key of all randomness of the run, derived from its seed.
+    /// Key of all random numbers of the run, derived from its seed.
     pub random_key: [u8; 32],
-    /// Whether floating-point results that are not numbers get their canonical bits.
+    /// NaN results of floating-point operations get their canonical bits.
     pub canonical_nan: bool,
-    /// Most bytes of everything that a step does.
-    pub step_bytes: u64,
+    /// Maximum bytes of all effects of a step.
+    pub max_step_bytes: u64,
     /// Names of all agents; the position is the [`AgentId`].
     pub agents: Vec<String>,
     /// Names of all models; the position is the [`crate::id::ModelId`].
@@ -51,15 +49,15 @@ pub struct LoadAgent {
     pub settings: Vec<(String, String)>,
     /// Fuel of one step. WebAssembly operations cost about one unit each.
     pub fuel: u64,
-    /// Most bytes of its linear memory.
+    /// Maximum bytes of its linear memory.
     pub memory_bytes: u64,
-    /// What becomes of an agent whose step fails.
+    /// The handling of a failed step.
     pub on_failure: OnFailure,
-    /// Whether its state follows in records of kind [`crate::agent_state::RESTORE`]; `init` is then not called.
+    /// Its state follows in records of kind [`crate::agent_state::RESTORE`], and `init` is not called.
     pub restored: bool,
 }
 
-/// What becomes of an agent whose step traps or runs out of fuel.
+/// The handling of a step that traps or runs out of fuel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub enum OnFailure {
     /// It takes no further steps.
@@ -68,29 +66,29 @@ pub enum OnFailure {
     Restart,
 }
 
-/// The models as the inference host found them.
+/// The models, as loaded by the inference host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StartAgents {
     /// One for each model; the position is the [`crate::id::ModelId`].
     pub models: Vec<ModelPorts>,
 }
 
-/// What a request to a model must look like.
+/// The inputs and outputs of a model, and the handling of requests that do not fit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelPorts {
     /// Its inputs and outputs.
     pub signature: Signature,
-    /// What becomes of a request that does not fit.
+    /// The handling of a request that does not fit.
     pub on_mismatch: OnMismatch,
 }
 
-/// What becomes of a request whose inputs do not fit the model.
+/// The handling of a request whose inputs do not fit the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub enum OnMismatch {
     /// The run stops and names both shapes.
     Stop,
-    /// The agent is told, and goes on.
-    Refuse,
+    /// The call returns an error to the agent.
+    Reject,
 }
 
 /// Steps of one tick, in the ring down as kind [`STEPS`]. The tick is in the record header.
@@ -105,21 +103,21 @@ pub struct Steps {
 pub struct Step {
     /// The agent.
     pub agent: AgentId,
-    /// What reached it since its last step.
+    /// The events since its last step.
     pub events: Vec<AgentEvent>,
 }
 
-/// The result of a request: the outputs in the model's order, or why there are none.
+/// The result of a request: the outputs in the model's order, or an error message.
 pub type RequestResult = Result<Vec<Tensor>, String>;
 
-/// Something that reaches an agent.
+/// An event for an agent.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub enum AgentEvent {
     /// A message from an agent.
     Message {
-        /// Who sent it.
+        /// The sender.
         sender: AgentId,
-        /// What it says.
+        /// Its content.
         payload: Vec<u8>,
     },
     /// The result of a request.
@@ -128,33 +126,33 @@ pub enum AgentEvent {
         request: RequestId,
         /// The model's number, by which the host finds the names of the outputs.
         model: crate::id::ModelId,
-        /// The outputs in the model's order, or why there are none.
+        /// The outputs in the model's order, or an error message.
         outcome: Arc<RequestResult>,
     },
 }
 
 /// Record kind of [`Steps`].
 pub const STEPS: u16 = 1;
-/// Record kind of [`Answers`].
+/// Record kind of [`AwaitResults`].
 pub const AWAIT_RESULTS: u16 = 4;
 
-/// Answers to what agents wait for within their steps of one tick. The tick is in the record header.
+/// Results that agents await within their steps of one tick. The tick is in the record header.
 ///
-/// An agent that is parked goes on with its answer. For one whose step of that tick is still to come, they are answers
-/// that are known already, as when a step is taken again: it does not park for them.
+/// A suspended step is resumed with its result. For an agent whose step of that tick is still to come, the results are
+/// known in advance, for example because the step is repeated: it is not suspended for them.
 #[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
 pub struct AwaitResults {
-    /// In the order in which the agents go on.
+    /// The results, in the order in which the agents are resumed.
     pub answers: Vec<AwaitResult>,
 }
 
-/// The answer to one [`crate::agent_to_supervisor::Wait`].
+/// The result for one [`crate::agent_to_supervisor::AwaitRequest`].
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct AwaitResult {
     /// The agent.
     pub agent: AgentId,
-    /// How many waits of the same step were before it.
+    /// Number of earlier awaits of the same step.
     pub number: u32,
-    /// The outputs in the model's order, or why there are none.
+    /// The outputs in the model's order, or an error message.
     pub outcome: Arc<RequestResult>,
 }

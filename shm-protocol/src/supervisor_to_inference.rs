@@ -1,8 +1,7 @@
-//! Supervisor to inference host.
+//! Messages from supervisor to inference host.
 //!
-//! Commands travel over `ipc-channel`. Batches travel in the ring down: one
-//! record of kind [`RUN`], followed by one record of kind [`INPUT`] for each
-//! input of the model, whose payload the engine reads in place.
+//! Commands are sent over `ipc-channel`. Batches are sent in the ring down: one record of kind [`RUN`], followed by one
+//! record of kind [`INPUT`] for each input of the model, whose payload the engine reads in place.
 
 use crate::boot::Extent;
 use crate::generation::Generator;
@@ -10,25 +9,24 @@ use crate::id::{BatchId, ModelId, VersionId};
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-/// Record kind of [`Run`].
+/// Record kind of [`BatchHead`].
 pub const RUN: u16 = 201;
 /// Record kind of an input: dtype, rank and dims in the record header, its
 /// position among the model's inputs as the subject, the batch as the correlation.
 pub const INPUT: u16 = 202;
-/// Record kind of a [`Load`] while batches are served. Answered, in its turn, as the command is.
+/// Record kind of a [`LoadModel`] while batches are served. Answered in order, like the command.
 pub const LOAD: u16 = 203;
-/// Record kind of a version that is needed no longer: the record's subject. It has no payload and no answer.
+/// Record kind that unloads the version in the record's subject. It has no payload and no answer.
 pub const UNLOAD: u16 = 204;
 
-/// A command, in the order in which a host receives them: one `Setup`, a `Load`
-/// for each model, one `Start`, then `Drain` at the end.
+/// A command. A host receives one `Setup`, a `Load` for each model, one `Start`, and `Drain` at the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum InferenceCommand {
     /// Load the engine. Answered by [`crate::inference_to_supervisor::EngineReady`].
     Setup(EngineSetup),
     /// Load a model. Answered by [`crate::inference_to_supervisor::ModelLoaded`].
     Load(LoadModel),
-    /// Try a provider on a graph of the host's own. Answered by [`crate::inference_to_supervisor::ProviderProved`].
+    /// Run the self-test of a provider. Answered by [`crate::inference_to_supervisor::ProviderTest`].
     Prove(String),
     /// Nothing more will be loaded: take batches from the ring.
     Start,
@@ -36,14 +34,14 @@ pub enum InferenceCommand {
     Drain,
 }
 
-/// Which engine, and how.
+/// The engine and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EngineSetup {
     /// A library to use instead of the embedded one, as an absolute path.
     pub library: Option<String>,
-    /// Threads inside one operator. A fixed number, because it may change bits.
-    pub intra_threads: u32,
-    /// Whether models are loaded after the start that may run on something else than the processor. Its drivers open files.
+    /// Number of threads inside one operator. It is fixed because it can change the bits of results.
+    pub intra_op_threads: u32,
+    /// Models that are loaded after the start may use providers other than the CPU, whose drivers open files.
     pub loads_drivers_later: bool,
 }
 
@@ -54,21 +52,21 @@ pub struct LoadModel {
     pub version: VersionId,
     /// The model.
     pub model: ModelId,
-    /// Whether batches will come for it. Otherwise it is loaded to find out what it is, and let go again.
+    /// Keep it for batches. Otherwise it is loaded to read its properties, and unloaded.
     pub keep: bool,
     /// Its name in the fleet file, for messages.
     pub name: String,
     /// The ONNX file in the artifact memory, or a [`crate::bundle`] of it and the files it needs.
     pub artifact: Extent,
-    /// Providers to try, in order, as in `["cuda", "cpu"]`.
+    /// Providers to try, in order, such as `["cuda", "cpu"]`.
     pub providers: Vec<String>,
-    /// Whether anything but the first provider is a refusal.
+    /// Fail unless the first provider runs it.
     pub strict_providers: bool,
-    /// Whether several requests may go as one batch, if the probe finds that no bit depends on it.
+    /// Several requests may run as one batch, if the probe finds that no bit depends on it.
     pub may_batch: bool,
-    /// Most bytes of memory that it may take; zero for no limit.
+    /// Maximum bytes of memory that it may use; zero for no limit.
     pub memory_bytes: u64,
-    /// How to run it, if it is a folder with a language model, whose files are one [`crate::bundle`] in the artifact memory.
+    /// The settings of a language model, whose files are one [`crate::bundle`] in the artifact memory.
     pub generator: Option<Generator>,
 }
 
@@ -81,6 +79,6 @@ pub struct BatchHead {
     pub version: VersionId,
     /// The model.
     pub model: ModelId,
-    /// How many records of kind [`INPUT`] follow.
+    /// Number of records of kind [`INPUT`] that follow.
     pub inputs: u32,
 }

@@ -69,8 +69,8 @@ impl DType {
         DType::I2,
     ];
 
-    /// Bits of one element. Those of less than eight share a byte, the first in its lowest bits, without any space
-    /// between rows; the bits of the last byte that are left over are not used.
+    /// Bits of one element. Elements of less than eight bits share a byte, the first in its lowest bits, without
+    /// padding between rows. Remaining bits of the last byte are not used.
     #[must_use]
     pub const fn bits(self) -> usize {
         match self {
@@ -90,7 +90,7 @@ impl DType {
         }
     }
 
-    /// Whether several elements share a byte, so that a row need not begin with one.
+    /// True if several elements share a byte, so that a row can begin within a byte.
     #[must_use]
     pub const fn is_packed(self) -> bool {
         self.bits() < 8
@@ -102,7 +102,7 @@ impl DType {
         DType::ALL.into_iter().find(|dtype| *dtype as u8 == number)
     }
 
-    /// The name people write, as in `f32`.
+    /// Its name, such as `f32`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -147,7 +147,7 @@ pub struct Shape {
     dims: [u64; limit::RANK],
 }
 
-/// Why dimensions or bytes do not make a tensor.
+/// Dimensions or bytes that are not a tensor.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum TensorError {
     /// More dimensions than [`limit::RANK`].
@@ -205,7 +205,7 @@ impl Shape {
         &self.dims[..usize::from(self.rank)]
     }
 
-    /// Elements of a tensor of this shape: one for a scalar, none if a dimension is zero. `None` when they overflow.
+    /// Number of elements: one for a scalar, zero if a dimension is zero. `None` on overflow.
     #[must_use]
     pub fn elements(&self) -> Option<usize> {
         self.dims().iter().try_fold(1_usize, |elements, dim| {
@@ -304,10 +304,10 @@ impl Tensor {
     }
 }
 
-/// What a model takes or gives under one name. A dimension of `None` is open.
+/// An input or output of a model. A dimension of `None` is dynamic.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Port {
-    /// The name that the model gives it.
+    /// Its name in the model.
     pub name: String,
     /// Element type.
     pub dtype: DType,
@@ -316,7 +316,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// Whether a tensor of this type and shape fits.
+    /// True if a tensor of this type and shape fits.
     #[must_use]
     pub fn admits(&self, dtype: DType, shape: &Shape) -> bool {
         self.dtype == dtype
@@ -331,7 +331,7 @@ impl Port {
 
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A name comes from a file, and may hold anything.
+        // A name comes from a file and can contain control characters.
         for letter in self.name.chars() {
             match letter.is_control() {
                 true => write!(f, "{}", letter.escape_default())?,
@@ -353,8 +353,8 @@ impl fmt::Display for Port {
 /// The inputs and outputs of a model, in the model's own order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Signature {
-    /// What it takes.
+    /// The inputs.
     pub inputs: Vec<Port>,
-    /// What it gives.
+    /// The outputs.
     pub outputs: Vec<Port>,
 }

@@ -10,8 +10,9 @@ mod common;
 use common::{INCARNATION, role, start};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shm_protocol::boot;
-use shm_protocol::fault::{self, ANY, ANY_TICK, FaultKind, FaultPoint, FaultSlot, SLOTS};
+use shm_protocol::fault::{self, ANY, ANY_TICK, FaultKind, FaultPoint, FaultSlot};
 use shm_protocol::id::Tick;
+use shm_protocol::limit::FAULT_SLOTS;
 use shm_protocol::link::{HostLink, LinkSizes, SupervisorLink, WaitPolicy};
 use shm_protocol::ring::RecordHeader;
 use shm_protocol::sys::inherited;
@@ -44,7 +45,7 @@ fn host() {
     let take = |number| inherited::take(number).expect("passed by the parent");
     let (down, up, bell) = (take(boot::TO_HOST), take(boot::FROM_HOST), take(boot::BELL));
     let mut link = HostLink::attach(down, up, bell, INCARNATION).expect("a link");
-    fault::point(FaultPoint::HostBorn);
+    fault::point(FaultPoint::ProcessStarted);
     if fault::fails(FaultPoint::BeforeModel, Tick::ZERO, 0) {
         std::process::exit(FAILED);
     }
@@ -194,10 +195,10 @@ impl Drop for Pair {
     }
 }
 
-fn slot(phase: FaultPoint, kind: FaultKind, tick: Tick) -> FaultSlot {
+fn slot(point: FaultPoint, kind: FaultKind, tick: Tick) -> FaultSlot {
     FaultSlot {
         rule: 7,
-        phase,
+        point,
         kind,
         tick,
         subject: ANY,
@@ -210,7 +211,7 @@ fn ticks(count: u64) -> Vec<Tick> {
 }
 
 #[test]
-fn a_host_waits_at_its_point_to_be_killed_and_has_done_all_before_it() {
+fn a_host_to_be_killed_waits_at_its_fault_point() {
     let before = [
         (FaultPoint::BeforeStep, 2),
         (FaultPoint::InStep, 2),
@@ -219,12 +220,12 @@ fn a_host_waits_at_its_point_to_be_killed_and_has_done_all_before_it() {
         (FaultPoint::RingBeforePublish, 2),
         (FaultPoint::RingAfterPublish, 3),
     ];
-    for (phase, heard) in before {
+    for (point, heard) in before {
         for kind in [FaultKind::Kill, FaultKind::Stop, FaultKind::RingStalled] {
-            let mut pair = Pair::with(&[slot(phase, kind, Tick(3))]);
+            let mut pair = Pair::with(&[slot(point, kind, Tick(3))]);
             pair.go(10);
-            assert_eq!(pair.until_fired(), 7, "{phase:?}");
-            assert_eq!(pair.kill(), ticks(heard), "{phase:?}");
+            assert_eq!(pair.until_fired(), 7, "{point:?}");
+            assert_eq!(pair.kill(), ticks(heard), "{point:?}");
         }
     }
 }
@@ -256,7 +257,7 @@ fn a_host_ends_as_it_is_told_and_the_supervisor_hears_of_it() {
         assert_eq!((status.signal(), status.code()), (signal, code), "{kind:?}");
     }
     let pair = Pair::with(&[slot(
-        FaultPoint::HostBorn,
+        FaultPoint::ProcessStarted,
         FaultKind::StartFailure,
         ANY_TICK,
     )]);
@@ -363,7 +364,7 @@ fn a_record_that_is_torn_is_never_seen() {
 }
 
 #[test]
-fn a_progress_that_cannot_be_is_refused() {
+fn an_impossible_progress_is_refused() {
     let mut pair = Pair::with(&[slot(
         FaultPoint::InStep,
         FaultKind::IndexOutOfRange,
@@ -372,13 +373,16 @@ fn a_progress_that_cannot_be_is_refused() {
     pair.go(20);
     assert_eq!(pair.until_fired(), 7);
     let refused = pair.link.down.has_space_for(1).expect_err("it cannot be");
-    assert!(refused.to_string().contains("cannot be"), "{refused}");
+    assert!(
+        refused.to_string().contains("impossible position"),
+        "{refused}"
+    );
 }
 
 #[test]
 fn what_is_taken_back_does_not_happen_and_leaves_its_slot() {
     let kill = slot(FaultPoint::BeforeStep, FaultKind::Kill, Tick(3));
-    let mut pair = Pair::with(&[kill; SLOTS]);
+    let mut pair = Pair::with(&[kill; FAULT_SLOTS]);
     let faults = pair.link.faults().expect("may be");
     assert!(!faults.arm(&kill), "there are no more slots");
     assert!(faults.is_armed(7));

@@ -4,13 +4,14 @@
 
 mod common;
 
-use common::{INCARNATION, Random, record};
+use common::{INCARNATION, record};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
 use shm_protocol::id::{Incarnation, Tick};
+use shm_protocol::limit::MIN_RING_BYTES;
 use shm_protocol::link::{
-    HostDescriptors, HostLink, LEAST_RING_BYTES, LinkSizes, SupervisorLink, WaitPolicy, WaitResult,
+    HostDescriptors, HostLink, LinkSizes, SupervisorLink, WaitPolicy, WaitResult,
 };
 use shm_protocol::ring::layout::CONTROL_BYTES;
 use shm_protocol::ring::{PushError, RecordHeader};
@@ -19,10 +20,11 @@ use std::os::fd::OwnedFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use test_support::TestRng;
 
 const SIZES: LinkSizes = LinkSizes {
     down_bytes: 1,
-    up_bytes: LEAST_RING_BYTES + 1,
+    up_bytes: MIN_RING_BYTES + 1,
 };
 
 fn pair() -> (SupervisorLink, HostLink) {
@@ -44,7 +46,7 @@ fn map(fd: &OwnedFd, protection: ProtFlags, bytes: usize) -> Result<*mut u8, Err
 #[test]
 fn a_host_can_only_read_what_goes_down() {
     let (_supervisor, descriptors) = SupervisorLink::create(SIZES, INCARNATION).expect("a link");
-    let bytes = CONTROL_BYTES + LEAST_RING_BYTES;
+    let bytes = CONTROL_BYTES + MIN_RING_BYTES;
     assert_eq!(
         map(&descriptors.down, ProtFlags::READ | ProtFlags::WRITE, bytes),
         Err(Errno::PERM)
@@ -98,7 +100,7 @@ fn memory_that_no_supervisor_made_is_refused() {
         fd
     };
     let sealed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL | SealFlags::FUTURE_WRITE;
-    let whole = (CONTROL_BYTES + LEAST_RING_BYTES) as u64;
+    let whole = (CONTROL_BYTES + MIN_RING_BYTES) as u64;
     let cases = [
         ("seals", make(whole, SealFlags::SHRINK)),
         ("control page", make(100, sealed)),
@@ -269,7 +271,7 @@ fn staged_records_are_seen_together() {
 fn what_can_never_fit_is_refused_and_a_full_ring_is_not() {
     let (mut supervisor, mut host) = pair();
     let limit = supervisor.down.max_payload_bytes();
-    assert_eq!(limit, LEAST_RING_BYTES / 4);
+    assert_eq!(limit, MIN_RING_BYTES / 4);
     let header = RecordHeader::new(1, Tick(1));
     let error = supervisor
         .down
@@ -396,19 +398,19 @@ fn scribbled_memory_is_a_violation_and_never_a_wrong_record() {
     for round in 0..200 {
         let (mut supervisor, HostDescriptors { down, up, bell }) =
             SupervisorLink::create(SIZES, INCARNATION).expect("a link");
-        let vandal = Vandal::new(&up, CONTROL_BYTES + 2 * LEAST_RING_BYTES);
+        let vandal = Vandal::new(&up, CONTROL_BYTES + 2 * MIN_RING_BYTES);
         let mut host = HostLink::attach(down, up, bell, INCARNATION).expect("attaching");
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let vandal = vandal;
-                let mut random = Random::new(round);
+                let mut random = TestRng::new(round);
                 while !is_over.load(Ordering::Relaxed) {
                     let at = random.below(vandal.count as u64);
                     let value = if random.below(2) == 0 {
                         random.below(70_000)
                     } else {
-                        random.next()
+                        random.next_u64()
                     };
                     vandal
                         .word(usize::try_from(at).expect("small"))
@@ -459,7 +461,7 @@ fn scribbled_memory_is_a_violation_and_never_a_wrong_record() {
 fn an_impossible_progress_is_a_violation() {
     let (mut supervisor, HostDescriptors { up, .. }) =
         SupervisorLink::create(SIZES, INCARNATION).expect("a link");
-    let vandal = Vandal::new(&up, CONTROL_BYTES + 2 * LEAST_RING_BYTES);
+    let vandal = Vandal::new(&up, CONTROL_BYTES + 2 * MIN_RING_BYTES);
     let header = RecordHeader::new(1, Tick(1));
     vandal
         .word(shm_protocol::ring::layout::CONSUMED_AT / 8)

@@ -14,8 +14,7 @@ use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use loom::sync::{Arc, Condvar, Mutex};
 use shm_protocol::id::{Incarnation, Tick};
 use shm_protocol::ring::layout::{
-    CONSUMED_AT, CONTROL_BYTES, DOORBELL_AT, FOR_RECORDS, FOR_SPACE, LEAST_CAPACITY, LINE,
-    WAITING_AT,
+    CONSUMED_AT, CONTROL_BYTES, DOORBELL_AT, FOR_RECORDS, FOR_SPACE, LINE, MIN_CAPACITY, WAITING_AT,
 };
 use shm_protocol::ring::{
     Consumer, Producer, RecordHeader, RingTerms, SegmentMemory, Sleeper, Wake, ring_doorbell,
@@ -63,7 +62,7 @@ impl TwinMemory {
             doorbell: AtomicU32::new(0),
             consumed: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
-            lines: (0..LEAST_CAPACITY / LINE).map(line).collect(),
+            lines: (0..MIN_CAPACITY / LINE).map(line).collect(),
             kernel: Mutex::new(()),
             sleepers: Condvar::new(),
         }))
@@ -94,7 +93,7 @@ impl TwinMemory {
 
 impl SegmentMemory for TwinMemory {
     fn bytes(&self) -> usize {
-        CONTROL_BYTES + LEAST_CAPACITY
+        CONTROL_BYTES + MIN_CAPACITY
     }
 
     fn load_u64(&self, offset: usize, order: Ordering) -> u64 {
@@ -195,7 +194,7 @@ impl Wake for Doorbell {
 }
 
 const TERMS: RingTerms = RingTerms {
-    capacity_bytes: LEAST_CAPACITY,
+    capacity_bytes: MIN_CAPACITY,
     incarnation: Incarnation(1),
     payload_checksums: false,
 };
@@ -222,7 +221,7 @@ fn ends(weaken: Weaken) -> Ends {
 }
 
 /// A record that fills a quarter of the ring, header included, so that a few make a lap.
-const PAYLOAD: usize = LEAST_CAPACITY / 4 - LINE;
+const PAYLOAD: usize = MIN_CAPACITY / 4 - LINE;
 
 fn payload(number: u64) -> Vec<u8> {
     number.to_le_bytes().repeat(PAYLOAD / 8)
@@ -344,7 +343,7 @@ fn stale_bytes(weaken: Weaken) {
         mut consumer,
         ..
     } = ends(weaken);
-    let next_lap = LEAST_CAPACITY as u64;
+    let next_lap = MIN_CAPACITY as u64;
     let mut forged = vec![0; PAYLOAD];
     // Word by word, the payload of the first record spells the sequences of the positions of the next lap.
     for (at, word) in forged.chunks_mut(8).enumerate() {

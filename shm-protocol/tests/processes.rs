@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{INCARNATION, Random, record, role, start};
+use common::{INCARNATION, record, role, start};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::getppid;
 use shm_protocol::boot;
@@ -18,6 +18,7 @@ const SIZES: LinkSizes = LinkSizes {
     down_bytes: 64 << 10,
     up_bytes: 64 << 10,
 };
+use test_support::TestRng;
 const LIMIT: u64 = 16 << 10;
 const RECORDS: u64 = 100_000;
 const STOP: u16 = 1000;
@@ -46,7 +47,7 @@ fn attach() -> HostLink {
 /// Sends back what comes, now spinning, now sleeping at once, until it is told to stop or has no parent.
 fn echo(mut link: HostLink) {
     let mut payload = Vec::new();
-    let mut random = Random::new(99);
+    let mut random = TestRng::new(99);
     let parent = getppid();
     loop {
         let spin =
@@ -102,7 +103,7 @@ fn every_record_comes_back_once_in_order_and_whole() {
     let mut child = start("host", "echo", descriptors);
     let (mut sent, mut received) = (0, 0);
     let (mut ours, mut theirs, mut expected) = (Vec::new(), Vec::new(), Vec::new());
-    let mut random = Random::new(5);
+    let mut random = TestRng::new(5);
     let mut sleeps = 0;
     while received < RECORDS {
         let before = sent + received;
@@ -148,7 +149,7 @@ fn every_record_comes_back_once_in_order_and_whole() {
 
 #[test]
 fn a_killed_writer_leaves_whole_records_and_then_silence() {
-    let mut random = Random::new(1);
+    let mut random = TestRng::new(1);
     for round in 0..20 {
         let (mut link, descriptors) = SupervisorLink::create(SIZES, INCARNATION).expect("a link");
         let mut child = start("host", "stream", descriptors);

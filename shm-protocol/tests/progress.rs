@@ -4,15 +4,16 @@
 mod common;
 
 use common::INCARNATION;
-use shm_protocol::link::{HostDescriptors, HostLink, LEAST_RING_BYTES, LinkSizes, SupervisorLink};
+use shm_protocol::limit::MIN_RING_BYTES;
+use shm_protocol::link::{HostDescriptors, HostLink, LinkSizes, SupervisorLink};
 use shm_protocol::progress;
 
 #[test]
 fn the_supervisor_sees_what_a_host_reports() {
     progress::report();
     let sizes = LinkSizes {
-        down_bytes: LEAST_RING_BYTES,
-        up_bytes: LEAST_RING_BYTES,
+        down_bytes: MIN_RING_BYTES,
+        up_bytes: MIN_RING_BYTES,
     };
     let (mut supervisor, descriptors) = SupervisorLink::create(sizes, INCARNATION).expect("a link");
     let HostDescriptors { down, up, bell } = descriptors;

@@ -1,55 +1,49 @@
-//! What can be made to go wrong, and at which points it can.
+//! The kinds of faults, and the points at which each can be injected.
 
 use super::point::{FaultPoint, FaultProcess, Pin};
 
-/// What a fault does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum FaultKind {
-    /// The supervisor kills the host at the point.
-    Kill,
-    /// The supervisor stops the host at the point, and has to notice by itself.
-    Stop,
-    /// The host writes to address zero.
-    Segfault,
-    /// The host aborts.
-    Abort,
-    /// The host exits with code 1.
-    Exit,
-    /// The process sleeps and goes on.
-    Slow,
-    /// The next record stays half written, and the host is killed.
-    TornSlot,
-    /// The next record has the sequence of an earlier lap.
-    StaleSequence,
-    /// The next record comes twice.
-    RepeatedSequence,
-    /// One bit of the header of the next record is wrong.
-    CorruptHeader,
-    /// One bit of the payload of the next record is wrong.
-    CorruptPayload,
-    /// The host says that it has consumed what was never written.
-    IndexOutOfRange,
-    /// The host neither reads nor writes any more.
-    RingStalled,
-    /// The host never says that it is ready.
-    NeverReady,
-    /// The host exits with code 1 before anything else.
-    StartFailure,
-    /// A batch is never run.
-    InferenceTimeout,
-    /// A model is refused.
-    ModelGone,
-    /// The disk is full: a write fails with `ENOSPC`.
-    DiskFull,
-    /// A write fails with `EIO`.
-    WriteError,
-    /// A write takes a part of the bytes and fails.
-    ShortWrite,
-    /// A sync fails with `EIO`.
-    FsyncError,
-    /// The supervisor kills itself.
-    SupervisorKill,
+macro_rules! kinds {
+    ($($kind:ident $name:literal, $what:literal;)*) => {
+        /// The effect of a fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum FaultKind {
+            $(#[doc = $what] $kind,)*
+        }
+
+        /// Name and effect of each kind, in the order of the enum.
+        const INFO: &[(&str, &str)] = &[$(($name, $what)),*];
+
+        impl FaultKind {
+            /// Every kind, in the order in which they are documented.
+            pub const ALL: [FaultKind; INFO.len()] = [$(FaultKind::$kind),*];
+        }
+    };
+}
+
+kinds! {
+    Kill "kill", "The supervisor kills the host at the point (SIGKILL).";
+    Stop "stop", "The supervisor stops the host at the point (SIGSTOP), and notices by the deadline only.";
+    Segfault "segfault", "The host writes to address zero.";
+    Abort "abort", "The host aborts.";
+    Exit "exit", "The host exits with code 1.";
+    Slow "slow", "The process sleeps `delay_ms` and goes on.";
+    TornSlot "torn-slot", "The next record stays half written, and the host is killed.";
+    StaleSequence "stale-sequence", "The next record has the sequence of an earlier lap; the host does no more.";
+    RepeatedSequence "repeated-sequence", "The next record comes twice; the host does no more.";
+    CorruptHeader "corrupt-header", "One bit of the next record's header is wrong; the host does no more.";
+    CorruptPayload "corrupt-payload", "One bit of the next record's payload is wrong; the host does no more.";
+    IndexOutOfRange "index-out-of-range", "The host says that it has consumed what was never written, and does no more.";
+    RingStalled "ring-stalled", "The host neither reads nor writes any more.";
+    NeverReady "never-ready", "The host never says that it is ready.";
+    StartFailure "start-failure", "The host exits with code 1 before anything else.";
+    InferenceTimeout "inference-timeout", "A batch is never run.";
+    ModelGone "model-gone", "The load of a model is refused.";
+    DiskFull "disk-full", "The next write fails with ENOSPC.";
+    WriteError "write-error", "The next write fails with EIO.";
+    ShortWrite "short-write", "The next write takes half of the bytes and fails with EIO.";
+    FsyncError "fsync-error", "The next sync fails with EIO.";
+    SupervisorKill "supervisor-kill", "The supervisor kills itself (SIGKILL).";
 }
 
 use FaultKind::{
@@ -58,150 +52,40 @@ use FaultKind::{
     ShortWrite, Slow, StaleSequence, StartFailure, Stop, SupervisorKill, TornSlot, WriteError,
 };
 
-/// How a supervisor answers a host that has come to a fault.
+/// The supervisor's response to a fault that has fired in a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultResponse {
     /// Kill it.
     Kill,
-    /// Stop it, and do nothing more until the deadline says so.
+    /// Stop it, and do nothing more until its deadline has passed.
     Stop,
     /// Kill itself.
     KillSelf,
-    /// Nothing: the host does it alone.
+    /// Nothing: the host executes the fault by itself.
     Nothing,
 }
 
-/// Names, in the order of the enum.
-const NAMES: &[(FaultKind, &str, &str)] = &[
-    (
-        Kill,
-        "kill",
-        "The supervisor kills the host at the point (SIGKILL).",
-    ),
-    (
-        Stop,
-        "stop",
-        "The supervisor stops the host at the point (SIGSTOP), and notices by the deadline only.",
-    ),
-    (Segfault, "segfault", "The host writes to address zero."),
-    (Abort, "abort", "The host aborts."),
-    (Exit, "exit", "The host exits with code 1."),
-    (Slow, "slow", "The process sleeps `ms` and goes on."),
-    (
-        TornSlot,
-        "torn-slot",
-        "The next record stays half written, and the host is killed.",
-    ),
-    (
-        StaleSequence,
-        "stale-sequence",
-        "The next record has the sequence of an earlier lap; the host does no more.",
-    ),
-    (
-        RepeatedSequence,
-        "repeated-sequence",
-        "The next record comes twice; the host does no more.",
-    ),
-    (
-        CorruptHeader,
-        "corrupt-header",
-        "One bit of the next record's header is wrong; the host does no more.",
-    ),
-    (
-        CorruptPayload,
-        "corrupt-payload",
-        "One bit of the next record's payload is wrong; the host does no more.",
-    ),
-    (
-        IndexOutOfRange,
-        "index-out-of-range",
-        "The host says that it has consumed what was never written, and does no more.",
-    ),
-    (
-        RingStalled,
-        "ring-stalled",
-        "The host neither reads nor writes any more.",
-    ),
-    (
-        NeverReady,
-        "never-ready",
-        "The host never says that it is ready.",
-    ),
-    (
-        StartFailure,
-        "start-failure",
-        "The host exits with code 1 before anything else.",
-    ),
-    (
-        InferenceTimeout,
-        "inference-timeout",
-        "A batch is never run.",
-    ),
-    (ModelGone, "model-gone", "The load of a model is refused."),
-    (DiskFull, "disk-full", "The next write fails with ENOSPC."),
-    (WriteError, "write-error", "The next write fails with EIO."),
-    (
-        ShortWrite,
-        "short-write",
-        "The next write takes half of the bytes and fails with EIO.",
-    ),
-    (FsyncError, "fsync-error", "The next sync fails with EIO."),
-    (
-        SupervisorKill,
-        "supervisor-kill",
-        "The supervisor kills itself (SIGKILL).",
-    ),
-];
-
 impl FaultKind {
-    /// Every kind, in the order in which they are documented.
-    pub const ALL: [FaultKind; 22] = [
-        Kill,
-        Stop,
-        Segfault,
-        Abort,
-        Exit,
-        Slow,
-        TornSlot,
-        StaleSequence,
-        RepeatedSequence,
-        CorruptHeader,
-        CorruptPayload,
-        IndexOutOfRange,
-        RingStalled,
-        NeverReady,
-        StartFailure,
-        InferenceTimeout,
-        ModelGone,
-        DiskFull,
-        WriteError,
-        ShortWrite,
-        FsyncError,
-        SupervisorKill,
-    ];
-
-    /// The name that plans use.
+    /// Its name in fault plans.
     #[must_use]
     pub fn name(self) -> &'static str {
-        NAMES[self as usize].1
+        INFO[self as usize].0
     }
 
-    /// What it does, as a sentence.
+    /// Its effect, as a sentence.
     #[must_use]
     pub fn what(self) -> &'static str {
-        NAMES[self as usize].2
+        INFO[self as usize].1
     }
 
     /// The kind of a name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<FaultKind> {
-        NAMES
-            .iter()
-            .find(|(_, known, _)| *known == name)
-            .map(|(kind, _, _)| *kind)
+        let mut kinds = FaultKind::ALL.into_iter();
+        kinds.find(|kind| kind.name() == name)
     }
 
-    /// Whether it spoils the next record of the ring up.
+    /// True if it corrupts the next record of the ring up.
     #[must_use]
     pub fn spoils_record(self) -> bool {
         [
@@ -214,13 +98,13 @@ impl FaultKind {
         .contains(&self)
     }
 
-    /// Whether it is a fault of the disk.
+    /// True for a fault of the disk.
     #[must_use]
     pub fn is_of_disk(self) -> bool {
         [DiskFull, WriteError, ShortWrite, FsyncError].contains(&self)
     }
 
-    /// Whether nothing but a deadline tells of it, so that it costs one.
+    /// True if it is detected by a deadline only.
     #[must_use]
     pub fn costs_deadline(self) -> bool {
         [
@@ -234,7 +118,7 @@ impl FaultKind {
         .contains(&self)
     }
 
-    /// How the supervisor answers a host that says that it has come to this fault.
+    /// The supervisor's response when the fault has fired.
     #[must_use]
     pub fn answer(self) -> FaultResponse {
         match self {
@@ -245,27 +129,27 @@ impl FaultKind {
         }
     }
 
-    /// Whether this can happen at that point.
+    /// True if the fault can be injected at the point.
     #[must_use]
-    pub fn fits(self, phase: FaultPoint) -> bool {
-        let of_host = !phase.is_of_supervisor();
+    pub fn fits(self, point: FaultPoint) -> bool {
+        let of_host = !point.is_of_supervisor();
         match self {
-            Kill | Stop => of_host || !is_without_hosts(phase),
+            Kill | Stop => of_host || !is_without_hosts(point),
             Slow | SupervisorKill => true,
             Segfault | Abort | Exit => of_host,
             TornSlot | StaleSequence | RepeatedSequence | CorruptHeader | CorruptPayload => {
-                let of_ring = phase.place() == "shm-protocol";
+                let of_ring = point.place() == "shm-protocol";
                 of_host
-                    && phase != FaultPoint::HostBorn
-                    && (!of_ring || phase == FaultPoint::RingReserved)
+                    && point != FaultPoint::ProcessStarted
+                    && (!of_ring || point == FaultPoint::RingReserved)
             }
-            IndexOutOfRange | RingStalled => of_host && phase.pin() != Pin::Start,
-            NeverReady => matches!(phase, FaultPoint::HostBorn | FaultPoint::BeforeReady),
-            StartFailure => phase == FaultPoint::HostBorn,
-            InferenceTimeout => phase == FaultPoint::BeforeBatch,
-            ModelGone => phase == FaultPoint::BeforeModel,
-            DiskFull | WriteError | ShortWrite => writes(phase),
-            FsyncError => syncs(phase),
+            IndexOutOfRange | RingStalled => of_host && point.pin() != Pin::Start,
+            NeverReady => matches!(point, FaultPoint::ProcessStarted | FaultPoint::BeforeReady),
+            StartFailure => point == FaultPoint::ProcessStarted,
+            InferenceTimeout => point == FaultPoint::BeforeBatch,
+            ModelGone => point == FaultPoint::BeforeModel,
+            DiskFull | WriteError | ShortWrite => writes(point),
+            FsyncError => syncs(point),
         }
     }
 
@@ -279,37 +163,44 @@ impl FaultKind {
 }
 
 /// Points at which no host runs that could be killed.
-fn is_without_hosts(phase: FaultPoint) -> bool {
-    use FaultPoint::{AfterSeal, BeforeSeal, BeforeSpawn, ResumeBegun, ResumeCut};
-    [BeforeSpawn, ResumeBegun, ResumeCut, BeforeSeal, AfterSeal].contains(&phase)
+fn is_without_hosts(point: FaultPoint) -> bool {
+    use FaultPoint::{AfterSeal, BeforeSeal, BeforeSpawn, ResumeStarted, ResumeTruncated};
+    [
+        BeforeSpawn,
+        ResumeStarted,
+        ResumeTruncated,
+        BeforeSeal,
+        AfterSeal,
+    ]
+    .contains(&point)
 }
 
 /// Points after which the supervisor writes.
-fn writes(phase: FaultPoint) -> bool {
-    use FaultPoint::{BeforeOutbox, BeforeSeal, BeforeWrite, CheckpointBegun, CheckpointPages};
+fn writes(point: FaultPoint) -> bool {
+    use FaultPoint::{BeforeOutbox, BeforeSeal, BeforeWrite, CheckpointPages, CheckpointStarted};
     [
         BeforeWrite,
         BeforeOutbox,
         BeforeSeal,
-        CheckpointBegun,
+        CheckpointStarted,
         CheckpointPages,
     ]
-    .contains(&phase)
+    .contains(&point)
 }
 
 /// Points after which the supervisor syncs.
-fn syncs(phase: FaultPoint) -> bool {
-    use FaultPoint::{AfterWriteBeforeCommit, CheckpointBegun, CheckpointPages};
+fn syncs(point: FaultPoint) -> bool {
+    use FaultPoint::{AfterWriteBeforeCommit, CheckpointPages, CheckpointStarted};
     let of_journal = [
         AfterWriteBeforeCommit,
         FaultPoint::BeforeSeal,
         FaultPoint::BeforeOutbox,
     ];
-    of_journal.contains(&phase) || [CheckpointBegun, CheckpointPages].contains(&phase)
+    of_journal.contains(&point) || [CheckpointStarted, CheckpointPages].contains(&point)
 }
 
 impl FaultProcess {
-    /// The crate that is the process.
+    /// The name of the process.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -325,10 +216,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_codes_lead_back_to_their_kind() {
-        assert_eq!(NAMES.len(), FaultKind::ALL.len());
-        for (position, kind) in FaultKind::ALL.iter().enumerate() {
-            assert_eq!(NAMES[position].0, *kind);
+    fn names_and_codes_identify_their_kind() {
+        for kind in &FaultKind::ALL {
             assert_eq!(FaultKind::from_name(kind.name()), Some(*kind));
             assert_eq!(FaultKind::from_code(kind.code()), Some(*kind));
         }
@@ -337,25 +226,25 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_fits_somewhere_and_every_phase_has_a_kind() {
+    fn every_kind_fits_somewhere_and_every_point_has_a_kind() {
         for kind in FaultKind::ALL {
             assert!(
-                FaultPoint::ALL.iter().any(|phase| kind.fits(*phase)),
+                FaultPoint::ALL.iter().any(|point| kind.fits(*point)),
                 "{kind:?}"
             );
         }
-        for phase in FaultPoint::ALL {
+        for point in FaultPoint::ALL {
             assert!(
-                FaultKind::ALL.iter().any(|kind| kind.fits(*phase)),
-                "{phase:?}"
+                FaultKind::ALL.iter().any(|kind| kind.fits(*point)),
+                "{point:?}"
             );
         }
     }
 
     #[test]
-    fn what_cannot_happen_does_not_fit() {
+    fn impossible_combinations_do_not_fit() {
         assert!(!Segfault.fits(FaultPoint::BeforeWrite));
-        assert!(!Kill.fits(FaultPoint::ResumeBegun));
+        assert!(!Kill.fits(FaultPoint::ResumeStarted));
         assert!(!DiskFull.fits(FaultPoint::BeforeStep));
         assert!(!ModelGone.fits(FaultPoint::BeforeLoad));
         assert!(!StartFailure.fits(FaultPoint::AfterReady));

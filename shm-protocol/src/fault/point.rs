@@ -1,32 +1,32 @@
-//! The named points at which faults can be injected, in all crates. One list:
-//! what plans may name, what the documentation shows, what the code passes.
+//! The named points of all crates at which faults can be injected. Fault plans, documentation and code use this one
+//! list.
 
-/// A process that passes points.
+/// A process with fault points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultProcess {
-    /// The one that decides.
+    /// The supervisor.
     Supervisor,
-    /// One that runs agents.
+    /// An agent host.
     AgentHost,
-    /// The one that runs models.
+    /// The inference host.
     InferenceHost,
 }
 
-/// How the tick of a rule relates to the tick at which a point is passed.
+/// The relation between the tick of a rule and the tick of its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pin {
-    /// The point belongs to one tick: a rule holds in that tick and in no other.
+    /// The point belongs to one tick: a rule applies in that tick only.
     Exact,
-    /// Not every tick has the point: a rule holds from its tick on.
+    /// Not every tick has the point: a rule applies from its tick on.
     From,
-    /// The process does not know the tick yet: whoever arms the rule waits for it.
+    /// The process does not know the tick yet: the rule is armed when its tick has come.
     Start,
 }
 
-/// What is known about a [`FaultPoint`].
+/// The properties of a [`FaultPoint`].
 #[derive(Clone, Copy, Debug)]
 struct PointInfo {
-    phase: FaultPoint,
+    point: FaultPoint,
     name: &'static str,
     /// The crate whose code the point is in.
     place: &'static str,
@@ -35,17 +35,17 @@ struct PointInfo {
     what: &'static str,
 }
 
-macro_rules! phases {
-    ($($phase:ident $name:literal, $place:literal, $processes:expr, $pin:ident, $what:literal;)*) => {
+macro_rules! points {
+    ($($point:ident $name:literal, $place:literal, $processes:expr, $pin:ident, $what:literal;)*) => {
         /// A named point of the code.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum FaultPoint {
-            $(#[doc = $what] $phase,)*
+            $(#[doc = $what] $point,)*
         }
 
         const FACTS: &[PointInfo] = &[$(PointInfo {
-            phase: FaultPoint::$phase,
+            point: FaultPoint::$point,
             name: $name,
             place: $place,
             processes: $processes,
@@ -55,7 +55,7 @@ macro_rules! phases {
 
         impl FaultPoint {
             /// Every point, in the order in which they are documented.
-            pub const ALL: &[FaultPoint] = &[$(FaultPoint::$phase),*];
+            pub const ALL: &[FaultPoint] = &[$(FaultPoint::$point),*];
         }
     };
 }
@@ -65,32 +65,32 @@ const A: &[FaultProcess] = &[FaultProcess::AgentHost];
 const I: &[FaultProcess] = &[FaultProcess::InferenceHost];
 const HOSTS: &[FaultProcess] = &[FaultProcess::AgentHost, FaultProcess::InferenceHost];
 
-phases! {
+points! {
     BeforeSpawn "before-spawn", "supervisor", S, Start, "A host is about to be started, for the first time or again.";
     HostsReady "hosts-ready", "supervisor", S, Start, "All hosts have loaded what they run, and no tick is open.";
     TickOpened "tick-opened", "supervisor", S, Exact, "A tick is open and nothing of it was sent.";
     AfterStepsSent "after-steps-sent", "supervisor", S, Exact, "The steps of the tick are in the rings.";
-    OutcomeHeard "outcome-heard", "supervisor", S, Exact, "An outcome was taken out of a ring, and more are missing or not.";
-    AnswerHeard "answer-heard", "supervisor", S, From, "A part of a batch's answer was taken out of the ring.";
+    OutcomeReceived "outcome-received", "supervisor", S, Exact, "An outcome was taken out of a ring, and more are missing or not.";
+    AnswerReceived "answer-received", "supervisor", S, From, "A part of a batch's answer was taken out of the ring.";
     BeforeWrite "before-write", "supervisor", S, Exact, "The tick is closed and its record not written.";
     AfterWriteBeforeCommit "after-write-before-commit", "supervisor", S, Exact, "The record is written and not known to be durable.";
     AfterCommit "after-commit", "supervisor", S, Exact, "The record is durable at the level of the run.";
     BeforeOutbox "before-outbox", "supervisor", S, From, "Outputs may leave and have not.";
     AfterOutbox "after-outbox", "supervisor", S, From, "Outputs are in the outbox.";
-    CheckpointBegun "checkpoint-begun", "supervisor", S, From, "Hosts were asked for the state of their agents.";
+    CheckpointStarted "checkpoint-started", "supervisor", S, From, "Hosts were asked for the state of their agents.";
     CheckpointPages "checkpoint-pages", "supervisor", S, From, "Pages of a checkpoint are being written.";
     CheckpointBeforeRename "checkpoint-before-rename", "supervisor", S, From, "A checkpoint is on the disk and has not its name.";
     CheckpointAfterRename "checkpoint-after-rename", "supervisor", S, From, "A checkpoint has its name; those it replaces are still there.";
-    RecoveryBegun "recovery-begun", "supervisor", S, From, "A host is lost, and its place is empty.";
+    RecoveryStarted "recovery-started", "supervisor", S, From, "A host is lost, and its place is empty.";
     RecoveryRestored "recovery-restored", "supervisor", S, From, "The agents of a lost host are restored and have nothing executed again.";
-    RecoveryRedone "recovery-redone", "supervisor", S, From, "The agents of a lost host are where they were, and the open tick is not sent.";
-    ResumeBegun "resume-begun", "supervisor", S, Start, "A run is being resumed, and its journal was not looked at.";
-    ResumeCut "resume-cut", "supervisor", S, Start, "The torn end of the journal is cut.";
-    ResumeRedone "resume-redone", "supervisor", S, Start, "All agents are where they were, and no tick is open.";
+    RecoveryCaughtUp "recovery-caught-up", "supervisor", S, From, "The agents of a lost host are where they were, and the open tick is not sent.";
+    ResumeStarted "resume-started", "supervisor", S, Start, "A run is being resumed, and its journal was not looked at.";
+    ResumeTruncated "resume-truncated", "supervisor", S, Start, "The torn end of the journal is cut.";
+    ResumeCaughtUp "resume-caught-up", "supervisor", S, Start, "All agents are where they were, and no tick is open.";
     BeforeSeal "before-seal", "supervisor", S, Start, "The last tick is committed and the journal not sealed.";
     AfterSeal "after-seal", "supervisor", S, Start, "The journal is sealed and the run not left.";
 
-    HostBorn "host-born", "agent-host, inference-host", HOSTS, Start, "The process has attached its memory, and is not confined.";
+    ProcessStarted "process-started", "agent-host, inference-host", HOSTS, Start, "The process has attached its memory, and is not confined.";
     BeforeReady "before-ready", "agent-host, inference-host", HOSTS, Start, "The host is confined and has not said that it is ready.";
     AfterReady "after-ready", "agent-host, inference-host", HOSTS, Start, "The host has said that it is ready.";
     BeforeLoad "before-load", "agent-host", A, Start, "An agent is about to be loaded, or was asked for.";
@@ -102,8 +102,8 @@ phases! {
     AfterStep "after-step", "agent-host", A, Exact, "An agent has taken its step, and nobody was told.";
     BeforeOutcomes "before-outcomes", "agent-host", A, Exact, "Outcomes are about to be sent.";
     AfterOutcomes "after-outcomes", "agent-host", A, Exact, "Outcomes are sent.";
-    AfterParked "after-parked", "agent-host", A, From, "What agents wait for within their steps is sent.";
-    BeforeAnswer "before-answer", "agent-host", A, From, "The answer that an agent waits for has come, and it has not gone on.";
+    AwaitSent "await-sent", "agent-host", A, From, "What agents wait for within their steps is sent.";
+    AwaitAnswered "await-answered", "agent-host", A, From, "The answer that an agent waits for has come, and it has not gone on.";
     BeforeSnapshot "before-snapshot", "agent-host", A, From, "The state of the agents was asked for.";
     MidSnapshot "mid-snapshot", "agent-host", A, From, "A part of the state of an agent is sent, and more may follow.";
     AfterSnapshot "after-snapshot", "agent-host", A, From, "The state of all agents of the host is sent.";
@@ -128,7 +128,7 @@ impl FaultPoint {
         &FACTS[self as usize]
     }
 
-    /// The name that plans use.
+    /// Its name in fault plans.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.facts().name
@@ -138,7 +138,7 @@ impl FaultPoint {
     #[must_use]
     pub fn from_name(name: &str) -> Option<FaultPoint> {
         let facts = FACTS.iter().find(|facts| facts.name == name)?;
-        Some(facts.phase)
+        Some(facts.point)
     }
 
     /// The crate, or the crates, whose code the point is in.
@@ -153,31 +153,31 @@ impl FaultPoint {
         self.facts().processes
     }
 
-    /// How the tick of a rule relates to it.
+    /// The relation of a rule's tick to it.
     #[must_use]
     pub fn pin(self) -> Pin {
         self.facts().pin
     }
 
-    /// What is true there, as a sentence.
+    /// The situation at the point, as a sentence.
     #[must_use]
     pub fn what(self) -> &'static str {
         self.facts().what
     }
 
-    /// Whether the supervisor passes it, and not a host.
+    /// True for a point of the supervisor.
     #[must_use]
     pub fn is_of_supervisor(self) -> bool {
         self.facts().processes == S
     }
 
-    /// Whether only agents that wait within their steps pass it.
+    /// True if only agents that await pass it.
     #[must_use]
     pub fn needs_waits(self) -> bool {
-        matches!(self, FaultPoint::AfterParked | FaultPoint::BeforeAnswer)
+        matches!(self, FaultPoint::AwaitSent | FaultPoint::AwaitAnswered)
     }
 
-    /// Whether the point says which agent it is passed for.
+    /// True if the point names an agent.
     #[must_use]
     pub fn names_agent(self) -> bool {
         use FaultPoint::{
@@ -192,12 +192,12 @@ impl FaultPoint {
             BeforeStep,
             FaultPoint::InStep,
             AfterStep,
-            FaultPoint::BeforeAnswer,
+            FaultPoint::AwaitAnswered,
         ];
         snapshot || of_agent.contains(&self)
     }
 
-    /// Whether the point says which model it is passed for.
+    /// True if the point names a model.
     #[must_use]
     pub fn names_model(self) -> bool {
         let of_model = [
@@ -228,26 +228,26 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn names_and_codes_lead_back_to_their_phase() {
-        for phase in FaultPoint::ALL {
-            assert_eq!(FaultPoint::from_name(phase.name()), Some(*phase));
-            assert_eq!(FaultPoint::from_code(phase.code()), Some(*phase));
+    fn names_and_codes_lead_back_to_their_point() {
+        for point in FaultPoint::ALL {
+            assert_eq!(FaultPoint::from_name(point.name()), Some(*point));
+            assert_eq!(FaultPoint::from_code(point.code()), Some(*point));
         }
         assert_eq!(FaultPoint::from_name("before-everything"), None);
         assert_eq!(FaultPoint::from_code(u8::MAX), None);
     }
 
     #[test]
-    fn no_two_phases_have_one_name() {
-        let names: BTreeSet<&str> = FaultPoint::ALL.iter().map(|phase| phase.name()).collect();
+    fn no_two_points_have_one_name() {
+        let names: BTreeSet<&str> = FaultPoint::ALL.iter().map(|point| point.name()).collect();
         assert_eq!(names.len(), FaultPoint::ALL.len());
     }
 
     #[test]
-    fn a_phase_names_an_agent_or_a_model_of_the_process_that_has_them() {
-        for phase in FaultPoint::ALL {
-            assert!(!phase.names_agent() || phase.processes() == A, "{phase:?}");
-            assert!(!phase.names_model() || phase.processes() == I, "{phase:?}");
+    fn a_fault_point_names_an_agent_or_a_model_of_its_process() {
+        for point in FaultPoint::ALL {
+            assert!(!point.names_agent() || point.processes() == A, "{point:?}");
+            assert!(!point.names_model() || point.processes() == I, "{point:?}");
         }
     }
 }

@@ -1,14 +1,15 @@
-//! The supervisor's side: arms faults in a host, and hears which have fired.
+//! The supervisor's side: arms faults in a host, and learns which have fired.
 
-use super::slot::{self, FaultSlot, SLOTS};
+use super::slot::{self, FaultSlot};
+use crate::limit::FAULT_SLOTS;
 use crate::sys::SharedMemory;
 
-/// The faults that wait in one incarnation of a host.
+/// The faults that are armed in one incarnation of a host.
 #[derive(Debug)]
 pub struct ArmedFaults {
     down: SharedMemory,
     up: SharedMemory,
-    slots: [Option<ArmedFault>; SLOTS],
+    slots: [Option<ArmedFault>; FAULT_SLOTS],
     armings: u16,
 }
 
@@ -16,7 +17,7 @@ pub struct ArmedFaults {
 struct ArmedFault {
     rule: u32,
     mark: u64,
-    /// Whether it was taken back. The host may have seen it before.
+    /// True if it was disarmed. The host may have seen it before.
     is_withdrawn: bool,
 }
 
@@ -25,15 +26,15 @@ impl ArmedFaults {
         ArmedFaults {
             down,
             up,
-            slots: [None; SLOTS],
+            slots: [None; FAULT_SLOTS],
             armings: 0,
         }
     }
 
-    /// Arms a fault. `false` while as many wait as can.
+    /// Arms a fault. `false` if all slots are in use.
     ///
     /// # Panics
-    /// When the rule is number zero: our bug.
+    /// When the number of the rule is zero.
     pub fn arm(&mut self, slot: &FaultSlot) -> bool {
         assert_ne!(slot.rule, 0, "rules count from 1");
         let free = self.slots.iter().position(Option::is_none);
@@ -53,7 +54,7 @@ impl ArmedFaults {
         true
     }
 
-    /// Takes a rule's faults back, if they have not fired.
+    /// Disarms the faults of a rule that have not fired.
     pub fn disarm(&mut self, rule: u32) {
         for (position, armed) in self.slots.iter_mut().enumerate() {
             if let Some(armed) = armed.as_mut().filter(|armed| armed.rule == rule) {
@@ -63,14 +64,14 @@ impl ArmedFaults {
         }
     }
 
-    /// Whether a rule waits here.
+    /// True if a fault of the rule is armed.
     #[must_use]
     pub fn is_armed(&self, rule: u32) -> bool {
         let mut armed = self.slots.iter().flatten();
         armed.any(|armed| armed.rule == rule && !armed.is_withdrawn)
     }
 
-    /// A rule whose fault has fired since the last call. What the host says is believed only of what was armed.
+    /// A rule whose fault has fired since the last call. Acknowledgements of faults that were not armed are ignored.
     #[must_use]
     pub fn fired(&mut self) -> Option<u32> {
         for (position, armed) in self.slots.iter_mut().enumerate() {

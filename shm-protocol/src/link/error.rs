@@ -1,33 +1,33 @@
-//! Why there is no link.
+//! Errors of creating and attaching a link.
 
 use std::io;
 use thiserror::Error;
 
-/// Why a link cannot be made or attached.
+/// A link that cannot be created or attached.
 #[derive(Debug, Error)]
 pub enum LinkError {
-    /// The system refuses, most often for lack of memory.
+    /// The system refuses an operation, most often for lack of memory.
     #[error(
         "cannot {action} the {segment} memory of a host, {bytes} bytes: {source}; smaller rings need less memory"
     )]
     System {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
-        /// Which of the two segments, or the bell.
+        /// The segment, or the bell.
         segment: &'static str,
-        /// How large it is.
+        /// Its size.
         bytes: usize,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The descriptor is not the memory that a supervisor makes.
+    /// The descriptor is not a segment of a supervisor.
     #[error(
-        "the {segment} memory is not that of a supervisor: {reason}; hosts are started by the supervisor only"
+        "the {segment} memory was not created by a supervisor: {reason}; hosts are started by the supervisor only"
     )]
     Foreign {
-        /// Which of the two segments.
+        /// The segment.
         segment: &'static str,
-        /// What is wrong with it.
+        /// The violated property.
         reason: &'static str,
     },
 }

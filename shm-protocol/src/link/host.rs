@@ -12,39 +12,40 @@ use crate::{fault, progress};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// How long a host spins for space in its ring: the supervisor is most often already at it.
+/// Time for which a host spins for space in its ring. The supervisor is usually reading the ring already.
 const SPACE_SPIN: Duration = Duration::from_micros(20);
 
-/// How long a host sleeps for space before it looks again by itself. No wake-up is ever lost; this is for a
-/// supervisor that was stopped in between, and costs nothing.
+/// Time for which a host sleeps for space before it polls again. No wake-up is ever lost; this covers a supervisor that
+/// was stopped in between, at no cost.
 const SPACE_SLEEP: Duration = Duration::from_millis(100);
 
-/// How a host waits for records.
+/// The times for which a host spins and sleeps when it waits for records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitPolicy {
-    /// How long it looks again and again before it sleeps. A sleeper takes tens of microseconds to wake on a machine
-    /// that is idle, a spinner a tenth of one.
+    /// Time for which it polls before it sleeps. On an idle machine a sleeper takes tens of microseconds to wake, a
+    /// spinner a tenth of one.
     pub spin: Duration,
-    /// How long it waits in all.
+    /// Total time for which it waits.
     pub timeout: Duration,
 }
 
 impl WaitPolicy {
-    /// How hosts wait for work. A hand-over to a spinning reader takes a tenth of a microsecond, waking a sleeping one
-    /// tens of them. So a host spins for as long as the other kind of host works in a tick of some hundred agents, and
-    /// offers its core to others all the while. The timeout bounds how long the end of a run stays unseen.
+    /// The policy of hosts that wait for work. A hand-over to a spinning reader takes a tenth of a microsecond, waking
+    /// a sleeping one tens of them. A host therefore spins for as long as the other kind of host works in a tick of
+    /// some hundred agents, and yields its core between polls. The timeout bounds the delay until the end of a run is
+    /// noticed.
     pub const HOST: WaitPolicy = WaitPolicy {
         spin: Duration::from_micros(500),
         timeout: Duration::from_millis(20),
     };
 }
 
-/// How a wait ended.
+/// The result of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitResult {
     /// There is a record.
     Ready,
-    /// There is none, and the time is over.
+    /// There is none, and the timeout has passed.
     TimedOut,
 }
 
@@ -61,7 +62,7 @@ pub struct HostLink {
 }
 
 impl HostLink {
-    /// Attaches to the memory that the supervisor made for this incarnation.
+    /// Attaches to the memory that the supervisor created for this incarnation.
     ///
     /// # Errors
     /// When seals, size or identity are not those of a link of this incarnation, or the system lacks memory.
@@ -74,7 +75,7 @@ impl HostLink {
         let (down, down_bytes) = segment::attach(Direction::Down, &down, incarnation)?;
         let (up, up_bytes) = segment::attach(Direction::Up, &up, incarnation)?;
         let bell = event(bell);
-        // A host whose death is noticed a little later is no worse a host.
+        // Optional: without the mark, the death of the host is noticed a little later.
         let _ = life::mark_at_death(&up);
         progress::attach(&up);
         let may_fault = fault::attach(&down, &up, &bell);
@@ -114,7 +115,7 @@ impl HostLink {
     #[cold]
     #[allow(
         clippy::disallowed_methods,
-        reason = "how long a wait lasts decides nothing but when the caller looks elsewhere"
+        reason = "the duration of a wait affects only when the caller polls other sources"
     )]
     fn sleep(&mut self, timeout: Duration) -> WaitResult {
         let HostLink {
@@ -148,13 +149,13 @@ impl HostLink {
         Ok(())
     }
 
-    /// Waits until a record of this length fits, however long that takes: a host has nothing to do without its
-    /// supervisor, and ends with it.
+    /// Waits until a record of this length fits, without a timeout: a host has nothing to do without its supervisor,
+    /// and ends with it.
     ///
     /// # Errors
     /// When it can never fit.
     pub fn wait_for_space(&mut self, payload_bytes: usize) -> Result<(), PushError> {
-        // What is staged or published without a ring may be the very thing that the supervisor must take first.
+        // The supervisor may have to take records first that are staged, or published without a wake-up.
         self.up.publish();
         self.up.notify();
         let mut spinner = Spinner::new(SPACE_SPIN);
@@ -163,7 +164,7 @@ impl HostLink {
                 let HostLink {
                     up, peer, sleeper, ..
                 } = self;
-                // A violation is there to be seen as well: the next turn returns it.
+                // A violation ends the sleep as well, and the next iteration returns it.
                 sleeper.sleep(peer, FOR_SPACE, SPACE_SLEEP, || {
                     !matches!(up.has_space_for(payload_bytes), Ok(false))
                 });

@@ -1,18 +1,17 @@
-//! One segment: memory, identity, seals, mapping.
+//! A segment: its memory, identity, seals and mapping.
 
 use super::error::LinkError;
 use crate::id::Incarnation;
+use crate::limit;
 use crate::ring::layout::{
     CAPACITY_AT, CONTROL_BYTES, IDENTITY_BYTES, INCARNATION_AT, MAGIC, MAGIC_AT, MAY_FAULT_AT,
     VERSION, VERSION_AT,
 };
 use crate::sys::{self, Access, RESIZE_SEALS, SealFlags, SharedMemory};
-use rustix::fs::fstat;
-use rustix::io::{pread, pwrite};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Which way the records of a segment go.
+/// The direction of a segment's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
     Down,
@@ -27,7 +26,7 @@ impl Direction {
         }
     }
 
-    /// The seals that a segment has when it reaches the host.
+    /// The seals of a segment when it is passed to the host.
     fn seals(self) -> SealFlags {
         match self {
             Direction::Down => RESIZE_SEALS | SealFlags::FUTURE_WRITE,
@@ -36,7 +35,7 @@ impl Direction {
     }
 }
 
-/// Creates a segment, maps it as the supervisor uses it, and seals it. `may_fault` says whether faults may be armed.
+/// Creates a segment, maps it for the supervisor, and seals it. `may_fault` allows faults to be armed.
 pub(super) fn create(
     direction: Direction,
     capacity_bytes: usize,
@@ -54,27 +53,20 @@ pub(super) fn create(
         }
     };
     let fd = sys::create(&format!("lockstep-{segment}"), bytes as u64).map_err(failed("create"))?;
-    pwrite(&fd, &identity(capacity_bytes, incarnation), 0)
-        .map_err(io::Error::from)
-        .map_err(failed("write"))?;
-    pwrite(
-        &fd,
-        &u32::from(may_fault).to_le_bytes(),
-        MAY_FAULT_AT as u64,
-    )
-    .map_err(io::Error::from)
-    .map_err(failed("write"))?;
+    sys::write_at(&fd, &identity(capacity_bytes, incarnation), 0).map_err(failed("write"))?;
+    let may_fault = u32::from(may_fault).to_le_bytes();
+    sys::write_at(&fd, &may_fault, MAY_FAULT_AT as u64).map_err(failed("write"))?;
     let access = match direction {
         Direction::Down => Access::ReadWrite,
         Direction::Up => Access::Read,
     };
     let memory = SharedMemory::map(&fd, bytes, access).map_err(failed("map"))?;
-    // Only now: the seal keeps mappings from being made writable, not those that are.
+    // Sealed after mapping: the seal forbids new writable mappings and keeps the existing one.
     sys::seal(&fd, direction.seals()).map_err(failed("seal"))?;
     Ok((fd, memory))
 }
 
-/// Checks a segment that was passed to a host and maps it as the host uses it. Also returns its capacity.
+/// Checks a segment that was passed to a host, and maps it for the host. Also returns its capacity.
 pub(super) fn attach(
     direction: Direction,
     fd: &OwnedFd,
@@ -100,20 +92,18 @@ pub(super) fn attach(
     Ok((memory, capacity_bytes))
 }
 
-/// The capacity, once everything that never changes has been found right.
+/// Checks the size and the constant fields, and returns the capacity.
 fn check_size_and_identity(fd: impl AsFd, incarnation: Incarnation) -> Result<usize, &'static str> {
-    let size = fstat(fd.as_fd())
-        .map_err(|_| "its size is unknown")?
-        .st_size;
+    let size = sys::size(fd.as_fd()).map_err(|_| "its size is unknown")?;
     let capacity_bytes = usize::try_from(size)
         .ok()
         .and_then(|size| size.checked_sub(CONTROL_BYTES));
     let capacity_bytes = capacity_bytes.ok_or("it has no control page")?;
-    if !capacity_bytes.is_power_of_two() || capacity_bytes < super::supervisor::LEAST_RING_BYTES {
+    if !capacity_bytes.is_power_of_two() || capacity_bytes < limit::MIN_RING_BYTES {
         return Err("its size is not that of a ring");
     }
     let mut found = [0; IDENTITY_BYTES];
-    pread(fd.as_fd(), &mut found, 0).map_err(|_| "it cannot be read")?;
+    sys::read_at(fd.as_fd(), &mut found, 0).map_err(|_| "it cannot be read")?;
     let expected = identity(capacity_bytes, incarnation);
     let differs = |from: usize, to: usize| found[from..to] != expected[from..to];
     if differs(MAGIC_AT, VERSION_AT) {

@@ -1,18 +1,18 @@
-//! Waiting by looking again, within a budget of time.
+//! Spinning: polling within a budget of time.
 
-use rustix::thread::sched_yield;
 use std::hint::spin_loop;
+use std::thread;
 use std::time::{Duration, Instant};
 
-/// Polls without a pause. An answer that comes within a fraction of a microsecond is seen at once.
+/// Number of polls without a pause, for records that come within a fraction of a microsecond.
 const EAGER_POLLS: u32 = 64;
 
-/// Polls from one look at the clock to the next, each with a pause of 15 to 60 ns: about 2 µs. There the spinner also
-/// yields. On a machine with fewer cores than spinners, it may hold the very core on which the answer is made, and a
-/// yield costs 0.3 µs where nobody waits for the core.
-const POLLS_PER_LOOK: u32 = 48;
+/// Number of polls between two checks of the clock, each with a pause of 15 to 60 ns: about 2 µs. At a check the
+/// spinner also yields, because on a machine with fewer cores than spinners it may occupy the core that the peer needs.
+/// A yield costs 0.3 µs if no other thread waits for the core.
+const POLLS_PER_CHECK: u32 = 48;
 
-/// Counts one spell of spinning.
+/// A period of spinning.
 ///
 /// ```
 /// use shm_protocol::link::Spinner;
@@ -33,7 +33,7 @@ pub struct Spinner {
 }
 
 impl Spinner {
-    /// A spell of at most this time. Without any time, it still polls a few times.
+    /// A period of at most this time. With a budget of zero it still polls a few times.
     #[must_use]
     pub fn new(budget: Duration) -> Self {
         Spinner {
@@ -43,7 +43,7 @@ impl Spinner {
         }
     }
 
-    /// Passes a moment. `false` when the time is over: sleep instead.
+    /// Pauses before the next poll. `false` when the budget is used up: sleep instead.
     #[inline]
     pub fn spin(&mut self) -> bool {
         self.polls += 1;
@@ -51,19 +51,19 @@ impl Spinner {
             return true;
         }
         spin_loop();
-        self.polls < EAGER_POLLS + POLLS_PER_LOOK || self.look()
+        self.polls < EAGER_POLLS + POLLS_PER_CHECK || self.check_clock()
     }
 
     #[cold]
     #[allow(
         clippy::disallowed_methods,
-        reason = "how long a wait spins decides nothing but speed"
+        reason = "the duration of spinning affects only speed"
     )]
-    fn look(&mut self) -> bool {
+    fn check_clock(&mut self) -> bool {
         self.polls = EAGER_POLLS;
         let now = Instant::now();
         let started = *self.started.get_or_insert(now);
-        sched_yield();
+        thread::yield_now();
         now.duration_since(started) < self.budget
     }
 }
@@ -83,7 +83,7 @@ mod tests {
         }
         assert_eq!(
             polls,
-            EAGER_POLLS + POLLS_PER_LOOK - 1,
+            EAGER_POLLS + POLLS_PER_CHECK - 1,
             "without any time it still polls a few times"
         );
     }

@@ -4,19 +4,16 @@ use super::error::LinkError;
 use super::segment::{self, Direction};
 use crate::fault::ArmedFaults;
 use crate::id::Incarnation;
+use crate::limit;
 use crate::progress;
 use crate::ring::layout::{FOR_RECORDS, FOR_SPACE};
 use crate::ring::{Bell, RingTerms, SharedConsumer, SharedProducer, Sleeper};
-use crate::sys::{SharedMemory, life};
-use rustix::event::{EventfdFlags, eventfd};
+use crate::sys::{self, SharedMemory, life};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// Least bytes of a ring of a link: sixteen pages, a few ticks of a small host.
-pub const LEAST_RING_BYTES: usize = 64 << 10;
-
-/// Capacities of the rings, rounded up to powers of two of at least [`LEAST_RING_BYTES`].
+/// Capacities of the rings, rounded up to powers of two of at least [`limit::MIN_RING_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkSizes {
     /// Bytes of the ring that the supervisor writes.
@@ -25,12 +22,12 @@ pub struct LinkSizes {
     pub up_bytes: usize,
 }
 
-/// What a host needs of a link, to be passed at the numbers of [`crate::boot`].
+/// The descriptors of a link for the host, to be passed at the numbers of [`crate::boot`].
 #[derive(Debug)]
 pub struct HostDescriptors {
-    /// For [`crate::boot::DOWN`].
+    /// For [`crate::boot::TO_HOST`].
     pub down: OwnedFd,
-    /// For [`crate::boot::UP`].
+    /// For [`crate::boot::FROM_HOST`].
     pub up: OwnedFd,
     /// For [`crate::boot::BELL`].
     pub bell: OwnedFd,
@@ -47,9 +44,9 @@ pub struct SupervisorLink {
     up_memory: SharedMemory,
     bell: OwnedFd,
     sleeper: Sleeper<SharedMemory>,
-    /// Whether the bell may have been rung since it was last silenced.
+    /// True if the bell may have been rung since it was last cleared.
     is_armed: bool,
-    /// The faults that wait in the host, if any may.
+    /// The faults armed in the host, if the link allows faults.
     faults: Option<ArmedFaults>,
 }
 
@@ -65,7 +62,7 @@ impl SupervisorLink {
         SupervisorLink::create_with(sizes, incarnation, false)
     }
 
-    /// As [`SupervisorLink::create`], and lets faults be injected into the host if `may_fault` holds.
+    /// Like [`SupervisorLink::create`], and allows fault injection into the host if `may_fault` holds.
     ///
     /// # Errors
     /// As [`SupervisorLink::create`].
@@ -86,9 +83,7 @@ impl SupervisorLink {
                 source,
             }
         };
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(io::Error::from)
-            .map_err(failed("create"))?;
+        let bell = sys::event::create().map_err(failed("create"))?;
         let bell_of_host = bell.try_clone().map_err(failed("duplicate"))?;
         let link = SupervisorLink {
             up_memory: up.clone(),
@@ -119,32 +114,32 @@ impl SupervisorLink {
         ))
     }
 
-    /// The faults that wait in the host. `None` in a link in which none can.
+    /// The faults armed in the host. `None` if the link does not allow faults.
     pub fn faults(&mut self) -> Option<&mut ArmedFaults> {
         self.faults.as_mut()
     }
 
-    /// Whether the host is dying or dead, so far as its life word tells: earlier than its process descriptor, which
-    /// waits until the memory of the process is torn down. A hint: whoever believes it kills the host.
+    /// True if the host's life word says that the host is dying. It changes before the process descriptor signals,
+    /// which happens once the memory of the process is freed. It is a hint: a caller that acts on it kills the host.
     #[must_use]
     pub fn is_dying(&self) -> bool {
         life::is_marked(&self.up_memory)
     }
 
-    /// How often the host has reported progress; see [`crate::progress`].
+    /// Number of progress reports of the host; see [`crate::progress`].
     #[must_use]
     pub fn progress(&self) -> u64 {
         progress::of(&self.up_memory)
     }
 
-    /// Becomes readable when the host rings; for epoll.
+    /// The descriptor that becomes readable when the host rings, for epoll.
     #[must_use]
     pub fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
 
     /// Announces that the supervisor is about to sleep, so that the host rings for a record, and for space if the last
-    /// record down did not fit. `false` if there is something already: then nothing is announced, do not sleep.
+    /// record down did not fit. `false` if one of them is there already: then nothing is announced, do not sleep.
     #[must_use]
     pub fn arm(&mut self) -> bool {
         let starved_for = self.down.starved_for();
@@ -154,7 +149,7 @@ impl SupervisorLink {
             FOR_RECORDS
         });
         self.is_armed = true;
-        // A violation is something to be awake for as well: the next push returns it.
+        // A violation prevents the sleep as well, and the next push returns it.
         let has_space = |bytes| !matches!(self.down.has_space_for(bytes), Ok(false));
         let is_needed = !self.up.is_empty() || starved_for.is_some_and(has_space);
         if is_needed {
@@ -163,18 +158,18 @@ impl SupervisorLink {
         !is_needed
     }
 
-    /// The supervisor is awake again: the host need not ring. Silences the bell.
+    /// Withdraws the announcement once the supervisor is awake, and clears the bell.
     pub fn disarm(&mut self) {
         if self.is_armed {
             self.is_armed = false;
             self.sleeper.withdraw();
-            // Nothing to read is the usual case. A ring that comes after this wakes the next sleep for no reason.
-            let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+            // There is usually nothing to read. A ring after this causes a spurious wake-up of the next sleep.
+            sys::event::reset(&self.bell);
         }
     }
 }
 
-/// Payloads down have no checksum: the host trusts the supervisor, and nobody else can write there.
+/// Payloads down have no checksum, because the host trusts the supervisor and no other process can write there.
 pub(super) fn down_terms(capacity_bytes: usize, incarnation: Incarnation) -> RingTerms {
     RingTerms {
         capacity_bytes,
@@ -183,7 +178,7 @@ pub(super) fn down_terms(capacity_bytes: usize, incarnation: Incarnation) -> Rin
     }
 }
 
-/// Payloads up always have a checksum: it shows a copy that was taken while a confused host wrote.
+/// Payloads up have a checksum. It detects a copy that was taken while a faulty host was writing.
 pub(super) fn up_terms(capacity_bytes: usize, incarnation: Incarnation) -> RingTerms {
     RingTerms {
         capacity_bytes,
@@ -194,7 +189,7 @@ pub(super) fn up_terms(capacity_bytes: usize, incarnation: Incarnation) -> RingT
 
 fn ring_bytes(asked: usize, direction: Direction) -> Result<usize, LinkError> {
     asked
-        .max(LEAST_RING_BYTES)
+        .max(limit::MIN_RING_BYTES)
         .checked_next_power_of_two()
         .ok_or_else(|| LinkError::System {
             action: "create",
@@ -204,7 +199,7 @@ fn ring_bytes(asked: usize, direction: Direction) -> Result<usize, LinkError> {
         })
 }
 
-/// The bell as the host holds it.
+/// The host's side of the bell.
 pub(super) fn event(bell: OwnedFd) -> Bell {
     Bell::Event(Arc::new(bell))
 }

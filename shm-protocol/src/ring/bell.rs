@@ -1,39 +1,37 @@
 //! Sleeping and waking.
 //!
-//! The danger is the lost wake-up: one end finds nothing and goes to sleep while
-//! the other publishes and, seeing nobody asleep, does not ring. Both ends
-//! therefore do their store, then a fence, then their load (Dekker's pattern):
+//! The hazard is the lost wake-up: one end finds nothing and goes to sleep while the other publishes and, seeing no
+//! sleeper, does not ring. Both ends therefore do their store, then a fence, then their load (Dekker's pattern):
 //!
 //! | the sleeper | the waker |
 //! | --- | --- |
 //! | stores its waiting word | publishes a record, or frees space |
 //! | **fence** | **fence** |
-//! | looks for a record, or for space | looks at the waiting word |
+//! | checks for a record, or for space | checks the waiting word |
 //!
-//! The fences are sequentially consistent, so one of them is first, and the end
-//! whose fence is second sees what the other stored. At least one of the two
-//! notices.
+//! The fences are sequentially consistent, so one of them is first, and the end whose fence is second sees what the
+//! other stored. At least one of the two avoids the sleep or rings.
 
 use super::layout::{DOORBELL_AT, SLEEP_SHIFT, WAITING_AT};
 use super::memory::SegmentMemory;
-use crate::sys::SharedMemory;
+use crate::sys::{SharedMemory, event};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// How one end wakes the other.
+/// The means by which one end wakes the other.
 pub trait Wake {
-    /// Wakes it, or keeps it from falling asleep.
+    /// Wakes the other end, or prevents its next sleep.
     fn wake(&self);
 }
 
-/// The two ways in which real ends are woken.
+/// The two means of waking a process.
 #[derive(Clone, Debug)]
 pub enum Bell {
-    /// The futex word in own memory: wakes a host.
+    /// The futex word in own memory, which wakes a host.
     Doorbell(SharedMemory),
-    /// An event counter: wakes the supervisor, which waits for many things at once.
+    /// An event counter, which wakes the supervisor, because it waits for many descriptors at once.
     Event(Arc<OwnedFd>),
 }
 
@@ -41,15 +39,16 @@ impl Wake for Bell {
     fn wake(&self) {
         match self {
             Bell::Doorbell(own) => ring_doorbell(own),
-            // The counter is full after 2^64 - 2 rings, or the supervisor is gone. Neither needs a ring.
-            Bell::Event(event) => drop(rustix::io::write(event, &1_u64.to_ne_bytes())),
+            // It fails when the counter is full after 2^64 - 2 rings. There is nobody to wake then.
+            Bell::Event(event) => event::signal(event),
         }
     }
 }
 
-/// Wakes the end that sleeps in [`sleep`], or keeps it from falling asleep.
+/// Wakes the end that sleeps in [`Sleeper::sleep`], or prevents its next sleep.
 pub fn ring_doorbell<M: SegmentMemory>(own: &M) {
-    // Release: pairs with the acquire load in `sleep`, so that who sees the new count sees why it was rung.
+    // Release: pairs with the acquire load in `sleep`, so that an end that sees the new count also sees the reason for
+    // it.
     own.increment_u32(DOORBELL_AT, Ordering::Release);
     own.futex_wake(DOORBELL_AT);
 }
@@ -67,7 +66,7 @@ impl<B: Wake> Ringer<B> {
         Ringer { bell, rung_for: 0 }
     }
 
-    /// Call this after the store that the peer may wait for.
+    /// Rings if the peer waits for `reason`. To be called after the store that the peer may wait for.
     #[inline]
     pub(super) fn ring_if_waiting<M: SegmentMemory>(&mut self, peer: &M, reason: u64) {
         // Pairs with the fence in `Sleeper::announce`.
@@ -94,7 +93,7 @@ impl<M: SegmentMemory> Sleeper<M> {
         Sleeper { own, sleeps: 0 }
     }
 
-    /// From now on the peer rings. Look again for what is waited for before going to sleep.
+    /// Announces a sleep: from now on the peer rings. The caller must check once more before it sleeps.
     pub fn announce(&mut self, reasons: u64) {
         self.sleeps += 1;
         self.own.store_u64(
@@ -106,12 +105,12 @@ impl<M: SegmentMemory> Sleeper<M> {
         self.own.fence(Ordering::SeqCst);
     }
 
-    /// The peer need not ring any more. It may be about to, which is why waits return for no reason at times.
+    /// Withdraws the announcement. The peer may be about to ring, so waits can wake spuriously.
     pub fn withdraw(&mut self) {
         self.own.store_u64(WAITING_AT, 0, Ordering::Relaxed);
     }
 
-    /// Sleeps on the doorbell of `peer` until it rings or the time is over, unless there is no need to.
+    /// Sleeps on the doorbell of `peer` until it rings or the timeout passes, unless `is_there` holds.
     pub fn sleep(
         &mut self,
         peer: &M,

@@ -1,9 +1,8 @@
 //! The reading end of a ring.
 //!
-//! The writer is not trusted. A header is copied once, the copy is checked, and
-//! the next position follows from the checked copy alone; a payload is copied
-//! once and the copy is checked. A hostile writer can thus make the reader see
-//! nonsense, or a violation, but never lead it outside the ring.
+//! The writer is not trusted. A header is copied once, the copy is checked, and the next position follows from the
+//! checked copy alone. A payload is copied once and the copy is checked. A hostile writer can make the reader see wrong
+//! data or a violation, but never make it leave the ring.
 
 use super::bell::{Bell, Ringer, Wake};
 use super::cursor::{payload_offset, record_bytes, sequence};
@@ -27,15 +26,15 @@ pub struct Consumer<M, B = Bell> {
     own: M,
     ringer: Ringer<B>,
     terms: Terms,
-    /// Records that were found but not taken, for those who read in place.
+    /// Records that were found but not taken, for reading in place.
     found: VecDeque<CheckedRecord>,
-    /// Where the next record to be found begins.
+    /// Position of the next record to be found.
     frontier: u64,
-    /// Where the last record that was taken ends.
+    /// End of the last record that was taken.
     taken: u64,
-    /// What the writer has been told of `taken`.
+    /// The last value of `taken` that was published to the writer.
     told: u64,
-    /// Once the writer has violated the ring, nothing more is read from it.
+    /// The writer's first violation, after which nothing more is read.
     violation: Option<RingViolation>,
 }
 
@@ -75,16 +74,16 @@ impl<M: SegmentMemory, B: Wake> Consumer<M, B> {
         }
     }
 
-    /// Whether there is no record yet. Cheap: one load, of a line that changes only when a record comes.
+    /// True if there is no record yet. Cheap: one load, of a line that changes only when a record comes.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.found.is_empty() && self.violation.is_none() && !self.is_there(self.frontier)
     }
 
-    /// Whether there is a record at this position. Anything but its sequence is of an earlier lap.
+    /// True if there is a record at this position. Any value but its sequence belongs to an earlier lap.
     #[inline]
     fn is_there(&self, position: u64) -> bool {
-        // Acquire: pairs with the release store in `Writer::publish`.
+        // Acquire: pairs with the release store in `RingWriter::publish`.
         let found = self.ring.load_u64(self.at(position), Ordering::Acquire);
         found == sequence(position) || planted(Bug::SkipSequence) && found != 0
     }
@@ -92,7 +91,7 @@ impl<M: SegmentMemory, B: Wake> Consumer<M, B> {
     /// Copies the next record into `into`, checks it, and frees its space. `None` while there is none.
     ///
     /// # Errors
-    /// When the writer violates the ring. `into` then holds nothing of use.
+    /// When the writer violates the ring. The content of `into` is then unspecified.
     #[inline]
     pub fn try_take(&mut self, into: &mut Vec<u8>) -> Result<Option<RecordHeader>, RingViolation> {
         let found = match self.found.pop_front() {
@@ -109,7 +108,7 @@ impl<M: SegmentMemory, B: Wake> Consumer<M, B> {
         Ok(Some(found.record.header))
     }
 
-    /// The record that is `ahead` records behind the next one, where it lies. `None` while there is none.
+    /// The record `ahead` records after the next one, in place. `None` while there is none.
     ///
     /// Its header is a checked copy. Its payload is not checked: read it in place only where the writer is trusted.
     ///
@@ -137,7 +136,7 @@ impl<M: SegmentMemory, B: Wake> Consumer<M, B> {
     /// Frees the space of the first `records` records that were peeked at.
     ///
     /// # Panics
-    /// When so many were not peeked at.
+    /// When fewer records were peeked at.
     #[inline]
     pub fn release(&mut self, records: usize) {
         assert!(
@@ -151,13 +150,13 @@ impl<M: SegmentMemory, B: Wake> Consumer<M, B> {
         }
     }
 
-    /// Finds the record at the frontier and moves the frontier behind it. `None` while there is none.
+    /// Finds the record at the frontier and moves the frontier past it. `None` while there is none.
     #[inline(always)]
     fn find(&mut self) -> Result<Option<CheckedRecord>, RingViolation> {
         if let Some(violation) = self.violation {
             return Err(violation);
         }
-        // At most one turn for padding, which ends at the beginning of the ring, where padding is refused.
+        // At most one iteration for padding, which ends at the beginning of the ring, where padding is refused.
         loop {
             let position = self.frontier;
             if !self.is_there(position) {
@@ -202,7 +201,7 @@ impl<M: SegmentMemory, B: Wake> Consumer<M, B> {
             let dims = self.ring.read_words::<DIMS>(at + HEADER_BYTES);
             *shape = Shape::new(&dims[..shape.dims().len()]).expect("the rank is that of a shape");
         }
-        // Records that wait to be taken are still the reader's: the writer has no space beyond them.
+        // Records that are not taken yet still occupy the ring: the writer has no space beyond them.
         let end = position + record_bytes(record.payload_bytes, record.header.has_dims());
         if end - self.taken > self.terms.capacity.bytes() && !planted(Bug::AcceptOverwriting) {
             return Err("the record overwrites records that are not taken");
@@ -246,16 +245,16 @@ impl<M: SegmentMemory, B: Wake> Consumer<M, B> {
     #[inline]
     fn free_up_to(&mut self, end: u64) {
         self.taken = end;
-        if self.taken - self.told >= self.terms.capacity.worth_telling() {
-            self.tell_progress();
+        if self.taken - self.told >= self.terms.capacity.progress_step() {
+            self.publish_progress();
         }
     }
 
-    /// Tells the writer how far its records are taken, and wakes it if it waits for that.
+    /// Publishes the progress to the writer, and wakes it if it waits for space.
     #[cold]
-    fn tell_progress(&mut self) {
+    fn publish_progress(&mut self) {
         self.told = self.taken;
-        // Release: pairs with the acquire load in `Writer::hear_progress`, so that everything before this is read
+        // Release: pairs with the acquire load in `RingWriter::read_progress`, so that everything before this is read
         // before the writer overwrites it.
         self.own
             .store_u64(CONSUMED_AT, self.taken, Ordering::Release);
@@ -268,7 +267,7 @@ impl<M: SegmentMemory, B: Wake> Consumer<M, B> {
     }
 }
 
-/// A record that is read where it lies. It stays there until it is released.
+/// A record that is read in place. It stays there until it is released.
 #[derive(Debug)]
 pub struct RecordInPlace<'a, M = SharedMemory, B = Bell> {
     /// A checked copy of its header.
@@ -298,8 +297,8 @@ impl<M: SegmentMemory, B: Wake> RecordInPlace<'_, M, B> {
 }
 
 impl<B: Wake> RecordInPlace<'_, SharedMemory, B> {
-    /// Where the payload lies: aligned to 64 bytes, [`Peeked::payload_bytes`] long, and valid until the record is
-    /// released or the consumer dropped. What it points to is the writer's, which may be at odds with a checksum.
+    /// The address of the payload: aligned to 64 bytes, [`RecordInPlace::payload_bytes`] long, and valid until the
+    /// record is released or the consumer dropped. The writer can change the bytes, also after a checksum was checked.
     #[must_use]
     pub fn as_ptr(&self) -> *const u8 {
         self.consumer

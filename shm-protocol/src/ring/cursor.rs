@@ -1,12 +1,10 @@
-//! Cursor arithmetic: positions, records and free space. Pure, and tested
-//! exhaustively for small rings.
+//! Cursor arithmetic: positions, records and free space. Pure, and tested exhaustively for small rings.
 //!
-//! A position counts bytes from the first one ever written, so it never wraps
-//! (at 100 GB/s a u64 lasts five years) and tells laps apart. Records begin at
-//! multiples of [`LINE`] and never cross the end of the ring.
+//! A position counts bytes from the first one ever written, so it never wraps (at 100 GB/s a u64 lasts five years) and
+//! distinguishes laps. Records begin at multiples of [`LINE`] and never cross the end of the ring.
 
 use super::layout::{
-    DIMS_BYTES, FREE_FRACTION, HEADER_BYTES, LEAST_CAPACITY, LINE, PAYLOAD_FRACTION,
+    DIMS_BYTES, FREE_FRACTION, HEADER_BYTES, LINE, MIN_CAPACITY, PAYLOAD_FRACTION,
 };
 
 /// Bytes of the data of a ring: a power of two.
@@ -14,9 +12,9 @@ use super::layout::{
 pub(super) struct Capacity(u64);
 
 impl Capacity {
-    /// `None` if the number is no power of two, or less than [`LEAST_CAPACITY`].
+    /// `None` if the number is not a power of two, or less than [`MIN_CAPACITY`].
     pub(super) fn new(bytes: usize) -> Option<Capacity> {
-        (bytes.is_power_of_two() && bytes >= LEAST_CAPACITY).then_some(Capacity(bytes as u64))
+        (bytes.is_power_of_two() && bytes >= MIN_CAPACITY).then_some(Capacity(bytes as u64))
     }
 
     pub(super) fn bytes(self) -> u64 {
@@ -33,7 +31,7 @@ impl Capacity {
         (position & (self.0 - 1)) as usize
     }
 
-    /// Bytes from the position to the end of the ring; all of it at the beginning.
+    /// Bytes from the position to the end of the ring; the whole capacity at the beginning.
     #[inline]
     pub(super) fn to_end(self, position: u64) -> u64 {
         self.0 - (position & (self.0 - 1))
@@ -43,13 +41,13 @@ impl Capacity {
         self.0 / PAYLOAD_FRACTION as u64
     }
 
-    /// Freed bytes that are worth telling the writer of.
+    /// Freed bytes after which the reader publishes its progress.
     #[inline]
-    pub(super) fn worth_telling(self) -> u64 {
+    pub(super) fn progress_step(self) -> u64 {
         self.0 / FREE_FRACTION as u64
     }
 
-    /// Where a record goes when `head` is the first free position.
+    /// The span of a record when `head` is the first free position.
     #[inline]
     pub(super) fn place(self, head: u64, record_bytes: u64) -> RecordSpan {
         let room = self.to_end(head);
@@ -62,24 +60,24 @@ impl Capacity {
         }
     }
 
-    /// Whether a record that ends at `end` overwrites nothing that is not consumed.
+    /// True if a record that ends at `end` overwrites only what is consumed.
     ///
-    /// The header behind the record must be free as well, because its sequence
-    /// is cleared before the record is published.
+    /// The header after the record must be free as well, because its sequence is cleared before the record is
+    /// published.
     #[inline]
     pub(super) fn has_room(self, end: u64, consumed: u64) -> bool {
         end + HEADER_BYTES as u64 - consumed <= self.0
     }
 }
 
-/// Where a record goes.
+/// The span of a record in the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordSpan {
     /// Bytes of padding before the record; zero if it fits before the end of the ring.
     pub(super) pad_bytes: u64,
     /// Position of its header.
     pub(super) start: u64,
-    /// Position behind it.
+    /// Position after it.
     pub(super) end: u64,
 }
 
@@ -105,7 +103,7 @@ pub(super) fn sequence(position: u64) -> u64 {
     position + 1
 }
 
-/// Whether a reader may have come to `reported`, after `known` was heard of it and `head` was written.
+/// True if a reader can have progressed to `reported`, after it had reported `known` and `head` was written.
 #[inline]
 pub(super) fn is_possible_progress(reported: u64, known: u64, head: u64) -> bool {
     (known..=head).contains(&reported) && reported.is_multiple_of(LINE as u64)
@@ -115,7 +113,7 @@ pub(super) fn is_possible_progress(reported: u64, known: u64, head: u64) -> bool
 mod tests {
     use super::*;
 
-    const SMALL: usize = LEAST_CAPACITY;
+    const SMALL: usize = MIN_CAPACITY;
 
     fn small() -> Capacity {
         Capacity::new(SMALL).expect("a power of two")
@@ -133,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn every_record_lies_within_one_lap_and_pads_fill_exactly_to_its_end() {
+    fn every_record_lies_in_one_lap_and_pads_fill_to_its_end() {
         let ring = small();
         for head in (0..3 * SMALL as u64).step_by(LINE) {
             for payload in 0..=ring.max_payload_bytes() {
@@ -179,12 +177,12 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_whose_reader_is_at_the_head_takes_the_largest_record_at_once() {
+    fn an_empty_ring_takes_the_largest_record() {
         let ring = small();
         let largest = record_bytes(ring.max_payload_bytes(), true);
         for head in (0..2 * SMALL as u64).step_by(LINE) {
             let told = head
-                .saturating_sub(ring.worth_telling() - 1)
+                .saturating_sub(ring.progress_step() - 1)
                 .next_multiple_of(LINE as u64);
             assert!(
                 ring.has_room(ring.place(head, largest).end, told),

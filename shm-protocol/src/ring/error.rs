@@ -1,9 +1,9 @@
-//! What can go wrong at either end of a ring.
+//! Errors at either end of a ring.
 
 use crate::tensor::TensorError;
 use thiserror::Error;
 
-/// Why a record cannot be pushed, now or ever.
+/// A record that can never be pushed.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum PushError {
     /// The payload can never fit, however empty the ring is.
@@ -13,25 +13,25 @@ pub enum PushError {
     TooLarge {
         /// Bytes of the payload.
         bytes: usize,
-        /// Most bytes that a payload of this ring may have.
+        /// Maximum bytes of a payload of this ring.
         limit: usize,
     },
     /// The payload is not the tensor that the header describes.
     #[error(transparent)]
     Tensor(#[from] TensorError),
-    /// The reader says that it is where it cannot be.
+    /// The reader reports an impossible position.
     #[error(transparent)]
     Violation(#[from] RingViolation),
 }
 
 /// The peer wrote something that its end of the protocol never writes.
 ///
-/// Nothing it says is worth anything any more, and every later call says the same: end the host.
+/// Its data can no longer be used, and every later call returns the same violation: end the host.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the peer violates the ring at byte {position}: {reason}")]
 pub struct RingViolation {
     /// Position in the ring, counted from the first byte ever written.
     pub position: u64,
-    /// What is wrong there.
+    /// The violated rule.
     pub reason: &'static str,
 }

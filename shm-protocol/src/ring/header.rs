@@ -1,4 +1,4 @@
-//! What a record says about itself, and its 64 bytes.
+//! The header of a record, and its encoding in 64 bytes.
 
 use super::cursor::{Capacity, record_bytes, sequence};
 use super::layout::{DIMS_BYTES, HEADER_BYTES, PAD, PAYLOAD_CHECKED};
@@ -8,18 +8,18 @@ use crate::planted::{Bug, planted};
 use crate::sys::checksum_words;
 use crate::tensor::{DType, Shape};
 
-/// What a record says about itself, apart from its sequence, length and checksums.
+/// The header of a record, without its sequence, length and checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHeader {
     /// The tick that the record belongs to.
     pub tick: Tick,
-    /// The life of the host that the link was made for. Filled in by the producer.
+    /// The incarnation of the host that the link was created for. Set by the producer.
     pub incarnation: Incarnation,
-    /// What the payload is; the numbers are beside the messages.
+    /// The kind of the payload; the numbers are defined beside the messages.
     pub kind: u16,
-    /// Agent, model, input or output number, by kind.
+    /// Number of the agent, model, input or output, depending on the kind.
     pub subject: u32,
-    /// Batch, by kind.
+    /// Number of the batch, depending on the kind.
     pub correlation: u64,
     /// Element type and dimensions, if the payload is a tensor.
     pub tensor: Option<(DType, Shape)>,
@@ -46,12 +46,12 @@ impl RecordHeader {
     }
 }
 
-/// Words of the header behind its sequence.
+/// Words of the header after its sequence.
 pub(super) const REST: usize = HEADER_BYTES / 8 - 1;
 /// Words of the dimensions.
 pub(super) const DIMS: usize = DIMS_BYTES / 8;
 
-/// Everything that a header says, in fields.
+/// All fields of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeaderFields {
     pub(super) header: RecordHeader,
@@ -60,7 +60,7 @@ pub(super) struct HeaderFields {
     pub(super) payload_checksum: Option<u32>,
 }
 
-/// A header in the words in which it lies in memory, but for the sequence and the checksums.
+/// A header as words in memory, without the sequence and the checksums.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeaderWords {
     rest: [u64; REST],
@@ -114,7 +114,7 @@ impl HeaderWords {
         )
     }
 
-    /// The words at this position, with their checksums. In a ring without payload checksums there is none to give.
+    /// The words for this position, with their checksums. `None` in a ring without payload checksums.
     #[inline]
     pub(super) fn seal(&self, payload_checksum: Option<u32>, position: u64) -> [u64; REST] {
         let mut rest = self.rest;
@@ -153,18 +153,18 @@ fn header_checksum(position: u64, rest: &[u64; REST], dims: Option<&[u64; DIMS]>
     dims.map_or(checksum, |dims| checksum_words(checksum, dims))
 }
 
-/// The rank as a header says it, before anything is checked: whether dimensions must be read as well.
+/// True if the unchecked rank of a header is not zero, so that dimensions must be read as well.
 #[inline]
 pub(super) fn claims_dims(rest: &[u64; REST]) -> bool {
     rest[4] >> 24 & 0xff != 0
 }
 
-/// What both ends of a ring agree on, against which headers are checked.
+/// The parameters of a ring that both ends share. Headers are checked against them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     pub(super) capacity: Capacity,
     pub(super) incarnation: Incarnation,
-    /// Whether every payload has a checksum, or none has.
+    /// Every payload has a checksum if true, none otherwise.
     pub(super) payload_checksums: bool,
 }
 
@@ -238,7 +238,7 @@ impl Terms {
     ) -> Result<(), &'static str> {
         let room = self.capacity.to_end(position);
         if kind == PAD {
-            // At the beginning there is nothing to pad. Without this, padding could follow padding for ever.
+            // No padding at the beginning of the ring. Otherwise padding could follow padding without end.
             let is_right = room < self.capacity.bytes()
                 && payload_bytes == room - HEADER_BYTES as u64
                 && !has_dims;
@@ -273,7 +273,7 @@ impl Terms {
     }
 }
 
-/// Element type and shape as a header says them.
+/// Element type and shape of a header.
 #[inline(always)]
 fn tensor(
     dtype: u8,

@@ -1,10 +1,8 @@
-//! Where things lie in a segment. The byte table is in `docs/formats/ring.md`;
-//! the assertions at the end keep it true.
+//! The layout of a segment. The byte table is in `docs/formats/ring.md`; the assertions at the end check it.
 //!
-//! A segment is written by one end only. It is one control page, then the data
-//! of the ring that this end writes. The control page also holds what this end
-//! has to say about the ring of the other direction, so that no word of the
-//! link has two writers.
+//! A segment is written by one end only. It is one control page, followed by the data of the ring that this end writes.
+//! The control page also holds this end's words about the ring of the other direction, so that no word of the link has
+//! two writers.
 
 /// First word of a segment: `LOCKRING` in ASCII.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"LOCKRING");
@@ -31,23 +29,23 @@ pub const IDENTITY_BYTES: usize = 24;
 /// Offset of a u32 of the segment down, which never changes: 1 if faults may be armed, otherwise 0.
 pub const MAY_FAULT_AT: usize = 24;
 
-/// Offset of the futex word on which the other end sleeps, a u32. Counted up to wake it.
+/// Offset of the futex word on which the other end sleeps, a u32. Incremented to wake it.
 pub const DOORBELL_AT: usize = WORD_STRIDE;
 /// Offset of the position up to which this end has consumed the other ring, a u64.
 pub const CONSUMED_AT: usize = 2 * WORD_STRIDE;
-/// Offset of what this end sleeps for, a u64: zero, or [`FOR_RECORDS`] or [`FOR_SPACE`] and the number of the sleep.
+/// Offset of the waiting word, a u64: zero, or [`FOR_RECORDS`] or [`FOR_SPACE`] and the number of the sleep.
 pub const WAITING_AT: usize = 3 * WORD_STRIDE;
 
 /// Offset of the faults that the supervisor has armed, in the segment down. See [`crate::fault`].
 pub const FAULT_SLOTS_AT: usize = 4 * WORD_STRIDE;
-/// Bytes of one armed fault: its mark, its tick, and whom it is for; the last word is zero.
+/// Bytes of one armed fault: its mark, its tick, and its subject; the last word is zero.
 pub const FAULT_SLOT_BYTES: usize = 32;
 /// Offset of the marks of the faults that have fired, in the segment up: one u64 for each slot.
 pub const FIRED_AT: usize = 4 * WORD_STRIDE;
 
 /// Offset of a node of the host's robust list, in the segment up: a u64 for the kernel, then the life word, a u32 with
-/// the number of the host's main thread. The kernel sets [`OWNER_DIED`] in it when that thread dies, before it tears
-/// down the memory of the process.
+/// the number of the host's main thread. The kernel sets [`OWNER_DIED`] in it when that thread dies, before it frees
+/// the memory of the process.
 pub const LIFE_AT: usize = 8 * WORD_STRIDE;
 /// Offset of a count of the reports of progress, in the segment up: a u64.
 pub const PROGRESS_AT: usize = 9 * WORD_STRIDE;
@@ -58,7 +56,7 @@ pub const OWNER_DIED: u32 = 0x4000_0000;
 pub const FOR_RECORDS: u64 = 1;
 /// Bit of the waiting word: this end sleeps until there is space for its records.
 pub const FOR_SPACE: u64 = 2;
-/// Shift of the number of the sleep, which makes every sleep's word different.
+/// Shift of the number of the sleep, which makes the words of different sleeps different.
 pub const SLEEP_SHIFT: u32 = 2;
 
 /// Alignment of records and payloads, and the granularity of positions: a cache line.
@@ -69,15 +67,15 @@ pub const HEADER_BYTES: usize = 64;
 /// Bytes of the dimensions, which follow the header of a tensor with a rank above zero.
 pub const DIMS_BYTES: usize = 64;
 
-/// Least capacity of a ring. [`super::cursor`] needs less; below a page of lines a ring is not worth its control page.
-pub const LEAST_CAPACITY: usize = 1024;
+/// Minimum capacity of a ring. [`super::cursor`] needs less, but a smaller ring is not worth its control page.
+pub const MIN_CAPACITY: usize = 1024;
 
 /// The largest payload is this fraction of the capacity, so that the record and
 /// the padding before it take at most half of the ring.
 pub const PAYLOAD_FRACTION: usize = 4;
 
-/// A reader tells the writer of freed space once it is this fraction of the
-/// capacity, because each telling takes a cache line from the writer.
+/// A reader publishes freed space once it is this fraction of the capacity, because each publication takes a cache line
+/// from the writer.
 pub const FREE_FRACTION: usize = 8;
 
 /// Kind of a record that only fills the end of the ring.
@@ -127,8 +125,8 @@ const _: () = assert!(IDENTITY_BYTES <= DOORBELL_AT && WAITING_AT + 8 <= CONTROL
 const _: () = assert!(MAY_FAULT_AT == IDENTITY_BYTES && MAY_FAULT_AT + 4 <= DOORBELL_AT);
 const _: () = assert!(
     WAITING_AT + WORD_STRIDE <= FAULT_SLOTS_AT
-        && FAULT_SLOTS_AT + crate::fault::SLOTS * FAULT_SLOT_BYTES <= CONTROL_BYTES
-        && FIRED_AT + crate::fault::SLOTS * 8 <= LIFE_AT
+        && FAULT_SLOTS_AT + crate::limit::FAULT_SLOTS * FAULT_SLOT_BYTES <= CONTROL_BYTES
+        && FIRED_AT + crate::limit::FAULT_SLOTS * 8 <= LIFE_AT
         && LIFE_AT + 16 <= PROGRESS_AT
         && PROGRESS_AT + 8 <= CONTROL_BYTES
         && FAULT_SLOT_BYTES >= 3 * 8
@@ -147,9 +145,9 @@ const _: () = assert!(
 const _: () = assert!(
     HEADER_BYTES == LINE && DIMS_BYTES == crate::limit::RANK * 8 && DIMS_BYTES.is_multiple_of(LINE)
 );
-/// The largest record, with as much padding before it and the header that must stay free behind it.
+/// The largest record, with as much padding before it and the header that must stay free after it.
 const LARGEST_NEED: usize =
-    2 * (LEAST_CAPACITY / PAYLOAD_FRACTION + HEADER_BYTES + DIMS_BYTES) + HEADER_BYTES;
-/// A reader that has taken everything has told the writer of all but this fraction. What the writer then sees as free
-/// must hold the largest record, or both would wait for each other.
-const _: () = assert!(LARGEST_NEED <= LEAST_CAPACITY - LEAST_CAPACITY / FREE_FRACTION);
+    2 * (MIN_CAPACITY / PAYLOAD_FRACTION + HEADER_BYTES + DIMS_BYTES) + HEADER_BYTES;
+/// A reader that has taken everything has published all but this fraction. The space that the writer then sees must
+/// hold the largest record, or both would wait for each other.
+const _: () = assert!(LARGEST_NEED <= MIN_CAPACITY - MIN_CAPACITY / FREE_FRACTION);

@@ -1,16 +1,15 @@
-//! What the ring needs of memory. The algorithm is generic over it, so that the
-//! same code runs over shared memory and over the cells of a model checker.
+//! The interface between the ring and its memory. The algorithm is generic over it, so that the same code runs over
+//! shared memory and over the cells of a model checker.
 //!
-//! The orderings are arguments: they belong to the algorithm, which is where
-//! they are explained, and not to the memory.
+//! The orderings are arguments, because they belong to the algorithm, where they are explained.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A segment, addressed by byte offsets from its beginning.
 ///
-/// Every method panics when the offset is outside, not aligned, or when a
-/// method that writes is used on memory of the other end: each would be a bug of the ring.
+/// Every method panics when the offset is outside or not aligned, or when a method that writes is used on memory of the
+/// other end: each is a bug of the ring.
 pub trait SegmentMemory {
     /// Bytes of the segment, control page included.
     fn bytes(&self) -> usize;
@@ -26,12 +25,12 @@ pub trait SegmentMemory {
     /// A fence between accesses to this segment and to others.
     fn fence(&self, order: Ordering);
 
-    /// Copies plain words out. What another process writes meanwhile may be seen in part.
+    /// Copies plain words. A concurrent write of another process may be seen in part.
     fn read_words<const N: usize>(&self, offset: usize) -> [u64; N];
     /// Writes plain words into own memory.
     fn write_words<const N: usize>(&self, offset: usize, words: [u64; N]);
 
-    /// Replaces `into` by a copy of the `bytes` at a multiple of 64. What another process writes meanwhile may be
+    /// Replaces `into` by a copy of the `bytes` at a multiple of 64. A concurrent write of another process may be
     /// seen in part. The memory up to the next multiple of 64 must be inside the segment.
     fn read_bytes(&self, offset: usize, bytes: usize, into: &mut Vec<u8>);
     /// Writes plain bytes into own memory.
@@ -39,8 +38,8 @@ pub trait SegmentMemory {
     /// CRC32C of bytes of own memory.
     fn checksum(&self, offset: usize, bytes: usize) -> u32;
 
-    /// Sleeps until the futex word is woken, unless it is not `expected` any more. May return for no reason.
+    /// Sleeps until the futex word is woken, unless it differs from `expected`. May wake spuriously.
     fn futex_wait(&self, offset: usize, expected: u32, timeout: Duration);
-    /// Wakes who sleeps on the futex word.
+    /// Wakes the sleeper on the futex word.
     fn futex_wake(&self, offset: usize);
 }

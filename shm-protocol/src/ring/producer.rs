@@ -10,14 +10,14 @@ use super::writer::RingWriter;
 use crate::id::Incarnation;
 use crate::sys::SharedMemory;
 
-/// What both ends of a ring must be told alike.
+/// The parameters of a ring, which must be the same at both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingTerms {
-    /// Bytes of the ring's data, a power of two of at least [`super::layout::LEAST_CAPACITY`].
+    /// Bytes of the ring's data, a power of two of at least [`super::layout::MIN_CAPACITY`].
     pub capacity_bytes: usize,
-    /// The life of the host that the link is for.
+    /// The incarnation of the host that the link is for.
     pub incarnation: Incarnation,
-    /// Whether payloads carry a checksum. Needless where the reader trusts the writer and nobody else can write.
+    /// Payloads have a checksum. Not needed if the reader trusts the writer and no other process can write.
     pub payload_checksums: bool,
 }
 
@@ -58,12 +58,12 @@ impl<M: SegmentMemory, B: Wake> Producer<M, B> {
         }
     }
 
-    /// From now on records pass the points at which faults can be injected: [`crate::fault`].
+    /// From now on records pass the points of [`crate::fault`].
     pub(crate) fn pass_points(&mut self) {
         self.writer.pass_points();
     }
 
-    /// Most bytes of a payload: a quarter of the capacity.
+    /// Maximum bytes of a payload: a quarter of the capacity.
     #[must_use]
     pub fn max_payload_bytes(&self) -> usize {
         self.writer.max_payload_bytes()
@@ -110,7 +110,8 @@ impl<M: SegmentMemory, B: Wake> Producer<M, B> {
         Ok(is_staged)
     }
 
-    /// Copies a record into the ring and leaves it unseen until [`Producer::publish`]. `false` while the ring is full.
+    /// Copies a record into the ring, invisible to the reader until [`Producer::publish`]. `false` while the ring is
+    /// full.
     ///
     /// # Errors
     /// When the payload can never fit, is not as long as the tensor, or the reader violates the ring.
@@ -131,7 +132,7 @@ impl<M: SegmentMemory, B: Wake> Producer<M, B> {
         Ok(true)
     }
 
-    /// As [`Producer::try_stage`], in a host in which faults can be injected.
+    /// Like [`Producer::try_stage`], in a host with fault injection.
     #[cold]
     #[inline(never)]
     fn try_stage_with_points(
@@ -151,13 +152,13 @@ impl<M: SegmentMemory, B: Wake> Producer<M, B> {
         Ok(true)
     }
 
-    /// Shows the reader everything staged, at once.
+    /// Makes all staged records visible to the reader at once.
     #[inline]
     pub fn publish(&mut self) {
         self.writer.publish();
     }
 
-    /// Wakes the reader if it sleeps. Call it once after a group of records.
+    /// Wakes the reader if it sleeps. To be called once after a group of records.
     #[inline]
     pub fn notify(&mut self) {
         self.ringer.ring_if_waiting(self.writer.peer(), FOR_RECORDS);
@@ -169,7 +170,7 @@ impl<M: SegmentMemory, B: Wake> Producer<M, B> {
         self.starved_for
     }
 
-    /// Whether a record of this length would fit now, with dimensions or without.
+    /// True if a record of this length fits now, with or without dimensions.
     ///
     /// # Errors
     /// When it can never fit, or the reader violates the ring.
@@ -196,10 +197,10 @@ impl<M: SegmentMemory> Reservation<'_, M> {
         self.payload_bytes
     }
 
-    /// Writes a part of the payload. What is never written keeps bytes of earlier records.
+    /// Writes a part of the payload. Parts that are not written keep bytes of earlier records.
     ///
     /// # Panics
-    /// When it would end behind the payload.
+    /// When the part exceeds the payload.
     #[inline]
     pub fn write(&mut self, offset: usize, bytes: &[u8]) {
         let end = offset
@@ -207,7 +208,7 @@ impl<M: SegmentMemory> Reservation<'_, M> {
             .expect("an offset within the payload");
         assert!(
             end <= self.payload_bytes,
-            "{end} is behind the payload of {} bytes",
+            "{end} exceeds the payload of {} bytes",
             self.payload_bytes
         );
         self.writer
@@ -215,13 +216,13 @@ impl<M: SegmentMemory> Reservation<'_, M> {
             .write_bytes(self.payload_at + offset, bytes);
     }
 
-    /// Shows the reader the record, and everything staged before it.
+    /// Makes the record and all staged records visible to the reader.
     #[inline]
     pub fn publish(mut self) {
         self.complete().publish();
     }
 
-    /// Completes the record and leaves it unseen until [`Producer::publish`].
+    /// Completes the record, invisible to the reader until [`Producer::publish`].
     #[inline]
     pub fn stage(mut self) {
         self.complete();
@@ -244,8 +245,8 @@ impl<M: SegmentMemory> Reservation<'_, M> {
 }
 
 impl Reservation<'_, SharedMemory> {
-    /// Where the payload goes: aligned to 64 bytes, as long as was asked for, and
-    /// valid until the reservation ends. Nobody else writes there.
+    /// The address of the payload: aligned to 64 bytes, as long as requested, and valid until the reservation ends. No
+    /// other code writes there.
     #[must_use]
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.writer

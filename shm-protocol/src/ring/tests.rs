@@ -1,7 +1,7 @@
 //! The reader against a writer that breaks its word, over memory that changes
 //! at the worst moment: every plain word is another one once it has been read.
 
-use super::layout::{CONSUMED_AT, CONTROL_BYTES, LEAST_CAPACITY, LINE};
+use super::layout::{CONSUMED_AT, CONTROL_BYTES, LINE, MIN_CAPACITY};
 use super::{Consumer, Producer, RecordHeader, RingTerms, RingViolation, SegmentMemory, Wake};
 use crate::id::{Incarnation, Tick};
 use crate::tensor::{DType, Shape};
@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-const WORDS: usize = (CONTROL_BYTES + LEAST_CAPACITY) / 8;
+const WORDS: usize = (CONTROL_BYTES + MIN_CAPACITY) / 8;
 
 #[derive(Debug)]
 struct Words {
@@ -129,7 +129,7 @@ struct Ends {
 fn ends(payload_checksums: bool) -> Ends {
     let (ring, progress) = (Fickle::new(), Fickle::new());
     let terms = RingTerms {
-        capacity_bytes: LEAST_CAPACITY,
+        capacity_bytes: MIN_CAPACITY,
         incarnation: Incarnation(3),
         payload_checksums,
     };
@@ -193,9 +193,9 @@ fn a_record_of_an_earlier_lap_is_not_there() {
     let mut ends = ends(true);
     let (mut found, mut position) = (Vec::new(), 0);
     for number in 0..100 {
-        let at = CONTROL_BYTES + position % LEAST_CAPACITY;
-        for lap in 0..position / LEAST_CAPACITY {
-            let sequence = (position % LEAST_CAPACITY + lap * LEAST_CAPACITY + 1) as u64;
+        let at = CONTROL_BYTES + position % MIN_CAPACITY;
+        for lap in 0..position / MIN_CAPACITY {
+            let sequence = (position % MIN_CAPACITY + lap * MIN_CAPACITY + 1) as u64;
             ends.ring.store_u64(at, sequence, Ordering::Release);
             assert!(ends.reader.is_empty(), "record {number}, lap {lap}");
             assert_eq!(ends.reader.try_take(&mut found), Ok(None));
@@ -228,7 +228,7 @@ fn a_payload_that_changed_is_refused() {
 fn a_record_that_reaches_over_others_is_refused() {
     let mut ends = ends(true);
     let header = RecordHeader::new(7, Tick(1));
-    let fit = LEAST_CAPACITY / (2 * LINE);
+    let fit = MIN_CAPACITY / (2 * LINE);
     for ahead in 0..=fit {
         // The writer goes on as if everything were taken.
         let written = (ahead * 2 * LINE) as u64;

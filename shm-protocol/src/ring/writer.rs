@@ -1,13 +1,10 @@
-//! Puts records into the ring: finds the place, writes header and payload, and
-//! publishes.
+//! The writing of records into the ring: finding the place, writing header and payload, and publishing.
 //!
-//! Invariants, on which the reader relies:
+//! Invariants on which the reader relies:
 //!
-//! 1. The word at the reader's next position is not the sequence of that position
-//!    until the record there is complete. Fresh memory is zero, which no sequence
-//!    is. Later laps find old bytes, of headers or payloads; should they spell the
-//!    very sequence, staging the record *before* them clears it, and the reader
-//!    comes there only through that record.
+//! 1. The word at the reader's next position is not the sequence of that position until the record there is complete.
+//!    Fresh memory is zero, which is not a sequence. Later laps find old bytes of headers or payloads; if they equal
+//!    the sequence, staging the record *before* them clears it, and the reader gets there only through that record.
 //! 2. Nothing between the reader's progress and the head is ever written.
 
 mod spoil;
@@ -19,8 +16,17 @@ use super::error::{PushError, RingViolation};
 use super::header::{HeaderWords, REST, RecordHeader, Terms};
 use super::layout::{CONSUMED_AT, CONTROL_BYTES, HEADER_BYTES, PAD};
 use super::memory::SegmentMemory;
-use spoil::WriterFaults;
+use crate::id::Tick;
 use std::sync::atomic::Ordering;
+
+/// State of the injected faults of a writer, from a record's reservation to its publication.
+#[derive(Debug, Default)]
+struct WriterFaults {
+    /// The tick of the record that is being written.
+    tick: Tick,
+    /// A corrupted record is staged, so it must be the last one.
+    must_park: bool,
+}
 
 /// The writing end of a ring, without the waking.
 #[derive(Debug)]
@@ -34,10 +40,10 @@ pub(super) struct RingWriter<M> {
     head: u64,
     /// Position of the first record that is written but not published.
     staged: Option<u64>,
-    /// Progress of the reader as it was last heard and found possible.
+    /// The last reported progress of the reader that was found possible.
     consumed: u64,
-    /// The points of injected faults, which only a host's ring has, and only if its supervisor said so.
-    /// Elsewhere, because they are never there when it matters how long a writer is.
+    /// Injected faults, which only a host's ring has, and only if its supervisor allows them. Boxed to keep the writer
+    /// small without them.
     points: Option<Box<WriterFaults>>,
 }
 
@@ -103,7 +109,7 @@ impl<M: SegmentMemory> RingWriter<M> {
             record_bytes(payload_bytes as u64, header.has_dims()),
         );
         if !self.capacity().has_room(place.end, self.consumed) {
-            self.hear_progress()?;
+            self.read_progress()?;
         }
         Ok(self
             .capacity()
@@ -111,7 +117,7 @@ impl<M: SegmentMemory> RingWriter<M> {
             .then_some(place))
     }
 
-    /// Whether a record of this length would fit now, with dimensions or without.
+    /// True if a record of this length fits now, with or without dimensions.
     pub(super) fn has_space_for(&mut self, payload_bytes: usize) -> Result<bool, PushError> {
         if payload_bytes > self.max_payload_bytes() {
             return Err(PushError::TooLarge {
@@ -119,23 +125,23 @@ impl<M: SegmentMemory> RingWriter<M> {
                 limit: self.max_payload_bytes(),
             });
         }
-        self.hear_progress()?;
+        self.read_progress()?;
         let place = self
             .capacity()
             .place(self.head, record_bytes(payload_bytes as u64, true));
         Ok(self.capacity().has_room(place.end, self.consumed))
     }
 
-    /// Takes the reader's word for its progress, if it is possible.
+    /// Reads the reader's progress and checks that it is possible.
     #[cold]
-    fn hear_progress(&mut self) -> Result<(), RingViolation> {
-        // Acquire: pairs with the release store in `Consumer::tell_progress`, so that what the reader read is read
+    fn read_progress(&mut self) -> Result<(), RingViolation> {
+        // Acquire: pairs with the release store in `Consumer::publish_progress`, so that what the reader read is read
         // before it is overwritten.
         let reported = self.peer.load_u64(CONSUMED_AT, Ordering::Acquire);
         if !is_possible_progress(reported, self.consumed, self.head) {
             return Err(RingViolation {
                 position: reported,
-                reason: "the reader says that it is where it cannot be",
+                reason: "the reader reports an impossible position",
             });
         }
         self.consumed = reported;
@@ -156,20 +162,20 @@ impl<M: SegmentMemory> RingWriter<M> {
         &self.own
     }
 
-    /// The words of a header for this ring. Made from the header once and early: passing the header itself on would
-    /// copy it from place to place.
+    /// The words of a header for this ring. They are made once and early, because passing the header itself on would
+    /// copy it repeatedly.
     #[inline]
     pub(super) fn encode(&self, header: &RecordHeader, payload_bytes: usize) -> HeaderWords {
         HeaderWords::new(header, self.terms.incarnation, payload_bytes as u64)
     }
 
-    /// Whether records pass the points of injected faults.
+    /// True if records pass fault points.
     #[inline]
     pub(super) fn has_points(&self) -> bool {
         self.points.is_some()
     }
 
-    /// Completes a record whose payload is written, and leaves it to [`Writer::publish`].
+    /// Completes a record whose payload is written, for [`RingWriter::publish`].
     #[inline]
     pub(super) fn stage(
         &mut self,
@@ -191,19 +197,19 @@ impl<M: SegmentMemory> RingWriter<M> {
         self.head = place.end;
     }
 
-    /// Sees to invariant 1 for the position behind a record.
+    /// Establishes invariant 1 for the position after a record.
     #[inline]
     fn clear(&mut self, position: u64) {
         let at = self.at(position);
-        // Almost never: a store here in vain would take the line from the reader, who is about to look at it. Relaxed:
-        // the release store in `publish` orders it, and nobody else writes here.
+        // Rarely true. An unconditional store would take the line from the reader, which is about to poll it. Relaxed:
+        // the release store in `publish` orders it, and no other code writes here.
         if self.own.load_u64(at, Ordering::Relaxed) == sequence(position) {
             self.own.store_u64(at, 0, Ordering::Relaxed);
         }
     }
 
-    /// Writes a header. The first one since the last publishing goes without its sequence; the reader cannot pass
-    /// it, so those behind it get theirs at once.
+    /// Writes a header. The first one since the last publication is written without its sequence. The reader cannot
+    /// pass it, so those after it get theirs at once.
     #[inline]
     fn put(&mut self, position: u64, rest: [u64; REST]) {
         let at = self.at(position);
@@ -216,20 +222,20 @@ impl<M: SegmentMemory> RingWriter<M> {
         }
     }
 
-    /// Makes everything staged visible to the reader, at once.
+    /// Makes all staged records visible to the reader at once.
     #[inline]
     pub(super) fn publish(&mut self) {
         if self.has_points() {
             return self.publish_with_points();
         }
-        self.show();
+        self.publish_staged();
     }
 
     #[inline]
-    fn show(&mut self) {
+    fn publish_staged(&mut self) {
         if let Some(position) = self.staged.take() {
-            // Release: pairs with the acquire load in `Consumer::find`, so that who sees the sequence sees the record,
-            // the records staged behind it, and that there is none behind the last one.
+            // Release: pairs with the acquire load in `Consumer::find`, so that a reader that sees the sequence sees
+            // the record, the records staged after it, and that there is none after the last one.
             self.own
                 .store_u64(self.at(position), sequence(position), Ordering::Release);
         }

@@ -1,9 +1,8 @@
-//! CRC32C of a few words, without a detour through memory.
+//! CRC32C of words in registers.
 //!
-//! The `crc32c` crate takes bytes. Words that were just computed would have to
-//! be stored and loaded again in another width, and such a load waits until all
-//! earlier stores are done, those into lines that another core holds included:
-//! that made up half the time of a small record.
+//! The `crc32c` crate takes bytes. Words that were just computed would have to be stored and loaded again in another
+//! width, and such a load waits for all earlier stores, including those to lines that another core holds: that took
+//! half the time of a small record.
 
 /// Words of a cache line.
 const WORDS: usize = 8;

@@ -1,16 +1,14 @@
-//! Copying out of memory that another process may write at the same moment.
+//! Copying from memory that another process may be writing.
 //!
-//! For Rust such a write would be a data race with any plain read, and `memcpy`
-//! is a plain read. A loop over relaxed atomic words is none, but the compiler
-//! never widens it. So the loads are assembly, which Rust knows nothing about
-//! but its effect: the destination is filled with some bytes. Which bytes they
-//! are when somebody writes at the same time is for the caller's checksum.
+//! In Rust such a write is a data race with a plain read, and `memcpy` is a plain read. A loop over relaxed atomic
+//! words is not, but the compiler does not vectorise it. The loads are therefore assembly, of which Rust only knows the
+//! effect: the destination is filled with some bytes. The caller's checksum detects a concurrent write.
 
 /// Copies whole lines of 64 bytes.
 ///
 /// # Safety
-/// `from` must be readable and `to` writable for `bytes`, a multiple of 64, and they must not overlap. Nobody else in
-/// this process may use `to` meanwhile; `from` may be written by anybody.
+/// `from` must be readable and `to` writable for `bytes`, a multiple of 64, and they must not overlap. No other code of
+/// this process may use `to` meanwhile; `from` may be written concurrently.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(super) unsafe fn copy_lines(from: *const u8, to: *mut u8, bytes: usize) {

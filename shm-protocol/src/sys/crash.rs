@@ -1,4 +1,4 @@
-//! The ends of a process that the language has no safe word for. Only injected faults use them.
+//! Ways to end a process for which the standard library has no safe function. Only injected faults use them.
 
 use rustix::process::Signal;
 
@@ -15,12 +15,12 @@ pub(crate) fn write_to_null() -> ! {
     unsafe {
         std::arch::asm!("str wzr, [{0}]", in(reg) 0_usize, options(nostack));
     }
-    // Elsewhere, and should the page be mapped after all, the signal is sent.
+    // On other architectures, or if the page is mapped, the signal is sent.
     let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::SEGV);
     std::process::abort()
 }
 
-/// Ends the process with this code, without a word to anybody and without running what is registered for its end.
+/// Ends the process with this code, without output and without exit handlers.
 pub(crate) fn exit_at_once(code: i32) -> ! {
     // SAFETY: `_exit` takes any number, has no conditions, and does not return.
     unsafe { nix::libc::_exit(code) }

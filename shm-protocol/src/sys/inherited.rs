@@ -1,4 +1,4 @@
-//! Descriptors that were open before this process began.
+//! Inherited descriptors.
 
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use std::collections::BTreeSet;
@@ -9,9 +9,9 @@ use std::sync::{Mutex, PoisonError};
 /// Descriptors that this process has taken already.
 static TAKEN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Takes the descriptor of this number and keeps it from children.
+/// Takes the descriptor of this number and closes it on exec.
 ///
-/// Only for numbers that the parent has promised to this process, before anything else could have opened them.
+/// Only for numbers that the parent passes to this process, and before any other descriptor is opened.
 ///
 /// # Errors
 /// When it is not open, or was taken before.
@@ -26,7 +26,7 @@ pub fn take(number: i32) -> io::Result<OwnedFd> {
     fcntl_getfd(descriptor.as_fd())?;
     fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
     taken.insert(number);
-    // SAFETY: it is open, as the calls above have shown, and each number is given away only once. That no other
-    // owner has it is the promise of the parent, which the caller vouches for.
+    // SAFETY: the calls above have shown that it is open, and each number is taken only once. The caller guarantees
+    // that the parent has passed it, so that it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

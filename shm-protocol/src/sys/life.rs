@@ -1,11 +1,10 @@
-//! The life word: what tells that a process dies before its memory is torn down,
-//! which takes tens of milliseconds for a large one.
+//! The life word: tells the supervisor that a host dies before the memory of the host is freed, which takes tens of
+//! milliseconds for a large process.
 //!
-//! The kernel walks a list of words that a thread names (`set_robust_list`, made
-//! for locks) as one of the first things when the thread dies, and marks each
-//! that holds the number of the thread. The list of the main thread of a host has one
-//! node, in memory that it shares with the supervisor. It is a hint: a host
-//! could write the mark itself, and would only be taken for dead.
+//! When a thread dies, the kernel first walks a list of words that the thread has registered (`set_robust_list`,
+//! intended for locks), and marks each that holds the number of the thread. The list of a host's main thread has one
+//! node, in memory that it shares with the supervisor. The mark is a hint: a host that writes it itself is merely
+//! treated as dead.
 
 use super::SharedMemory;
 use crate::ring::SegmentMemory;
@@ -17,24 +16,24 @@ use std::sync::atomic::Ordering;
 /// Offset of the life word from its node.
 const WORD: usize = 8;
 
-/// What the kernel reads when the thread dies.
+/// The list head that the kernel reads when the thread dies.
 #[repr(C)]
 struct RobustListHead {
     /// The address of the first node; the last one leads back here.
     next: usize,
-    /// From a node to its word.
+    /// Offset from a node to its word.
     word_offset: libc::c_long,
-    /// A lock that is being taken; none.
+    /// The lock that is being acquired; none.
     pending: usize,
 }
 
-/// Lets the kernel mark the life word of this segment when the calling thread dies. It takes the place of the list of
-/// the C library, of whose robust locks this thread must hold none.
+/// Registers the life word of this segment with the kernel, to be marked when the calling thread dies. It replaces the
+/// list of the C library, so this thread must hold none of its robust locks.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub(crate) fn mark_at_death(up: &SharedMemory) -> io::Result<()> {
-    // Both stay until the end of the process, because the kernel reads them then.
+    // Both are leaked, because the kernel reads them at the end of the process.
     let up: &'static SharedMemory = Box::leak(Box::new(up.clone()));
     let head = Box::leak(Box::new(RobustListHead {
         next: up.own_pointer(LIFE_AT, 2 * WORD).addr(),
@@ -61,7 +60,7 @@ pub(crate) fn mark_at_death(up: &SharedMemory) -> io::Result<()> {
     }
 }
 
-/// Whether the host that writes this segment is dying or dead, so far as the life word tells.
+/// True if the life word says that the host that writes this segment is dying or dead.
 pub(crate) fn is_marked(up: &SharedMemory) -> bool {
     up.load_u32(LIFE_AT + WORD, Ordering::Acquire) & OWNER_DIED != 0
 }

@@ -5,15 +5,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
 
-/// What this process may do with a mapping.
+/// The access of this process to a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Read,
     ReadWrite,
 }
 
-/// A mapping of the first bytes of a file. It only hands out raw pointers; what
-/// may be done with them depends on who else writes there.
+/// A mapping of the first bytes of a file. It only returns raw pointers; their use depends on who else writes there.
 #[derive(Debug)]
 pub(super) struct Mapping {
     memory: MmapRaw,

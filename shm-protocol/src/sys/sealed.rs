@@ -1,4 +1,4 @@
-//! Memory that nobody can change any more: how components and models reach a host.
+//! Sealed memory, which cannot be changed any more. It passes components and models to a host.
 
 use super::mapping::{Access, Mapping};
 use super::memfd::{RESIZE_SEALS, create, is_sealed, seal};
@@ -25,7 +25,7 @@ pub fn sealed_memory(name: &str, parts: &[&[u8]]) -> io::Result<OwnedFd> {
 /// A fully sealed memfd, mapped for reading.
 #[derive(Debug)]
 pub struct SealedMap {
-    /// `None` if it is empty, because nothing cannot be mapped.
+    /// `None` if it is empty, because an empty range cannot be mapped.
     mapping: Option<Mapping>,
 }
 
@@ -53,8 +53,8 @@ impl SealedMap {
     pub fn bytes(&self) -> &[u8] {
         match &self.mapping {
             None => &[],
-            // SAFETY: the mapping is as long and outlives the slice. The seals, which cannot be taken off, keep
-            // everybody from writing or shortening the memory; they are only given while nobody can write.
+            // SAFETY: the mapping is as long and outlives the slice. The seals, which cannot be removed, prevent
+            // every write and truncation of the memory, and can only be set while no writable mapping exists.
             Some(mapping) => unsafe {
                 slice::from_raw_parts(mapping.start().as_ptr(), mapping.bytes())
             },

@@ -1,8 +1,7 @@
 //! Shared memory as the ring uses it.
 //!
-//! Every access is checked against the mapping's length, writes against what
-//! this process may write. No reference to plain bytes is ever formed, but for
-//! bytes that this end alone writes.
+//! Every access is checked against the length of the mapping, and every write against the writable length. A reference
+//! to plain bytes is formed only for bytes that this end alone writes.
 
 use super::copy::copy_lines;
 use super::futex;
@@ -80,7 +79,7 @@ impl SharedMemory {
     }
 }
 
-/// Checks that a stretch lies within the first `limit` bytes.
+/// Checks that a range lies within the first `limit` bytes.
 #[inline]
 fn check(offset: usize, bytes: usize, limit: usize) {
     let is_within = bytes <= limit && offset <= limit - bytes;

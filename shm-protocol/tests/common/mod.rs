@@ -2,52 +2,31 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(missing_docs, reason = "helpers of tests")]
 
-use command_fds::{CommandFdExt, FdMapping};
-use shm_protocol::boot;
+use command_fds::CommandFdExt;
 use shm_protocol::id::{Incarnation, Tick};
 use shm_protocol::link::HostDescriptors;
 use shm_protocol::ring::RecordHeader;
 use shm_protocol::tensor::{DType, Shape};
 use std::process::{Child, Command};
+use test_support::TestRng;
+use test_support::host_process::link_mappings;
 
 pub(crate) const INCARNATION: Incarnation = Incarnation(7);
 const ROLE: &str = "SHM_PROTOCOL_TEST_ROLE";
 
-/// A small random generator whose numbers are the same in both processes.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
-
 /// Record number `number`: everything about it follows from the number.
 pub(crate) fn record(number: u64, limit: u64, payload: &mut Vec<u8>) -> RecordHeader {
-    let mut random = Random::new(number + 1);
+    let mut random = TestRng::new(number + 1);
     let bytes = match random.below(50) {
         0 => random.below(limit + 1),
         1..=5 => 0,
         _ => random.below(600),
     };
-    payload.clear();
-    payload.extend((0..bytes.div_ceil(8)).flat_map(|_| random.next().to_le_bytes()));
-    payload.truncate(usize::try_from(bytes).expect("small"));
+    *payload = random.bytes(usize::try_from(bytes).expect("small"));
     let mut header = RecordHeader::new(u16::try_from(number % 100).expect("small"), Tick(number));
     header.incarnation = INCARNATION;
     header.subject = u32::try_from(random.below(1 << 32)).expect("32 bits");
-    header.correlation = random.next();
+    header.correlation = random.next_u64();
     header.tensor = match number % 3 {
         0 => Some((DType::U8, Shape::new(&[1, bytes]).expect("two dimensions"))),
         1 if bytes == 1 => Some((DType::I8, Shape::new(&[]).expect("a scalar"))),
@@ -58,21 +37,12 @@ pub(crate) fn record(number: u64, limit: u64, payload: &mut Vec<u8>) -> RecordHe
 
 /// Starts this test program again as the other end. `entry` is the test that plays the part.
 pub(crate) fn start(entry: &str, role: &str, descriptors: HostDescriptors) -> Child {
-    let mapping = |parent_fd, child_fd| FdMapping {
-        parent_fd,
-        child_fd,
-    };
-    let HostDescriptors { down, up, bell } = descriptors;
     let mut command = Command::new(std::env::current_exe().expect("a path"));
     command
         .args([entry, "--exact", "--nocapture"])
         .env(ROLE, role);
     command
-        .fd_mappings(vec![
-            mapping(down, boot::TO_HOST),
-            mapping(up, boot::FROM_HOST),
-            mapping(bell, boot::BELL),
-        ])
+        .fd_mappings(link_mappings(descriptors).into())
         .expect("distinct descriptors");
     command.spawn().expect("a process")
 }

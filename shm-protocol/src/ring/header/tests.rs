@@ -1,11 +1,11 @@
-use super::super::layout::{LEAST_CAPACITY, LINE};
+use super::super::layout::{LINE, MIN_CAPACITY};
 use super::*;
 use proptest::prelude::*;
 
 const INCARNATION: Incarnation = Incarnation(3);
 
 fn terms(payload_checksums: bool) -> Terms {
-    let capacity = Capacity::new(LEAST_CAPACITY).expect("a power of two");
+    let capacity = Capacity::new(MIN_CAPACITY).expect("a power of two");
     Terms {
         capacity,
         incarnation: INCARNATION,
@@ -275,7 +275,7 @@ fn padding_is_encoded_as_any_record() {
 
 #[test]
 fn padding_at_the_beginning_is_refused() {
-    let pad = HeaderFields::pad(LEAST_CAPACITY as u64, INCARNATION);
+    let pad = HeaderFields::pad(MIN_CAPACITY as u64, INCARNATION);
     assert!(
         terms(true).check_words(0, &pad.to_words(0)).is_err(),
         "padding could follow padding for ever"

@@ -1,5 +1,5 @@
-//! Injected faults of the ring: the points that a record passes on its way, and
-//! records that no sound writer writes. A ring without faults never comes here.
+//! Injected faults of the ring: the fault points of a record, and records that no correct writer writes. A ring without
+//! faults never runs this code.
 
 use super::RingWriter;
 use crate::fault::{self, FaultKind, FaultPoint};
@@ -9,25 +9,13 @@ use crate::ring::header::{HeaderWords, REST};
 use crate::ring::memory::SegmentMemory;
 use std::sync::atomic::Ordering;
 
-/// What a writer with faults remembers from a record's place to its publishing.
-#[derive(Debug)]
-pub(super) struct WriterFaults {
-    /// The tick of the record that is being written.
-    tick: Tick,
-    /// Whether a spoiled record is staged: it is the last one.
-    must_park: bool,
-}
-
 impl<M: SegmentMemory> RingWriter<M> {
-    /// From now on records pass the points of the ring.
+    /// From now on records pass the fault points of the ring.
     pub(in crate::ring) fn pass_points(&mut self) {
-        self.points = Some(Box::new(WriterFaults {
-            tick: Tick::ZERO,
-            must_park: false,
-        }));
+        self.points = Some(Box::default());
     }
 
-    /// There is room for a record of this tick.
+    /// Passes the point at which a record of this tick has its place.
     #[cold]
     #[inline(never)]
     pub(in crate::ring) fn pass_reserved(&mut self, tick: Tick) {
@@ -37,7 +25,7 @@ impl<M: SegmentMemory> RingWriter<M> {
         }
     }
 
-    /// Writes a payload, and passes the point in its middle.
+    /// Writes a payload, and passes the point after its first half.
     pub(in crate::ring) fn write_in_halves(&self, at: usize, payload: &[u8]) {
         let (first, second) = payload.split_at(payload.len() / 2);
         self.own.write_bytes(at, first);
@@ -45,8 +33,8 @@ impl<M: SegmentMemory> RingWriter<M> {
         self.own.write_bytes(at + first.len(), second);
     }
 
-    /// Half of a payload is written. A payload that somebody else has written in place is whole by now, and as good
-    /// as half of one for a record that never comes.
+    /// Passes the point at which half of a payload is written. A payload written in place is complete by then, which
+    /// makes no difference for a record that is never published.
     #[cold]
     #[inline(never)]
     pub(in crate::ring) fn pass_half_payload(&self) {
@@ -58,7 +46,7 @@ impl<M: SegmentMemory> RingWriter<M> {
         }
     }
 
-    /// Completes a record as [`Writer::stage`] does, and spoils it, if a fault asks for that.
+    /// Completes a record as [`RingWriter::stage`] does, and corrupts it if a fault is armed.
     #[cold]
     #[inline(never)]
     pub(in crate::ring) fn stage_or_spoil(
@@ -74,7 +62,7 @@ impl<M: SegmentMemory> RingWriter<M> {
         let header_at = self.at(place.start);
         let payload_at = header_at + offset_in_memory(payload_offset(encoded.dims.is_some()));
         let payload_bytes = encoded.payload_bytes();
-        // Another bit of each record, so that a plan with many of them comes to all.
+        // Another bit for each record, so that a plan with many of them covers all.
         let line = place.start / 64;
         match kind {
             FaultKind::CorruptPayload if payload_bytes > 0 => self.flip(payload_at, line % 8),
@@ -86,7 +74,7 @@ impl<M: SegmentMemory> RingWriter<M> {
                 let earlier = sequence(place.start).checked_sub(self.capacity().bytes());
                 let stale = earlier.unwrap_or(place.start);
                 self.own.store_u64(header_at, stale, Ordering::Relaxed);
-                // Publishing must not mend it.
+                // Publication must not correct it.
                 self.staged.take_if(|staged| *staged == place.start);
             }
             FaultKind::RepeatedSequence => self.repeat(place, encoded, checksum),
@@ -102,7 +90,7 @@ impl<M: SegmentMemory> RingWriter<M> {
         self.own.store_u64(at, word ^ 1 << bit, Ordering::Relaxed);
     }
 
-    /// Stages the last record again, behind itself. Without room for it there is no second one.
+    /// Stages the last record a second time, after itself. If there is no room, it is not repeated.
     fn repeat(&mut self, place: RecordSpan, encoded: &HeaderWords, checksum: u32) {
         let payload_bytes = encoded.payload_bytes();
         let has_dims = encoded.dims.is_some();
@@ -132,7 +120,7 @@ impl<M: SegmentMemory> RingWriter<M> {
         if is_staged {
             fault::at_ring(FaultPoint::RingBeforePublish, tick);
         }
-        self.show();
+        self.publish_staged();
         if is_staged {
             fault::at_ring(FaultPoint::RingAfterPublish, tick);
         }
