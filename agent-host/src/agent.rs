@@ -1,23 +1,20 @@
-//! One agent: how its instance is called, and what becomes of it when a step
-//! fails.
+//! One agent: its instance, the calls into it, and its state after a step fails.
 
 mod instance;
-mod mirror;
-mod restore;
-mod save;
-mod waiting;
-
-pub use restore::RestoreError;
+mod partial_restore;
+mod shadow_memory;
+mod state_records;
+mod suspended_step;
 
 use crate::bindings::{Config, Event};
+use crate::compiled_component::CompiledComponent;
 use crate::effects;
-use crate::error::HostError;
-use crate::fleet::Fleet;
-use crate::program::Program;
-use crate::state::State;
-use instance::{Exports, Instance, fuel_left, guest, make, refuel};
-use mirror::Mirror;
-use restore::Restoring;
+use crate::error::{AgentHostError, RestoreError};
+use crate::shared_config::SharedConfig;
+use crate::store_data::StoreData;
+use instance::{AgentInstance, INIT_FUEL, StepExport, fuel_left, instantiate, new_store, refuel};
+use partial_restore::PartialRestore;
+use shadow_memory::ShadowMemory;
 use shm_protocol::agent_to_supervisor::{
     AgentLoaded, AwaitRequest, Effect, LogLine, Outcome, Status,
 };
@@ -25,83 +22,81 @@ use shm_protocol::id::{AgentId, RequestId, Tick};
 use shm_protocol::supervisor_to_agent::{AwaitResult, LoadAgent, OnFailure, RequestResult};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use waiting::{Progress, Waiting};
+use suspended_step::{CallProgress, SuspendedStep};
 use wasmtime::Trap;
 
-/// Fuel of `init`, where a step has less: about a second. It is called before the first tick, or once after a
-/// failure, and language runtimes need more to begin than to go on.
-const INIT_FUEL: u64 = 1_000_000_000;
-
-/// One agent.
-pub(crate) struct Agent {
-    fleet: Arc<Fleet>,
-    program: Arc<Program>,
+/// An agent of this host.
+pub(crate) struct HostedAgent {
+    shared: Arc<SharedConfig>,
+    component: Arc<CompiledComponent>,
     load: LoadAgent,
-    life: Life,
-    /// The number of its next request. It outlives instances, and a failed step does not move it.
+    state: InstanceState,
+    /// Number of its next request. It outlives instances, and a failed step does not advance it.
     next_request: RequestId,
-    /// What the supervisor has of its memory.
-    mirror: Mirror,
-    /// Answers for its next step, which are there before it asks.
-    known: VecDeque<Arc<RequestResult>>,
+    /// The memory as of the last snapshot.
+    shadow: ShadowMemory,
+    /// Results for the awaits of its next step, received before the step.
+    early_results: VecDeque<Arc<RequestResult>>,
 }
 
-/// How far a step has come.
-pub(crate) enum Stepped {
+/// Progress of a step when control returns to the host.
+pub(crate) enum StepProgress {
     Done(Outcome),
-    /// It waits for the answer to this.
-    Waits(AwaitRequest),
+    /// The step awaits the result of this request.
+    Awaiting(AwaitRequest),
 }
 
-enum Life {
-    Running(Instance),
-    /// Its step waits, and its stack is kept.
-    Parked(Waiting),
+/// The state of an agent's instance between calls.
+enum InstanceState {
+    Running(AgentInstance),
+    /// Its step awaits a result, with the instance and the stack kept.
+    Suspended(SuspendedStep),
     /// A step failed. The next one begins with a new instance.
-    Fallen,
-    /// A step or `init` failed, and no further one is taken.
+    Failed,
+    /// A step or `init` failed, and no further step is taken.
     Halted,
-    /// It was loaded to be restored, and its state is not yet there, or not all of it.
-    Awaited(Option<Box<Restoring>>),
+    /// It is being restored: `None` until the first record of its state arrives.
+    Restoring(Option<Box<PartialRestore>>),
 }
 
-/// How `init` failed.
-struct InitFailed {
+/// A failed call of `init`.
+struct InitFailure {
     logs: Vec<LogLine>,
     reason: String,
 }
 
-impl Agent {
-    /// Instantiates an agent and calls its `init`, unless it is to be restored.
+impl HostedAgent {
+    /// Instantiates an agent and calls its `init`, unless its state will be restored.
     ///
     /// # Errors
-    /// When the machine is at its end, or the agent cannot be restored. That the agent fails is in the [`Loaded`].
+    /// When the machine lacks memory, or the agent cannot be restored. A failure of the agent itself is reported in the
+    /// [`AgentLoaded`].
     pub(crate) fn load(
-        fleet: &Arc<Fleet>,
-        program: Arc<Program>,
+        shared: &Arc<SharedConfig>,
+        component: Arc<CompiledComponent>,
         load: LoadAgent,
-    ) -> Result<(Agent, AgentLoaded), HostError> {
-        let opaque = program.opaque().map(str::to_owned);
-        let mut agent = Agent {
-            fleet: Arc::clone(fleet),
-            program,
+    ) -> Result<(HostedAgent, AgentLoaded), AgentHostError> {
+        let opaque = component.opaque().map(str::to_owned);
+        let mut agent = HostedAgent {
+            shared: Arc::clone(shared),
+            component,
             load,
-            life: Life::Awaited(None),
+            state: InstanceState::Restoring(None),
             next_request: RequestId(0),
-            mirror: Mirror::default(),
-            known: VecDeque::new(),
+            shadow: ShadowMemory::default(),
+            early_results: VecDeque::new(),
         };
         let (logs, result) = match (agent.load.restored, &opaque) {
             (true, Some(reason)) => {
                 let reason = reason.clone();
-                return Err(agent.unrestorable(RestoreError::Opaque { reason }));
+                return Err(agent.restore_error(RestoreError::Opaque { reason }));
             }
             (true, None) => (Vec::new(), Ok(())),
             (false, _) => match agent.start()? {
                 Ok(logs) => (logs, Ok(())),
-                Err(failed) => {
-                    let reason = format!("agent {}: {}", agent.name(), failed.reason);
-                    (failed.logs, Err(reason))
+                Err(failure) => {
+                    let reason = format!("agent {}: {}", agent.name(), failure.reason);
+                    (failure.logs, Err(reason))
                 }
             },
         };
@@ -114,59 +109,65 @@ impl Agent {
         Ok((agent, loaded))
     }
 
-    /// Takes one step. `spare` is a list whose memory is used again, as is that of `events` if the step cannot wait.
+    /// Takes one step. `spare` is a list whose allocation is reused, as is that of `events` unless the step can await.
     ///
     /// # Errors
-    /// When the machine is at its end, the agent's state is still awaited, or it is in the middle of a step. That the
-    /// step fails is in the [`Outcome`].
+    /// When the machine lacks memory, the agent's state is not restored yet, or its last step is not finished. A
+    /// failure of the step itself is reported in the [`Outcome`].
     pub(crate) fn step(
         &mut self,
         tick: Tick,
         events: &mut Vec<Event>,
         spare: &mut Vec<Effect>,
-    ) -> Result<Stepped, HostError> {
-        match self.life {
-            Life::Running(_) => self.call_step(tick, events, spare, Vec::new()),
-            Life::Halted => {
+    ) -> Result<StepProgress, AgentHostError> {
+        match self.state {
+            InstanceState::Running(_) => self.call_step(tick, events, spare, Vec::new()),
+            InstanceState::Halted => {
                 let halted = self.not_stepped("halted".to_owned(), Vec::new());
-                Ok(Stepped::Done(halted))
+                Ok(StepProgress::Done(halted))
             }
-            Life::Fallen => match self.start()? {
+            InstanceState::Failed => match self.start()? {
                 Ok(logs) => self.call_step(tick, events, spare, logs),
-                Err(failed) => {
-                    let text = format!("restart: {}", failed.reason);
-                    Ok(Stepped::Done(self.not_stepped(text, failed.logs)))
+                Err(failure) => {
+                    let text = format!("restart: {}", failure.reason);
+                    Ok(StepProgress::Done(self.not_stepped(text, failure.logs)))
                 }
             },
-            Life::Awaited(_) => {
+            InstanceState::Restoring(_) => {
                 let what = format!("a step of tick {tick}");
-                Err(self.unrestorable(RestoreError::TooEarly { what }))
+                Err(self.restore_error(RestoreError::TooEarly { what }))
             }
-            Life::Parked(_) => Err(self.out_of_turn("its next step")),
+            InstanceState::Suspended(_) => Err(self.out_of_turn("its next step")),
         }
     }
 
-    /// Takes an answer: of what its step waits for, or what its next step will ask. None in the second case.
+    /// Accepts a result: of the request that its step awaits, or of one that its next step will await. `None` in the
+    /// second case.
     ///
     /// # Errors
-    /// When it neither waits for that nor can ask for it next, or the machine is at its end.
-    pub(crate) fn answer(&mut self, answered: AwaitResult) -> Result<Option<Stepped>, HostError> {
+    /// When the result is neither of the two, or the machine lacks memory.
+    pub(crate) fn resume(
+        &mut self,
+        result: AwaitResult,
+    ) -> Result<Option<StepProgress>, AgentHostError> {
         let AwaitResult {
             number, outcome, ..
-        } = answered;
-        match std::mem::replace(&mut self.life, Life::Halted) {
-            Life::Parked(waiting) if waiting.number == number => {
-                let progress = waiting.resume(outcome);
-                self.take_note(progress).map(Some)
+        } = result;
+        match std::mem::replace(&mut self.state, InstanceState::Halted) {
+            InstanceState::Suspended(step) if step.number == number => {
+                let progress = step.resume(outcome);
+                self.after_call(progress).map(Some)
             }
-            life @ (Life::Running(_) | Life::Fallen) if number as usize == self.known.len() => {
-                self.life = life;
-                self.known.push_back(outcome);
+            state @ (InstanceState::Running(_) | InstanceState::Failed)
+                if number as usize == self.early_results.len() =>
+            {
+                self.state = state;
+                self.early_results.push_back(outcome);
                 Ok(None)
             }
-            life => {
-                self.life = life;
-                Err(self.out_of_turn(&format!("the answer to its wait {number}")))
+            state => {
+                self.state = state;
+                Err(self.out_of_turn(&format!("the result of its await {number}")))
             }
         }
     }
@@ -182,78 +183,82 @@ impl Agent {
         }
     }
 
-    /// Calls the step. What `init` has said just before comes first.
+    /// Calls the step. `logs` are the lines of the `init` just before, which come first.
     fn call_step(
         &mut self,
         tick: Tick,
         events: &mut Vec<Event>,
         spare: &mut Vec<Effect>,
         logs: Vec<LogLine>,
-    ) -> Result<Stepped, HostError> {
-        let Life::Running(instance) = &mut self.life else {
-            unreachable!("the caller has looked")
+    ) -> Result<StepProgress, AgentHostError> {
+        let InstanceState::Running(instance) = &mut self.state else {
+            unreachable!("the caller has checked the state")
         };
-        let mut context = instance.guest.context();
-        let state = context.data_mut();
-        state.tick = tick;
-        state.next_request = self.next_request;
-        state.random.begin_tick();
-        state.effects.begin(std::mem::take(spare), logs);
+        let mut context = instance.store.context();
+        let data = context.data_mut();
+        data.tick = tick;
+        data.next_request = self.next_request;
+        data.random.begin_tick();
+        data.effects.begin(std::mem::take(spare), logs);
         refuel(&mut context, self.load.fuel);
-        let step = match &instance.exports {
-            Exports::Plain(exports) => {
-                let ended = exports.call_step(&mut context, events);
-                return self.conclude(ended).map(Stepped::Done);
+        let step = match &instance.exports.step {
+            StepExport::Direct(exports) => {
+                let result = exports.call_step(&mut context, events);
+                return self.conclude(result).map(StepProgress::Done);
             }
-            Exports::Waiting(step) => *step,
+            StepExport::OnFiber(step) => *step,
         };
         context
             .data_mut()
-            .waits
-            .begin(std::mem::take(&mut self.known));
-        let Life::Running(instance) = std::mem::replace(&mut self.life, Life::Halted) else {
-            unreachable!("looked just now")
+            .awaits
+            .begin_step(std::mem::take(&mut self.early_results));
+        let InstanceState::Running(instance) =
+            std::mem::replace(&mut self.state, InstanceState::Halted)
+        else {
+            unreachable!("the state was checked above")
         };
-        let progress = Waiting::begin(instance, step, std::mem::take(events));
-        self.take_note(progress)
+        let progress = SuspendedStep::begin(instance, step, std::mem::take(events));
+        self.after_call(progress)
     }
 
-    /// Takes note of how far a step has come that may wait.
-    fn take_note(&mut self, progress: Progress) -> Result<Stepped, HostError> {
+    /// Keeps the instance of a step that can await, and reports the progress of the step.
+    fn after_call(&mut self, progress: CallProgress) -> Result<StepProgress, AgentHostError> {
         match progress {
-            Progress::Ended(instance, ended) => {
-                self.life = Life::Running(instance);
-                self.conclude(ended).map(Stepped::Done)
+            CallProgress::Returned(instance, result) => {
+                self.state = InstanceState::Running(instance);
+                self.conclude(result).map(StepProgress::Done)
             }
-            Progress::Waits(waiting, asked) => {
-                self.life = Life::Parked(waiting);
-                Ok(Stepped::Waits(asked.of(self.load.agent)))
+            CallProgress::Awaiting(step, pending) => {
+                self.state = InstanceState::Suspended(step);
+                Ok(StepProgress::Awaiting(
+                    pending.into_request(self.load.agent),
+                ))
             }
         }
     }
 
-    /// What a step came to that has ended.
-    fn conclude(&mut self, ended: wasmtime::Result<()>) -> Result<Outcome, HostError> {
+    /// The outcome of a step whose call has returned.
+    fn conclude(&mut self, result: wasmtime::Result<()>) -> Result<Outcome, AgentHostError> {
         let agent = self.load.agent;
-        let Life::Running(instance) = &mut self.life else {
-            unreachable!("a step that has ended gives its instance back")
+        let InstanceState::Running(instance) = &mut self.state else {
+            unreachable!("a call that returned has given its instance back")
         };
-        let mut context = instance.guest.context();
+        let mut context = instance.store.context();
         let fuel_used = self.load.fuel - fuel_left(&context);
-        let state = context.data_mut();
-        let mut effects = state.effects.take();
-        let status = match ended {
+        let data = context.data_mut();
+        let mut effects = data.effects.take();
+        let status = match result {
             Ok(()) => {
-                self.next_request = state.next_request;
+                self.next_request = data.next_request;
                 Status::Completed
             }
             Err(error) => {
-                let status = end(agent, &error, state)?;
-                // What it has waited for was answered, and whoever steps it again must know.
+                let status = failure_status(agent, &error, data)?;
+                // The requests that it awaited were answered, and a repetition of the step needs to know them.
                 effects.retain(|effect| matches!(effect, Effect::Log(_) | Effect::Infer { .. }));
-                self.life = match self.load.on_failure {
-                    OnFailure::Restart => Life::Fallen,
-                    OnFailure::Halt => Life::Halted,
+                self.state = match self.load.on_failure {
+                    OnFailure::Restart => InstanceState::Failed,
+                    OnFailure::Halt => InstanceState::Halted,
                 };
                 status
             }
@@ -266,51 +271,52 @@ impl Agent {
         })
     }
 
-    fn out_of_turn(&self, what: &str) -> HostError {
-        HostError::OutOfTurn {
+    fn out_of_turn(&self, what: &str) -> AgentHostError {
+        AgentHostError::OutOfTurn {
             agent: self.load.agent,
             what: what.to_owned(),
         }
     }
 
-    /// Makes a new instance and calls `init`. Gives what it logged. If it fails, the agent is halted.
-    fn start(&mut self) -> Result<Result<Vec<LogLine>, InitFailed>, HostError> {
-        self.life = Life::Halted;
-        let state = State::new(
-            Arc::clone(&self.fleet),
-            self.load.agent,
-            self.load.memory_bytes,
-        );
+    fn restore_error(&self, source: RestoreError) -> AgentHostError {
+        let agent = self.load.agent;
+        AgentHostError::Restore { agent, source }
+    }
+
+    /// Makes a new instance, calls `init`, and returns what it logged. The agent is halted if `init` fails.
+    fn start(&mut self) -> Result<Result<Vec<LogLine>, InitFailure>, AgentHostError> {
+        self.state = InstanceState::Halted;
+        let data = StoreData::new(Arc::clone(&self.shared), &self.load);
         let fuel = self.load.fuel.max(INIT_FUEL);
-        let mut guest = guest(&self.program, state, fuel);
-        let started = make(&self.program, &mut guest, None).and_then(|made| {
-            let result = made.call_init(&mut guest, &self.config())?;
-            Ok((made, result))
+        let mut store = new_store(&self.component, data, fuel);
+        let started = instantiate(&self.component, &mut store, None).and_then(|exports| {
+            let result = exports.call_init(&mut store, &self.config())?;
+            Ok((exports, result))
         });
-        let logs = effects::logs(guest.data_mut().effects.take());
-        let (made, result) = match started {
+        let logs = effects::logs(store.data_mut().effects.take());
+        let (exports, result) = match started {
             Ok(started) => started,
             Err(error) => {
-                let reason = match end(self.load.agent, &error, guest.data_mut())? {
+                let reason = match failure_status(self.load.agent, &error, store.data_mut())? {
                     Status::OutOfFuel => format!("init used up its {fuel} units of fuel"),
                     Status::Trapped(text) => format!("init ended by a trap: {text}"),
                     status => format!("init ended with {status:?}"),
                 };
-                return Ok(Err(InitFailed { logs, reason }));
+                return Ok(Err(InitFailure { logs, reason }));
             }
         };
         if let Err(text) = result {
-            return Ok(Err(InitFailed {
+            return Ok(Err(InitFailure {
                 logs,
                 reason: format!("init refuses: {text}"),
             }));
         }
-        self.life = Life::Running(Instance::new(guest, made));
+        self.state = InstanceState::Running(AgentInstance::new(store, exports));
         Ok(Ok(logs))
     }
 
     fn name(&self) -> &str {
-        self.fleet
+        self.shared
             .setup
             .agents
             .get(self.load.agent.index())
@@ -322,18 +328,22 @@ impl Agent {
             name: self.name().to_owned(),
             id: self.load.agent.0,
             settings: self.load.settings.clone(),
-            agents: self.fleet.setup.agents.clone(),
-            models: self.fleet.setup.models.clone(),
+            agents: self.shared.setup.agents.clone(),
+            models: self.shared.setup.models.clone(),
         }
     }
 }
 
-/// How a call ended that did not return. The texts are the same on every machine: no addresses, no frames.
-fn end(agent: AgentId, error: &wasmtime::Error, state: &mut State) -> Result<Status, HostError> {
-    if let Some(text) = state.mismatch.take() {
+/// The status of a call that did not return. The texts are the same on every machine: no addresses, no stack frames.
+fn failure_status(
+    agent: AgentId,
+    error: &wasmtime::Error,
+    data: &mut StoreData,
+) -> Result<Status, AgentHostError> {
+    if let Some(text) = data.mismatch.take() {
         return Ok(Status::Mismatch(text));
     }
-    if let Some(error) = HostError::of_machine(agent, error) {
+    if let Some(error) = AgentHostError::of_machine(agent, error) {
         return Err(error);
     }
     Ok(match error.downcast_ref::<Trap>() {

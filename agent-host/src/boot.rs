@@ -1,15 +1,13 @@
-//! From the first instruction of the process to the first tick.
+//! The start of a host process: from its arguments and inherited descriptors to a confined process that reads commands.
 
-use crate::agents::Agents;
+use crate::command_loop::execute_commands;
 use crate::confine;
-use crate::error::HostError;
-use crate::serve;
-use bincode::Encode;
-use shm_protocol::agent_to_supervisor::{AGENT_LOADED, FAILURE, READY, Ready};
+use crate::error::AgentHostError;
+use shm_protocol::agent_to_supervisor::{FAILURE, READY, Ready};
 use shm_protocol::boot::HostArguments;
 use shm_protocol::codec;
 use shm_protocol::fault::{self, FaultPoint};
-use shm_protocol::host_process::{CommandReceiver, ControlServer, InheritedDescriptors, die_with};
+use shm_protocol::host_process::{CommandServer, InheritedDescriptors, die_with};
 use shm_protocol::id::Tick;
 use shm_protocol::link::HostLink;
 use shm_protocol::ring::RecordHeader;
@@ -19,8 +17,8 @@ use shm_protocol::sys::SealedMap;
 /// Runs a host from its arguments to its end.
 ///
 /// # Errors
-/// Why it cannot go on. The supervisor has been told, if there is a ring to tell it through.
-pub(crate) fn run(arguments: &[String]) -> Result<(), HostError> {
+/// The error that ended the host. The supervisor has received it, if the rings could be attached.
+pub(crate) fn run(arguments: &[String]) -> Result<(), AgentHostError> {
     let arguments = HostArguments::parse(arguments)?;
     let inherited = InheritedDescriptors::take()?;
     die_with(arguments.supervisor)?;
@@ -30,87 +28,31 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), HostError> {
         inherited.bell,
         arguments.incarnation,
     )?;
-    fault::point(FaultPoint::HostBorn);
-    let artifacts = SealedMap::open(inherited.artifacts).map_err(HostError::Artifacts)?;
-    let server = ControlServer::announce(inherited.hello)?;
+    fault::point(FaultPoint::ProcessStarted);
+    let artifacts = SealedMap::open(inherited.artifacts).map_err(AgentHostError::Artifacts)?;
+    let server = CommandServer::announce(inherited.control_name_pipe)?;
     let mut confinement = confine::before_threads();
     let commands = server.listen(|command| matches!(command, AgentCommand::Drain))?;
-    let filtered = confine::all_threads();
-    let is_filtered = filtered.missing.is_none();
-    confinement.push(filtered);
+    let filter = confine::all_threads();
+    let is_filtered = filter.missing.is_none();
+    confinement.push(filter);
     let ready = Ready {
         protocol: codec::VERSION,
         confinement,
     };
     fault::point(FaultPoint::BeforeReady);
-    let ended = tell(&mut link, RecordHeader::new(READY, Tick::ZERO), &ready)
+    let result = send(&mut link, READY, &codec::encode(&ready))
         .map(|()| fault::point(FaultPoint::AfterReady))
-        .and_then(|()| obey(&mut link, artifacts.bytes(), &commands, is_filtered));
-    if let Err(error) = &ended {
-        // The one thing left to do; if it fails too, standard error has the message.
-        let _ = tell(
-            &mut link,
-            RecordHeader::new(FAILURE, Tick::ZERO),
-            &error.to_failure(),
-        );
+        .and_then(|()| execute_commands(&mut link, artifacts.bytes(), &commands, is_filtered));
+    if let Err(error) = &result {
+        // The last thing that the host does. If it fails as well, standard error has the message.
+        let _ = send(&mut link, FAILURE, &codec::encode(&error.to_failure()));
     }
-    ended
+    result
 }
 
-/// Does what the supervisor says, in the order in which it says it.
-fn obey(
-    link: &mut HostLink,
-    artifacts: &[u8],
-    commands: &CommandReceiver<AgentCommand>,
-    is_filtered: bool,
-) -> Result<(), HostError> {
-    let order = |command, reason| HostError::Order { command, reason };
-    let mut agents = None;
-    while let Some(command) = commands.next() {
-        match (command, &mut agents) {
-            (AgentCommand::Setup(setup), None) => agents = Some(Agents::new(setup)?),
-            (AgentCommand::Setup(_), Some(_)) => {
-                return Err(order("Setup", "it may come only once"));
-            }
-            (AgentCommand::Load(load), Some(agents)) => {
-                let agent = load.agent.0;
-                fault::at(FaultPoint::BeforeLoad, Tick::ZERO, agent);
-                let loaded = agents.load(load, artifacts)?;
-                fault::at(FaultPoint::AfterLoad, Tick::ZERO, agent);
-                let header = RecordHeader {
-                    subject: loaded.agent.0,
-                    ..RecordHeader::new(AGENT_LOADED, Tick::ZERO)
-                };
-                tell(link, header, &loaded)?;
-            }
-            (AgentCommand::Start(start), Some(agents)) => {
-                agents.start(start.models);
-                if is_filtered {
-                    confine::before_steps()?;
-                }
-                return serve::serve(link, agents, || {
-                    matches!(commands.try_next(), Some(AgentCommand::Drain))
-                });
-            }
-            (AgentCommand::Load(_), None) => {
-                return Err(order("Load", "Setup must come before it"));
-            }
-            (AgentCommand::Start(_), None) => {
-                return Err(order("Start", "Setup must come before it"));
-            }
-            (AgentCommand::Drain, _) => return Ok(()),
-        }
-    }
-    Ok(())
-}
-
-/// Sends one record up.
-fn tell<T: Encode>(
-    link: &mut HostLink,
-    header: RecordHeader,
-    message: &T,
-) -> Result<(), HostError> {
-    let tick = header.tick;
-    link.push(&header, &codec::encode(message))
-        .map_err(|source| HostError::Push { tick, source })
+fn send(link: &mut HostLink, kind: u16, payload: &[u8]) -> Result<(), AgentHostError> {
+    let header = RecordHeader::new(kind, Tick::ZERO);
+    link.push(&header, payload)
+        .map_err(AgentHostError::push(&header))
 }

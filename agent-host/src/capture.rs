@@ -1,88 +1,66 @@
-//! How the state of an agent can be had between two steps.
+//! Access to the state of an agent between two steps.
 //!
-//! The state of an instance is its memory, its mutable globals, its tables, which
-//! segments it has dropped, and its resources. The memory is ours
-//! ([`crate::sys`]). The engine does not give the globals of a component away, so
-//! the compiler adds two functions to the component that do: one more module,
-//! which imports every mutable global, with one function that reads and one that
-//! writes the n-th. What is there stays as it is, and what is added comes last,
-//! so no index moves, no code changes, and a step costs what it cost.
+//! The state of an instance is its memory, its mutable globals, its tables, the segments that it has dropped, and its
+//! resources. The memory is allocated by this crate ([`crate::sys`]). The engine gives no access to the globals of a
+//! component, so the compiler adds it: one more module, which imports every mutable global and has one function that
+//! reads and one that writes the n-th. The rest of the component stays as it is and the additions come last, so no
+//! index moves, no code changes, and a step costs the same fuel.
 //!
-//! A component that could change something else is **opaque**: it runs like any
-//! other, but its state cannot be captured. [`survey`] decides that by what the
-//! code contains, whether or not it is ever run.
+//! A component that could change another part of its state is **opaque**: it runs like any other, but its state cannot
+//! be captured. [`state_analysis`] decides that from the instructions in the code, whether or not they are ever run.
 
 mod accessors;
 mod artifact;
 mod rewrite;
-mod survey;
+mod state_analysis;
 
-pub(crate) use artifact::{BadArtifact, unwrap, wrap};
+pub(crate) use accessors::{GET_GLOBAL, SET_GLOBAL};
+pub(crate) use artifact::{ArtifactDecodeError, StateCapture, decode_artifact, encode_artifact};
 
-use bincode::{Decode, Encode};
+use state_analysis::{AnalysisError, analyse};
 use wasmparser::BinaryReaderError;
 
-/// The function that reads: the number of a variable to its bits.
-pub(crate) const GET: &str = "lockstep-global-get";
-/// The function that writes: the number of a variable and its bits.
-pub(crate) const SET: &str = "lockstep-global-set";
-
-/// Part of the key under which artifacts are cached, and of what a run pins. Another number says that the compiler adds
-/// other functions, or takes other components for opaque.
+/// Version of the additions to components and of the analysis. It is part of the key under which artifacts are cached,
+/// and of the settings that a run pins.
 pub(crate) const VERSION: &str = "capture(1)";
 
-/// How the state of the agents of a component can be had.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) enum Capture {
-    /// It is the memory and this many variables. If there are any, the component has [`GET`] and [`SET`].
-    Complete {
-        /// Mutable globals of all instances of all modules.
-        globals: u32,
-    },
-    /// It cannot be had.
-    Opaque {
-        /// Why, for people.
-        reason: String,
-    },
-}
-
-/// Gives a component whose state can be had, if that is possible, or says why not.
+/// Adds access to the globals of a component, or finds the reason why its state cannot be captured.
 ///
 /// # Errors
 /// When the bytes are not a component.
-pub(crate) fn prepare(component: &[u8]) -> Result<Prepared, BinaryReaderError> {
-    let survey = match survey::survey(component) {
-        Ok(survey) => survey,
-        Err(survey::Stop::Opaque(reason)) => return Ok(Prepared::opaque(reason)),
-        Err(survey::Stop::Malformed(error)) => return Err(error),
+pub(crate) fn prepare(component: &[u8]) -> Result<PreparedComponent, BinaryReaderError> {
+    let layout = match analyse(component) {
+        Ok(layout) => layout,
+        Err(AnalysisError::Opaque(reason)) => return Ok(PreparedComponent::opaque(reason)),
+        Err(AnalysisError::Malformed(error)) => return Err(error),
     };
-    let globals = survey.globals();
+    let globals = layout.globals();
     let rewritten = if globals > 0 {
-        Some(rewrite::rewrite(component, &survey)?)
+        Some(rewrite::rewrite(component, &layout)?)
     } else {
         None
     };
-    Ok(Prepared {
+    Ok(PreparedComponent {
         rewritten,
-        capture: Capture::Complete { globals },
+        capture: StateCapture::Complete { globals },
     })
 }
 
-/// What is to be compiled in the place of a component.
+/// The component that is compiled in the place of the original.
 #[derive(Debug)]
-pub(crate) struct Prepared {
-    /// The component with its functions added; `None` if it stays as it is.
+pub(crate) struct PreparedComponent {
+    /// The component with its accessor functions; `None` if it stays as it is.
     pub(crate) rewritten: Option<Vec<u8>>,
-    /// What is known of it.
-    pub(crate) capture: Capture,
+    /// The way in which the state is captured.
+    pub(crate) capture: StateCapture,
 }
 
-impl Prepared {
-    /// A component that stays as it is, because its state cannot be had.
+impl PreparedComponent {
+    /// A component that stays as it is, because its state cannot be captured.
     pub(crate) fn opaque(reason: String) -> Self {
-        Prepared {
+        PreparedComponent {
             rewritten: None,
-            capture: Capture::Opaque { reason },
+            capture: StateCapture::Opaque { reason },
         }
     }
 }

@@ -1,55 +1,62 @@
-//! The role `role:compiler`: one component in, machine code out.
+//! The role `role:compiler`: reads one component and writes machine code.
 //!
-//! Compiling takes what a component makes it take, so it happens in a process
-//! of its own, with limits, that lives for one component. It opens no file:
-//! the component is sealed memory at descriptor [`boot::COMPONENT`], and the machine
-//! code goes to memory at descriptor [`boot::ARTIFACT`], which the supervisor reads
-//! once this process has ended. It is memory rather than a pipe so that nobody
-//! has to read while the compiler writes, and nothing half-written is taken
-//! for all of it.
+//! A component determines how much time and memory its compilation takes, so each is compiled in a process of its own,
+//! with limits. The process opens no file: the component is sealed memory at descriptor [`boot::COMPONENT`], and the
+//! artifact goes to memory at descriptor [`boot::ARTIFACT`], which the supervisor reads once the process has ended.
+//! With memory rather than a pipe, nobody has to read while the compiler writes, and an incomplete artifact is never
+//! used.
 
-use crate::audit::{Refused, audit, one_line};
 use crate::bindings::AgentPre;
-use crate::capture::{self, Capture, Prepared};
+use crate::capture::{self, PreparedComponent, StateCapture};
+use crate::component_check::{ComponentError, check_component, one_line};
+use crate::sys::process::{Limit, set_limits};
 use crate::{confine, determinism, imports};
-use nix::sys::resource::{Resource, setrlimit};
-use shm_protocol::boot;
 use shm_protocol::host_process::{BeginError, die_with, inherit};
+use shm_protocol::{boot, exit_code};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use thiserror::Error;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Most bytes of address space; it bounds what a hostile component can make the compiler allocate.
-const ADDRESS_BYTES: u64 = 4 << 30;
-/// Most seconds of processor time; the largest language runtimes take a sixth, optimised.
-const PROCESSOR_SECONDS: u64 = 120;
-/// Most bytes of machine code; the largest language runtimes make 40 MB.
-const ARTIFACT_BYTES: u64 = 1 << 30;
-/// Most descriptors: those above and the three that every process has.
-const DESCRIPTORS: u64 = 16;
+/// Maximum bytes of address space. Bounds the memory that a hostile component can make the compiler allocate.
+const MAX_ADDRESS_BYTES: u64 = 4 << 30;
+/// Maximum seconds of processor time. The largest language runtimes take a sixth in an optimised build.
+const MAX_PROCESSOR_SECONDS: u64 = 120;
+/// Maximum bytes of the artifact. The largest language runtimes have 40 MB of machine code.
+const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
+/// Maximum number of descriptors. The process has five: component, artifact, and the three that every process has.
+const MAX_DESCRIPTORS: u64 = 16;
+/// All limits of a compiler.
+const LIMITS: [(Limit, u64); 6] = [
+    (Limit::AddressSpace, MAX_ADDRESS_BYTES),
+    (Limit::Data, MAX_ADDRESS_BYTES),
+    (Limit::ProcessorSeconds, MAX_PROCESSOR_SECONDS),
+    (Limit::FileBytes, MAX_ARTIFACT_BYTES),
+    (Limit::Descriptors, MAX_DESCRIPTORS),
+    (Limit::CoreBytes, 0),
+];
 
-/// Why there is no machine code.
+/// An error that ends a compiler.
 #[derive(Debug, Error)]
 pub(crate) enum CompileError {
     /// The component cannot be an agent.
     #[error(transparent)]
-    Refused(#[from] Refused),
-    /// The process was not started as a compiler is.
+    ComponentError(#[from] ComponentError),
+    /// The process was not started in the way in which a supervisor starts a compiler.
     #[error(
         "a compiler takes `canonical` or `native` and a process number, not {0:?}; it is started by the supervisor only"
     )]
     Arguments(Vec<String>),
-    /// The first steps failed.
+    /// The process could not attach to its supervisor.
     #[error(transparent)]
     Begin(#[from] BeginError),
     /// Reading, writing or limiting failed.
     #[error("the compiler cannot {what}: {source}")]
     System {
-        /// What it was about to do.
+        /// The failed operation.
         what: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The engine cannot be set up.
@@ -58,13 +65,16 @@ pub(crate) enum CompileError {
 }
 
 impl CompileError {
-    /// 2 when the component is at fault, 70 otherwise.
+    /// The exit code of a compiler that ends with this error.
     #[must_use]
     pub(crate) fn exit_code(&self) -> u8 {
-        if matches!(self, CompileError::Refused(_)) {
-            2
-        } else {
-            70
+        match self {
+            CompileError::ComponentError(_) => exit_code::BAD_INPUT,
+            // Only a component with too much machine code exceeds the limit on the size of the file.
+            CompileError::System { source, .. } if source.kind() != io::ErrorKind::FileTooLarge => {
+                exit_code::MACHINE
+            }
+            _ => exit_code::INTERNAL,
         }
     }
 }
@@ -72,15 +82,12 @@ impl CompileError {
 /// Runs a compiler from its arguments to its end.
 ///
 /// # Errors
-/// Why there is no machine code.
+/// The reason why there is no machine code.
 pub(crate) fn run(arguments: &[String]) -> Result<(), CompileError> {
     let (canonical_nan, supervisor) = parse(arguments)?;
     die_with(supervisor)?;
     let system = |what| move |source| CompileError::System { what, source };
-    limit().map_err(|error| CompileError::System {
-        what: "limit itself",
-        source: error.into(),
-    })?;
+    set_limits(&LIMITS).map_err(system("limit its own resources"))?;
     let mut input = File::from(inherit(boot::COMPONENT)?);
     let mut output = File::from(inherit(boot::ARTIFACT)?);
     confine::compiler();
@@ -95,40 +102,40 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), CompileError> {
         .map_err(system("write the machine code"))
 }
 
-/// Audits and compiles a component, with what it takes to capture the state of its agents. Gives an artifact.
+/// Checks a component, adds access to its state, and compiles it to an artifact.
 ///
 /// # Errors
-/// [`CompileError::Refused`] and [`CompileError::Engine`].
+/// [`CompileError::ComponentError`] and [`CompileError::Engine`].
 pub(crate) fn compile(component: &[u8], canonical_nan: bool) -> Result<Vec<u8>, CompileError> {
-    audit(component)?;
+    check_component(component)?;
     let engine = determinism::config(canonical_nan).and_then(|config| Engine::new(&config));
     let engine = engine.map_err(CompileError::Engine)?;
     let linker = imports::linker(&engine).map_err(CompileError::Engine)?;
-    let said = |error: wasmtime::Error| one_line(&format!("{error:#}"));
+    let message = |error: wasmtime::Error| one_line(&format!("{error:#}"));
     let machine_code = |component: &[u8]| {
         let compiled = Component::new(&engine, component).and_then(|compiled| {
-            // Compares the types of imports and exports with the interface.
+            // Checks the types of imports and exports against the interface.
             AgentPre::new(linker.instantiate_pre(&compiled)?)?;
             compiled.serialize()
         });
-        compiled.map_err(said)
+        compiled.map_err(message)
     };
-    // What cannot be read here cannot be read by the engine either, which explains it better.
+    // A component that cannot be parsed here is refused by the engine too, with a better message.
     let prepared = capture::prepare(component)
-        .unwrap_or_else(|error| Prepared::opaque(one_line(&error.to_string())));
+        .unwrap_or_else(|error| PreparedComponent::opaque(one_line(&error.to_string())));
     let mut capture = prepared.capture;
     if let Some(rewritten) = prepared.rewritten {
         match machine_code(&rewritten) {
-            Ok(code) => return Ok(capture::wrap(&capture, &code)),
-            // Either it is at fault without the addition too, which is told next, or it has no room for it.
+            Ok(code) => return Ok(capture::encode_artifact(&capture, &code)),
+            // Either the component itself is not valid, which is found below, or the addition does not fit it.
             Err(error) => {
-                let reason = format!("functions that give its variables cannot be added: {error}");
-                capture = Capture::Opaque { reason };
+                let reason = format!("functions that access its globals cannot be added: {error}");
+                capture = StateCapture::Opaque { reason };
             }
         }
     }
-    let code = machine_code(component).map_err(Refused::Types)?;
-    Ok(capture::wrap(&capture, &code))
+    let code = machine_code(component).map_err(ComponentError::Types)?;
+    Ok(capture::encode_artifact(&capture, &code))
 }
 
 fn parse(arguments: &[String]) -> Result<(bool, i32), CompileError> {
@@ -144,21 +151,12 @@ fn parse(arguments: &[String]) -> Result<(bool, i32), CompileError> {
     Ok((canonical_nan, supervisor.parse().map_err(|_| bad())?))
 }
 
-fn limit() -> nix::Result<()> {
-    setrlimit(Resource::RLIMIT_AS, ADDRESS_BYTES, ADDRESS_BYTES)?;
-    setrlimit(Resource::RLIMIT_DATA, ADDRESS_BYTES, ADDRESS_BYTES)?;
-    setrlimit(Resource::RLIMIT_CPU, PROCESSOR_SECONDS, PROCESSOR_SECONDS)?;
-    setrlimit(Resource::RLIMIT_FSIZE, ARTIFACT_BYTES, ARTIFACT_BYTES)?;
-    setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_a_kind_of_nan_and_a_process() {
+    fn arguments_are_a_nan_mode_and_a_process() {
         let parse = |arguments: &[&str]| {
             parse(
                 &arguments

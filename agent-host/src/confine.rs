@@ -1,43 +1,43 @@
-//! What this process gives up before the first instruction of an agent runs.
+//! Confinement of the process before the first instruction of an agent runs.
 //!
-//! Agents are confined by WebAssembly. This is the wall behind that wall, for
-//! the day on which the engine has a hole. Each layer says whether it holds;
-//! nothing is assumed and nothing is silently left out.
+//! Agents are confined by WebAssembly. This is the second line of defence, for a vulnerability of the engine. Each
+//! layer reports whether it holds; none is assumed or silently left out.
 //!
-//! The order matters: [`before_threads`] gives up what the kernel takes from
-//! one thread only, [`all_threads`] comes once the control thread is there and
-//! filters both, and [`before_steps`] closes the door to new machine code once
-//! everything is loaded.
+//! The order matters: [`before_threads`] drops the rights that the kernel takes from the calling thread and its future
+//! children only, [`all_threads`] filters the system calls of all threads once the control thread exists, and
+//! [`before_steps`] forbids new machine code once everything is loaded.
 
-mod filter;
-mod syscalls;
-
-use crate::error::HostError;
+use crate::error::AgentHostError;
+use crate::sys::process::{Limit, forbid_dumps, give_up_new_privileges, set_limits};
+use crate::sys::seccomp;
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
-use nix::sys::resource::{Resource, setrlimit};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use rustix::thread::set_no_new_privs;
 use shm_protocol::agent_to_supervisor::Layer;
 use std::fmt::Display;
 
-/// The newest rights of Landlock that are asked for; an older kernel gives those that it knows.
+/// The newest version of Landlock whose rights are dropped. An older kernel drops those that it knows.
 const LANDLOCK: ABI = ABI::V6;
 
-/// Most descriptors: three of its own, a channel with its parts, and the three that every process has.
-const DESCRIPTORS: u64 = 32;
+/// Maximum number of descriptors. The process has three for the link, those of the control channel, and the three that
+/// every process has.
+const MAX_DESCRIPTORS: u64 = 32;
 
-/// Most bytes of a file. The one file that can be open is a log that standard error was sent to.
-const FILE_BYTES: u64 = 64 << 20;
+/// Maximum bytes of a file. The only file that can be open is a log to which standard error is redirected.
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// Gives up what the kernel takes from the calling thread and from those it starts later.
+/// No core dumps, which would hold what agents know, and few descriptors. Address space is not limited: the 4 GiB
+/// that each agent reserves are nothing but numbers.
+const LIMITS: [(Limit, u64); 3] = [
+    (Limit::CoreBytes, 0),
+    (Limit::FileBytes, MAX_FILE_BYTES),
+    (Limit::Descriptors, MAX_DESCRIPTORS),
+];
+
+/// Gives the rights that the kernel takes from the calling thread and the threads that it starts later.
 pub(crate) fn before_threads() -> Vec<Layer> {
     vec![
-        layer("no_new_privs", set_no_new_privs(true)),
-        layer(
-            "dumpable",
-            set_dumpable_behavior(DumpableBehavior::NotDumpable),
-        ),
-        layer("rlimits", limits()),
+        layer("no_new_privs", give_up_new_privileges()),
+        layer("dumpable", forbid_dumps()),
+        layer("rlimits", set_limits(&LIMITS)),
         Layer {
             name: "landlock".to_owned(),
             missing: landlock(),
@@ -45,41 +45,26 @@ pub(crate) fn before_threads() -> Vec<Layer> {
     ]
 }
 
-/// Filters the system calls of all threads, which must have begun.
+/// Filters the system calls of all threads. They must have been started.
 pub(crate) fn all_threads() -> Layer {
-    layer(
-        "seccomp",
-        filter::allow_only(syscalls::ALLOWED, syscalls::REFUSED),
-    )
+    layer("seccomp", seccomp::allow_listed_calls())
 }
 
-/// Forbids new machine code: everything is loaded. Only for a process in which [`all_threads`] holds.
+/// Forbids new machine code, once everything is loaded. Only for a process in which [`all_threads`] holds.
 ///
 /// # Errors
-/// When the kernel refuses what it granted before.
-pub(crate) fn before_steps() -> Result<(), HostError> {
-    filter::no_new_code().map_err(|error| HostError::Confine(error.to_string()))
+/// When the kernel refuses the filter, although it accepted the one before.
+pub(crate) fn before_steps() -> Result<(), AgentHostError> {
+    seccomp::no_new_code().map_err(|error| AgentHostError::Confine(error.to_string()))
 }
 
-/// The part of [`before_threads`] that fits a compiler too, which has limits of its own.
+/// The part of [`before_threads`] for a compiler, which has its own resource limits.
 pub(crate) fn compiler() {
-    // What this system does not have is missing in a host as well, and reported there.
-    let _ = (
-        set_no_new_privs(true),
-        set_dumpable_behavior(DumpableBehavior::NotDumpable),
-        landlock(),
-    );
+    // A layer that this system lacks is reported by the hosts.
+    let _ = (give_up_new_privileges(), forbid_dumps(), landlock());
 }
 
-/// No core dumps, which would hold what agents know, and few descriptors. Address space is not limited: the 4 GiB
-/// that each agent reserves are nothing but numbers.
-fn limits() -> nix::Result<()> {
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    setrlimit(Resource::RLIMIT_FSIZE, FILE_BYTES, FILE_BYTES)?;
-    setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)
-}
-
-/// No right to any file, to TCP, or to processes outside. Gives what is missing.
+/// Drops the rights to files, to TCP, and to processes outside. Returns the reason if the layer does not hold.
 fn landlock() -> Option<String> {
     let restricted = Ruleset::default()
         .handle_access(AccessFs::from_all(LANDLOCK))

@@ -1,29 +1,27 @@
-//! Why the same component does the same thing everywhere: every setting of
-//! the engine in one list, each with its reason.
+//! The settings of the engine that make a component behave the same on every machine, in one list with reasons.
 //!
-//! The compiler and the host build their engine from this list, so that an
-//! artifact of one is always code for the other. The same list, as text, is
-//! part of the key under which artifacts are cached.
+//! The compiler and the host configure their engines from this list, so that an artifact of one is always code for the
+//! other. The list, as text, is part of the key under which artifacts are cached.
 
 use crate::{capture, sys};
 use std::sync::Arc;
 use wasmtime::{Config, OptLevel, Strategy};
 
-/// The wasmtime that compiles and runs agents. Fuel, traps and artifacts depend on it.
+/// The version of wasmtime that compiles and runs agents. Fuel, traps and artifacts depend on it.
 pub const WASMTIME_VERSION: &str = "48.0.8";
 
 /// One setting of the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// The call that makes it.
+    /// The call that applies it.
     pub call: &'static str,
-    /// Why it is as it is.
+    /// The reason for its value.
     pub why: &'static str,
 }
 
 macro_rules! settings {
     ($($method:ident($argument:expr), $why:literal;)*) => {
-        /// Every setting that does not depend on the fleet or on the processor.
+        /// The settings that depend neither on the fleet nor on the processor.
         pub const SETTINGS: &[Setting] = &[
             $(Setting { call: concat!(stringify!($method), "(", stringify!($argument), ")"), why: $why }),*
         ];
@@ -39,7 +37,7 @@ settings! {
     consume_fuel(true), "a step ends at the same operation on every machine";
     epoch_interruption(false), "an epoch is wall-clock time, which must not decide anything";
     max_wasm_stack(512 << 10), "recursion ends at the same depth; it is counted in native bytes, hence the fixed target";
-    async_stack_size(2 << 20), "where a step that waits runs: what its code may use, and what host functions need beyond that";
+    async_stack_size(2 << 20), "the stack of a step that awaits: the limit of its code, and room for host functions";
 
     // What arithmetic gives.
     relaxed_simd_deterministic(true), "relaxed operations give what the specification calls the deterministic result";
@@ -60,12 +58,12 @@ settings! {
     wasm_component_model_memory64(false), "bounds checks would come back, and no agent needs 4 GiB";
     wasm_component_model_fixed_length_lists(false), "not yet a standard";
     wasm_component_model_error_context(false), "its text is made by the engine and may differ";
-    shared_memory(false), "a memory of two threads has no order of writes";
-    concurrency_support(false), "a step is one call from beginning to end";
-    gc_support(false), "a collector's pace would be state outside of the memory";
+    shared_memory(false), "writes of several threads to one memory have no defined order";
+    concurrency_support(false), "a step is one call without concurrent tasks";
+    gc_support(false), "the progress of a collector would be state outside of the memory";
 
     // How it is compiled.
-    strategy(Strategy::Cranelift), "the only compiler that is fit for hostile code";
+    strategy(Strategy::Cranelift), "the only compiler of the engine that is intended for hostile code";
     cranelift_opt_level(OptLevel::Speed), "frame sizes depend on it, and with them the depth of recursion";
     signals_based_traps(true), "bounds checks by guard pages cost nothing";
     wasm_backtrace_max_frames(None), "the text of a trap must not hold addresses, and collecting frames costs time";
@@ -75,22 +73,22 @@ settings! {
     // Where memory lies. The artifact holds code for exactly this layout.
     memory_reservation(4 << 30), "a 32-bit index cannot leave it, so no access needs a check; it is only address space";
     memory_guard_size(32 << 20), "constant offsets past the index are caught by it";
-    memory_may_move(false), "the reservation is all that a memory can become";
+    memory_may_move(false), "a memory grows within its reservation";
     guard_before_linear_memory(true), "a second line against a bug of the compiler";
-    memory_init_cow(false), "own memories, which capturing the state of agents needs, do not go together with it";
-    table_lazy_init(true), "instances are made quickly";
+    memory_init_cow(false), "it cannot be combined with own memories, which the capture of agent states needs";
+    table_lazy_init(true), "makes instantiation fast";
 }
 
-/// The processors that an artifact runs on. Named, so that code, and with it the size of frames, does not depend on
-/// the machine that compiled it.
+/// The target of artifacts. It is fixed so that code, and with it the size of stack frames, does not depend on the
+/// machine that compiled it.
 #[cfg(target_arch = "x86_64")]
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// The processors that an artifact runs on.
+/// The target of artifacts.
 #[cfg(target_arch = "aarch64")]
 pub const TARGET: &str = "aarch64-unknown-linux-gnu";
 
-/// What the code may use beyond the first processor of that architecture: on x86-64 what every one since 2009 has,
-/// because without SSE 4.1 rounding is a call and SIMD is slow.
+/// The extensions beyond the baseline of the architecture that the code may use: on x86-64 those of every processor
+/// since 2009, because without SSE 4.1 rounding is a call and SIMD is slow.
 #[cfg(target_arch = "x86_64")]
 pub const FEATURES: &[&str] = &[
     "has_sse3",
@@ -100,12 +98,12 @@ pub const FEATURES: &[&str] = &[
     "has_popcnt",
     "has_cmpxchg16b",
 ];
-/// What the code may use beyond the first processor of that architecture.
+/// The extensions beyond the baseline of the architecture that the code may use.
 #[cfg(target_arch = "aarch64")]
 pub const FEATURES: &[&str] = &[];
 
-/// The settings as text, for the key of the cache, and what the compiler adds to components. Two engines with the same
-/// text make the same code, if they are of the same version and treat NaNs alike.
+/// The settings as text, for the key of the cache, with the version of the additions to components. Two engines with
+/// the same text generate the same code, if they have the same version and treat NaNs alike.
 #[must_use]
 pub fn fingerprint() -> String {
     let calls: Vec<&str> = SETTINGS.iter().map(|setting| setting.call).collect();
@@ -115,8 +113,8 @@ pub fn fingerprint() -> String {
 
 /// The configuration of the engine, for the compiler and for the host.
 ///
-/// `canonical_nan` decides the bits of floating-point results that are not numbers: one pattern everywhere, at a
-/// cost of up to 87 % in float-heavy code, or the processor's own.
+/// `canonical_nan` determines the bits of NaN results: one pattern everywhere, which costs up to 87 % in float-heavy
+/// code, or those of the processor.
 ///
 /// # Errors
 /// When this build of wasmtime does not know [`TARGET`].
@@ -126,8 +124,8 @@ pub fn config(canonical_nan: bool) -> wasmtime::Result<Config> {
     set_all(&mut config);
     config.cranelift_nan_canonicalization(canonical_nan);
     sys::enable_features(&mut config, FEATURES);
-    // Laid out as the settings say; the artifact does not depend on who makes it.
-    config.with_host_memory(Arc::new(sys::Memories));
+    // Own memories have the layout of the settings above, so artifacts do not depend on them.
+    config.with_host_memory(Arc::new(sys::AgentMemoryCreator));
     Ok(config)
 }
 
@@ -145,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_the_one_that_is_locked() {
+    fn the_version_is_that_of_the_lock_file() {
         let lock = include_str!("../../Cargo.lock");
         let (_, entry) = lock
             .split_once("name = \"wasmtime\"\n")

@@ -1,11 +1,11 @@
-//! What a step has done so far, and how much more it may do.
+//! The effects of the current step, and their limits.
 
 use shm_protocol::agent_to_supervisor::{Effect, LogLevel, LogLine};
 use shm_protocol::limit;
 
-/// A kind of call whose number in one step is bounded.
+/// A call with an effect. The number of each in one step is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
+pub(crate) enum HostCall {
     Send,
     Submit,
     Emit,
@@ -13,64 +13,68 @@ pub(crate) enum Call {
     Infer,
 }
 
-/// What a step has done so far.
+/// The effects of the current step.
 #[derive(Default)]
 pub(crate) struct Effects {
     list: Vec<Effect>,
+    /// Number of calls, by [`HostCall`].
     calls: [usize; 5],
     bytes: usize,
-    most_bytes: usize,
+    max_bytes: usize,
 }
 
 impl Effects {
-    /// Nothing yet, in steps that may hold this many bytes.
-    pub(crate) fn new(most_bytes: usize) -> Effects {
+    /// No effects, with a limit on the bytes of a step.
+    pub(crate) fn new(max_bytes: usize) -> Effects {
         Effects {
-            most_bytes,
+            max_bytes,
             ..Effects::default()
         }
     }
 
-    /// Begins a new step with what is left of `list`'s memory, and with these lines, which count for nothing.
+    /// Begins a new step. The allocation of `list` is reused, and the lines of `logs` do not count towards the limits.
     pub(crate) fn begin(&mut self, mut list: Vec<Effect>, logs: Vec<LogLine>) {
         list.clear();
         list.extend(logs.into_iter().map(Effect::Log));
         *self = Effects {
             list,
-            ..Effects::new(self.most_bytes)
+            ..Effects::new(self.max_bytes)
         };
     }
 
-    /// Takes what the step has done.
+    /// Takes the effects of the step.
     pub(crate) fn take(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.list)
     }
 
-    /// Counts a call, refused ones too, so that nothing can be tried without end. False when the step has used up
-    /// its number of such calls.
-    pub(crate) fn count(&mut self, call: Call) -> bool {
+    /// Counts a call, also one that is refused afterwards, so that no call can be repeated without limit. False when
+    /// the step has used up its number of such calls.
+    pub(crate) fn count(&mut self, call: HostCall) -> bool {
         let calls = &mut self.calls[call as usize];
-        let within = *calls < limit::EFFECTS_PER_STEP;
-        *calls += usize::from(within);
-        within
+        let is_within_limit = *calls < limit::EFFECTS_PER_STEP;
+        *calls += usize::from(is_within_limit);
+        is_within_limit
     }
 
-    /// Whether the step may hold that many bytes more.
+    /// True if the step has room for that many more bytes.
     pub(crate) fn admits(&self, bytes: usize) -> bool {
-        bytes <= self.most_bytes - self.bytes
+        bytes <= self.max_bytes - self.bytes
     }
 
-    /// Adds an effect of that many bytes, which must be admitted.
+    /// Adds an effect of that many bytes.
+    ///
+    /// # Panics
+    /// When the step has no room for it.
     pub(crate) fn push(&mut self, effect: Effect, bytes: usize) {
-        assert!(self.admits(bytes), "the caller asks first");
+        assert!(self.admits(bytes), "the caller checks for room first");
         self.bytes += bytes;
         self.list.push(effect);
     }
 
-    /// Adds a log line. It is cut to its limit, and dropped when the step can hold no more: a log line never
-    /// changes what an agent sees.
+    /// Adds a log line. It is truncated to its limit, and dropped when the step has no room: logging never returns
+    /// an error to an agent.
     pub(crate) fn log(&mut self, level: LogLevel, text: &str) {
-        let text = cut(text, limit::PAYLOAD_BYTES);
+        let text = truncate(text, limit::PAYLOAD_BYTES);
         if self.admits(text.len()) {
             self.push(
                 Effect::Log(LogLine {
@@ -83,8 +87,8 @@ impl Effects {
     }
 }
 
-/// The longest beginning of `text` that has at most `bytes` bytes and ends between characters.
-fn cut(text: &str, bytes: usize) -> &str {
+/// The longest prefix of `text` that has at most `bytes` bytes and ends between characters.
+fn truncate(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
@@ -105,19 +109,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_call_is_counted_alone() {
+    fn each_kind_of_call_has_its_own_limit() {
         let mut effects = Effects::new(limit::STEP_BYTES);
-        assert!((0..limit::EFFECTS_PER_STEP).all(|_| effects.count(Call::Send)));
-        assert!(!effects.count(Call::Send));
-        assert!(effects.count(Call::Emit));
+        assert!((0..limit::EFFECTS_PER_STEP).all(|_| effects.count(HostCall::Send)));
+        assert!(!effects.count(HostCall::Send));
+        assert!(effects.count(HostCall::Emit));
         effects.begin(Vec::new(), Vec::new());
-        assert!(effects.count(Call::Send));
+        assert!(effects.count(HostCall::Send));
     }
 
     #[test]
-    fn a_log_line_is_cut_between_characters() {
-        assert_eq!(cut("aé", 2), "a");
-        assert_eq!(cut("aé", 3), "aé");
+    fn a_log_line_is_truncated_between_characters() {
+        assert_eq!(truncate("aé", 2), "a");
+        assert_eq!(truncate("aé", 3), "aé");
         let mut effects = Effects::new(limit::STEP_BYTES);
         effects.log(LogLevel::Info, &"x".repeat(limit::PAYLOAD_BYTES + 1));
         let lines = logs(effects.take());
@@ -125,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_the_step_is_dropped() {
+    fn log_lines_beyond_the_limit_of_the_step_are_dropped() {
         let mut effects = Effects::new(limit::STEP_BYTES);
         let line = "x".repeat(limit::PAYLOAD_BYTES);
         let fit = limit::STEP_BYTES / limit::PAYLOAD_BYTES;

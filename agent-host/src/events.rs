@@ -1,46 +1,43 @@
-//! From events as the supervisor sends them to events as agents get them.
+//! Conversion of events from the supervisor's messages to the types that agents receive.
 
 use crate::bindings::Event;
 use crate::bindings::lockstep::agent::types::{InferenceResult, Message, NamedTensor, Tensor};
-use crate::fleet::Fleet;
+use crate::shared_config::SharedConfig;
 use shm_protocol::id::ModelId;
-use shm_protocol::supervisor_to_agent::{AgentEvent as Sent, RequestResult};
+use shm_protocol::supervisor_to_agent::{AgentEvent, RequestResult};
 use shm_protocol::tensor;
 use std::sync::Arc;
 
-/// Replaces what is in `into` by these events. Payloads are moved, not copied.
-pub(crate) fn convert(fleet: &Fleet, events: Vec<Sent>, into: &mut Vec<Event>) {
+/// Replaces the content of `into` by the converted events. Payloads are moved, not copied.
+pub(crate) fn convert(shared: &SharedConfig, events: Vec<AgentEvent>, into: &mut Vec<Event>) {
     into.clear();
-    into.extend(events.into_iter().map(|event| one(fleet, event)));
+    into.extend(events.into_iter().map(|event| convert_event(shared, event)));
 }
 
-fn one(fleet: &Fleet, event: Sent) -> Event {
+fn convert_event(shared: &SharedConfig, event: AgentEvent) -> Event {
     match event {
-        Sent::Message { sender, payload } => Event::Message(Message {
+        AgentEvent::Message { sender, payload } => Event::Message(Message {
             sender: sender.0,
             payload,
         }),
-        Sent::Inference {
+        AgentEvent::Inference {
             request,
             model,
             outcome,
-        } => {
-            let outcome = answer(fleet, model, outcome);
-            Event::Inference(InferenceResult {
-                request: request.0,
-                outcome,
-            })
-        }
+        } => Event::Inference(InferenceResult {
+            request: request.0,
+            outcome: convert_result(shared, model, outcome),
+        }),
     }
 }
 
-/// The answer of a model with the names of its outputs.
-pub(crate) fn answer(
-    fleet: &Fleet,
+/// The result of a request, with the names of the model's outputs.
+pub(crate) fn convert_result(
+    shared: &SharedConfig,
     model: ModelId,
-    answer: Arc<RequestResult>,
+    result: Arc<RequestResult>,
 ) -> Result<Vec<NamedTensor>, String> {
-    let ports = fleet
+    let ports = shared
         .model(model)
         .map_or(&[][..], |(_, ports)| &ports.signature.outputs);
     let name = |position: usize| {
@@ -48,16 +45,16 @@ pub(crate) fn answer(
             .get(position)
             .map_or_else(String::new, |port| port.name.clone())
     };
-    Arc::unwrap_or_clone(answer).map(|outputs| {
+    Arc::unwrap_or_clone(result).map(|outputs| {
         outputs
             .into_iter()
             .enumerate()
-            .map(|(position, output)| named(name(position), output))
+            .map(|(position, output)| named_tensor(name(position), output))
             .collect()
     })
 }
 
-fn named(name: String, output: tensor::Tensor) -> NamedTensor {
+fn named_tensor(name: String, output: tensor::Tensor) -> NamedTensor {
     let shape = output.shape.dims().to_vec();
     NamedTensor {
         name,

@@ -1,49 +1,53 @@
 //! Runs the agents of a fleet in wasmtime, and compiles them.
 //!
-//! Two roles of the same program. A **host** is a child of the supervisor that
-//! lives as long as a run: [`boot`] takes what it was born with, [`confine`]
-//! gives up what it does not need, [`serve`] answers the steps of each tick,
-//! and [`error`] says why a host cannot go on. A **compiler** lives for one
-//! component: it reads it, audits it, and writes machine code.
+//! The crate has two roles of the same program:
 //!
-//! What makes a step the same on every machine is in [`determinism`].
+//! * A **host** is a child process of the supervisor that lives as long as a run. [`boot`] attaches what the process
+//!   inherits, [`confine`] drops its privileges, [`command_loop`] executes the supervisor's commands, [`serve`] answers
+//!   the steps of each tick, and [`error`] lists what ends a host. The inference host has the same files.
+//! * A **compiler** ([`compile`]) is a process that lives for one component: it checks the component and writes machine
+//!   code.
 //!
-//! Between two ticks the state of an agent can be captured, and a new process
-//! takes it up from there. What that state is and how the compiler makes it
-//! accessible is in [`capture`]; memories are our own (`sys`); and [`agent`]
-//! finds the pages that have changed and turns states into records and back.
+//! [`determinism`] lists the settings that make a step the same on every machine.
+//!
+//! The state of an agent can be captured between two ticks and restored in a new process. [`capture`] defines what the
+//! state is and how the compiler makes it accessible, `sys` owns the memory of agents, and [`agent`] finds the changed
+//! pages and converts states to records and back.
 #![deny(unsafe_code)]
 
 mod agent;
-mod agents;
-mod audit;
-pub mod bare;
+mod agent_set;
+mod awaits;
+pub mod bench_support;
 mod bindings;
 mod boot;
 mod capture;
+mod command_loop;
 mod compile;
+mod compiled_component;
+mod component_check;
 mod confine;
 pub mod determinism;
 mod effects;
 pub mod error;
 mod events;
-mod fleet;
-#[cfg(test)]
-mod handwritten;
 mod imports;
 mod limiter;
-mod list_record;
-mod program;
 mod random;
+mod record_batcher;
 mod serve;
-mod state;
+mod shared_config;
+mod store_data;
+#[allow(
+    unsafe_code,
+    reason = "the calls into wasmtime and the kernel that the compiler cannot check"
+)]
 mod sys;
-mod waits;
 
 pub use determinism::WASMTIME_VERSION;
 pub use determinism::fingerprint as config_fingerprint;
 
-/// Runs an agent host. `arguments` are those after the role; gives the exit code.
+/// Runs an agent host and returns its exit code. `arguments` are those after the role.
 #[must_use]
 pub fn main(arguments: &[String]) -> u8 {
     match boot::run(arguments) {
@@ -55,8 +59,11 @@ pub fn main(arguments: &[String]) -> u8 {
     }
 }
 
-/// Compiles one component. `arguments` are those after the role; gives the exit code: 0, 2 for a component that
-/// cannot be used, with one line on standard error that says why, or 70.
+/// Compiles one component and returns the exit code of [`exit_code`], with the reason on one
+/// line on
+/// standard error; or 70. why.
+///
+/// [`exit_code`]: shm_protocol::exit_code
 #[must_use]
 pub fn compiler_main(arguments: &[String]) -> u8 {
     match compile::run(arguments) {

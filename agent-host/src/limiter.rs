@@ -1,31 +1,30 @@
-//! What an instance may hold of the machine. Every answer is a function of
-//! the fleet file; the machine itself is never asked, and when it has no more
-//! to give, the host fails rather than the agent.
+//! The resource limits of an instance. Every decision is a function of the fleet file and never of the machine: when
+//! the machine lacks memory, the host fails, not the agent.
 
 use std::fmt;
 use wasmtime::ResourceLimiter;
 
-/// Most entries of all tables of an instance together. A table holds a function or two for each in the source.
-const TABLE_ENTRIES: usize = 1 << 20;
-/// Most core instances of a component; compilers make three, and components joined from several more.
-const INSTANCES: usize = 64;
-/// The instance that the compiler adds, for the variables.
+/// Maximum entries of all tables of an instance together. Compilers emit about one entry for each function.
+const MAX_TABLE_ENTRIES: usize = 1 << 20;
+/// Maximum core instances of a component. Compilers make three; composed components have more.
+const MAX_INSTANCES: usize = 64;
+/// The instance with the accessor functions of the globals, which the compiler adds.
 const ADDED_INSTANCES: usize = 1;
-/// Most tables of a component.
-const TABLES: usize = 64;
-/// Exactly one memory is the state of an agent.
-const MEMORIES: usize = 1;
+/// Maximum tables of a component.
+const MAX_TABLES: usize = 64;
+/// Maximum memories of a component: an agent has one, which is captured.
+const MAX_MEMORIES: usize = 1;
 
 /// The limits of one instance.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     memory_bytes: usize,
     table_entries: usize,
-    /// The growth that was admitted last is more than the memory's own maximum, so it must fail.
-    beyond_own_maximum: bool,
+    /// The last admitted growth exceeds the maximum that the memory declares, so the engine must refuse it.
+    exceeds_declared_maximum: bool,
 }
 
-/// The machine has no memory where the fleet file promises some.
+/// The machine lacks memory that the fleet file grants an agent.
 #[derive(Debug)]
 pub(crate) struct MachineExhausted;
 
@@ -45,7 +44,7 @@ impl Limiter {
         Limiter {
             memory_bytes,
             table_entries: 0,
-            beyond_own_maximum: false,
+            exceeds_declared_maximum: false,
         }
     }
 }
@@ -57,13 +56,13 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.beyond_own_maximum = maximum.is_some_and(|maximum| desired > maximum);
+        self.exceeds_declared_maximum = maximum.is_some_and(|maximum| desired > maximum);
         Ok(desired <= self.memory_bytes)
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        // An agent must not see that this machine has less memory than another.
-        if self.beyond_own_maximum {
+        // An agent must not observe that this machine has less memory than another.
+        if self.exceeds_declared_maximum {
             Ok(())
         } else {
             Err(MachineExhausted.into())
@@ -78,7 +77,7 @@ impl ResourceLimiter for Limiter {
     ) -> wasmtime::Result<bool> {
         let grown = desired.saturating_sub(current);
         let admitted = maximum.is_none_or(|maximum| desired <= maximum)
-            && grown <= TABLE_ENTRIES - self.table_entries;
+            && grown <= MAX_TABLE_ENTRIES - self.table_entries;
         if admitted {
             self.table_entries += grown;
         }
@@ -90,15 +89,15 @@ impl ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        INSTANCES + ADDED_INSTANCES
+        MAX_INSTANCES + ADDED_INSTANCES
     }
 
     fn tables(&self) -> usize {
-        TABLES
+        MAX_TABLES
     }
 
     fn memories(&self) -> usize {
-        MEMORIES
+        MAX_MEMORIES
     }
 }
 
@@ -126,13 +125,13 @@ mod tests {
             .expect("no error");
         limiter
             .memory_grow_failed(failed())
-            .expect("its own maximum says so on every machine");
+            .expect("the declared maximum is the same on every machine");
         limiter
             .memory_growing(0, 1 << 17, Some(1 << 18))
             .expect("no error");
         limiter
             .memory_grow_failed(failed())
-            .expect_err("another machine would have had it");
+            .expect_err("another machine may have the memory");
     }
 
     #[test]
@@ -140,7 +139,7 @@ mod tests {
         let mut limiter = Limiter::new(0);
         assert!(
             limiter
-                .table_growing(0, TABLE_ENTRIES, None)
+                .table_growing(0, MAX_TABLE_ENTRIES, None)
                 .expect("no error")
         );
         assert!(!limiter.table_growing(0, 1, None).expect("no error"));

@@ -1,9 +1,8 @@
-//! The randomness of an agent: one stream for each agent and tick.
+//! The random numbers of an agent: one stream for each agent and tick.
 //!
-//! ChaCha with 8 rounds. The key is derived by BLAKE3 from the key of the run
-//! and the number of the agent, the stream is the tick. So a value depends on
-//! the seed, the agent, the tick and how many were drawn in this tick before
-//! it, and on nothing else: not on what other agents or other ticks drew.
+//! The generator is ChaCha with 8 rounds. Its key is derived by BLAKE3 from the key of the run and the number of the
+//! agent, its stream is the tick. A value therefore depends on the seed, the agent, the tick and the number of earlier
+//! values of this tick, and not on the values that other agents or ticks have drawn.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -11,23 +10,23 @@ use shm_protocol::id::{AgentId, Tick};
 
 const CONTEXT: &str = "Lockstep 2026-11 randomness of an agent";
 
-/// The randomness of one agent.
-pub(crate) struct Random {
+/// The random number generator of one agent.
+pub(crate) struct AgentRandom {
     key: [u8; 32],
     stream: Option<ChaCha8Rng>,
 }
 
-impl Random {
+impl AgentRandom {
     pub(crate) fn new(run_key: &[u8; 32], agent: AgentId) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         hasher.update(run_key).update(&agent.0.to_le_bytes());
-        Random {
+        AgentRandom {
             key: *hasher.finalize().as_bytes(),
             stream: None,
         }
     }
 
-    /// Forgets the stream of the tick before.
+    /// Ends the stream of the tick before.
     pub(crate) fn begin_tick(&mut self) {
         self.stream = None;
     }
@@ -49,7 +48,7 @@ mod tests {
     use super::*;
 
     fn draw(run_key: u8, agent: u32, tick: u64, count: usize) -> Vec<u64> {
-        let mut random = Random::new(&[run_key; 32], AgentId(agent));
+        let mut random = AgentRandom::new(&[run_key; 32], AgentId(agent));
         (0..count).map(|_| random.next(Tick(tick))).collect()
     }
 
@@ -63,8 +62,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_tick_draws_does_not_move_the_next() {
-        let mut random = Random::new(&[1; 32], AgentId(2));
+    fn the_draws_of_a_tick_do_not_affect_the_next() {
+        let mut random = AgentRandom::new(&[1; 32], AgentId(2));
         random.next(Tick(1));
         random.begin_tick();
         assert_eq!(random.next(Tick(3)), draw(1, 2, 3, 1)[0]);
@@ -72,7 +71,7 @@ mod tests {
 
     #[test]
     fn the_values_are_part_of_the_format() {
-        // A change here changes every run: journals of older versions no longer replay.
+        // A change of these values breaks the replay of existing journals.
         assert_eq!(
             draw(0, 0, 1, 2),
             [17_360_705_936_130_211_505, 16_793_406_272_592_870_083]

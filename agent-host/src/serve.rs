@@ -1,10 +1,10 @@
-//! Steps in, outcomes out: what a host does all day. Now and then it is asked
-//! for the states of its agents, and in the beginning it may be given some.
+//! The serving loop: steps from the ring down, outcomes into the ring up. Snapshots and restores of agent states go the
+//! same way.
 
-use crate::agent::Stepped;
-use crate::agents::Agents;
-use crate::error::HostError;
-use crate::list_record::ListRecord;
+use crate::agent::StepProgress;
+use crate::agent_set::AgentSet;
+use crate::error::AgentHostError;
+use crate::record_batcher::RecordBatcher;
 use bincode::Decode;
 use shm_protocol::agent_state::{RESTORE, SNAPSHOT, STATE, Snapshot, StateRecord};
 use shm_protocol::agent_to_supervisor::{AWAIT_REQUESTS, OUTCOMES};
@@ -16,67 +16,66 @@ use shm_protocol::progress;
 use shm_protocol::ring::RecordHeader;
 use shm_protocol::supervisor_to_agent::{AWAIT_RESULTS, AwaitResults, STEPS, Steps};
 
-/// Answers steps until `is_draining` holds and the ring is empty.
+/// Serves records until `is_draining` holds and the ring is empty.
 ///
 /// # Errors
-/// When the supervisor or the machine does what it must not. Agents cannot cause any.
+/// When the supervisor violates the protocol or the machine lacks memory. Agents cannot cause an error.
 pub(crate) fn serve(
     link: &mut HostLink,
-    agents: &mut Agents,
+    agents: &mut AgentSet,
     mut is_draining: impl FnMut() -> bool,
-) -> Result<(), HostError> {
-    let mut records = Records {
-        outcomes: ListRecord::new(link.up.max_payload_bytes()),
-        waits: ListRecord::new(link.up.max_payload_bytes()),
+) -> Result<(), AgentHostError> {
+    let mut batches = OutboundBatches {
+        outcomes: RecordBatcher::new(link.up.max_payload_bytes()),
+        await_requests: RecordBatcher::new(link.up.max_payload_bytes()),
     };
     let mut bytes = Vec::new();
     loop {
-        // Asked first: what was sent before the supervisor said so is then in the ring.
-        let is_last_look = is_draining();
+        // Checked before the ring: all records sent before the command to drain are then in the ring.
+        let is_last_round = is_draining();
         while let Some(header) = link.down.try_take(&mut bytes)? {
-            answer(link, agents, &mut records, &header, &bytes)?;
+            handle_record(link, agents, &mut batches, &header, &bytes)?;
         }
-        if is_last_look {
+        if is_last_round {
             return Ok(());
         }
         link.wait(&WaitPolicy::HOST);
     }
 }
 
-/// Answers one record.
-fn answer(
+fn handle_record(
     link: &mut HostLink,
-    agents: &mut Agents,
-    records: &mut Records,
+    agents: &mut AgentSet,
+    batches: &mut OutboundBatches,
     header: &RecordHeader,
     bytes: &[u8],
-) -> Result<(), HostError> {
+) -> Result<(), AgentHostError> {
     let tick = header.tick;
     match header.kind {
-        STEPS => step(link, agents, records, tick, decode(tick, bytes)?),
-        AWAIT_RESULTS => go_on(link, agents, records, tick, decode(tick, bytes)?),
-        SNAPSHOT => save(link, agents, tick, decode(tick, bytes)?),
+        STEPS => take_steps(link, agents, batches, tick, decode(tick, bytes)?),
+        AWAIT_RESULTS => resume_awaits(link, agents, batches, tick, decode(tick, bytes)?),
+        SNAPSHOT => send_states(link, agents, tick, decode(tick, bytes)?),
         RESTORE => {
             fault::at(FaultPoint::BeforeRestore, tick, header.subject);
             agents.restore(tick, decode(tick, bytes)?)?;
             fault::at(FaultPoint::AfterRestore, tick, header.subject);
             Ok(())
         }
-        other => Err(HostError::Kind(other)),
+        other => Err(AgentHostError::Kind(other)),
     }
 }
 
-fn decode<T: Decode<()>>(tick: Tick, bytes: &[u8]) -> Result<T, HostError> {
-    codec::decode_record::<T>(bytes).map_err(|source| HostError::Decode { tick, source })
+fn decode<T: Decode<()>>(tick: Tick, bytes: &[u8]) -> Result<T, AgentHostError> {
+    codec::decode_record::<T>(bytes).map_err(|source| AgentHostError::Decode { tick, source })
 }
 
-/// Sends up the states of all agents.
-fn save(
+/// Sends the states of all agents.
+fn send_states(
     link: &mut HostLink,
-    agents: &mut Agents,
+    agents: &mut AgentSet,
     tick: Tick,
     snapshot: Snapshot,
-) -> Result<(), HostError> {
+) -> Result<(), AgentHostError> {
     let mut bytes = Vec::new();
     let max_payload_bytes = link.up.max_payload_bytes();
     fault::at(FaultPoint::BeforeSnapshot, tick, fault::ANY);
@@ -96,115 +95,118 @@ fn save(
     Ok(())
 }
 
-/// What goes up of the steps of a tick.
-struct Records {
-    outcomes: ListRecord,
-    waits: ListRecord,
+/// The records of a tick's steps that are not sent yet.
+struct OutboundBatches {
+    outcomes: RecordBatcher,
+    await_requests: RecordBatcher,
 }
 
-impl Records {
-    /// Adds how far a step has come.
+impl OutboundBatches {
+    /// Adds the progress of a step.
     fn add(
         &mut self,
         link: &mut HostLink,
-        agents: &mut Agents,
+        agents: &mut AgentSet,
         tick: Tick,
-        stepped: Stepped,
-    ) -> Result<(), HostError> {
-        match stepped {
-            Stepped::Done(outcome) => {
+        progress: StepProgress,
+    ) -> Result<(), AgentHostError> {
+        match progress {
+            StepProgress::Done(outcome) => {
                 let mut send = |payload: &[u8]| send_outcomes(link, tick, payload);
                 self.outcomes.add(&outcome, &mut send)?;
                 agents.recycle(outcome);
                 Ok(())
             }
-            Stepped::Waits(wait) => {
-                let mut send = |payload: &[u8]| send_waits(link, tick, payload);
-                self.waits.add(&wait, &mut send)
+            StepProgress::Awaiting(request) => {
+                let mut send = |payload: &[u8]| send_await_requests(link, tick, payload);
+                self.await_requests.add(&request, &mut send)
             }
         }
     }
 
-    /// Sends what is there; outcomes first, and if there is nothing at all, that there are no outcomes.
-    fn flush(&mut self, link: &mut HostLink, tick: Tick) -> Result<(), HostError> {
-        if !self.outcomes.is_empty() || self.waits.is_empty() {
+    /// Sends both batches, outcomes first. If both are empty, sends an empty record of outcomes.
+    fn flush(&mut self, link: &mut HostLink, tick: Tick) -> Result<(), AgentHostError> {
+        if !self.outcomes.is_empty() || self.await_requests.is_empty() {
             self.outcomes
                 .flush(&mut |payload: &[u8]| send_outcomes(link, tick, payload))?;
         }
-        if !self.waits.is_empty() {
-            self.waits
-                .flush(&mut |payload: &[u8]| send_waits(link, tick, payload))?;
+        if !self.await_requests.is_empty() {
+            self.await_requests
+                .flush(&mut |payload: &[u8]| send_await_requests(link, tick, payload))?;
         }
         Ok(())
     }
 }
 
 /// Takes the steps of one record.
-fn step(
+fn take_steps(
     link: &mut HostLink,
-    agents: &mut Agents,
-    records: &mut Records,
+    agents: &mut AgentSet,
+    batches: &mut OutboundBatches,
     tick: Tick,
     steps: Steps,
-) -> Result<(), HostError> {
+) -> Result<(), AgentHostError> {
     for step in steps.steps {
         let agent = step.agent.0;
         fault::at(FaultPoint::BeforeStep, tick, agent);
-        let stepped = agents.step(tick, step)?;
-        note(tick, &stepped);
-        records.add(link, agents, tick, stepped)?;
+        let progress = agents.step(tick, step)?;
+        report_progress(tick, &progress);
+        batches.add(link, agents, tick, progress)?;
     }
-    records.flush(link, tick)
+    batches.flush(link, tick)
 }
 
-/// Lets the agents of one record go on that wait within their steps. Answers for steps that are still to come are kept.
-fn go_on(
+/// Resumes the steps that await the results of one record. Results for steps that are still to come are kept.
+fn resume_awaits(
     link: &mut HostLink,
-    agents: &mut Agents,
-    records: &mut Records,
+    agents: &mut AgentSet,
+    batches: &mut OutboundBatches,
     tick: Tick,
-    answers: AwaitResults,
-) -> Result<(), HostError> {
-    let mut went_on = false;
-    for answered in answers.answers {
-        fault::at(FaultPoint::BeforeAnswer, tick, answered.agent.0);
-        if let Some(stepped) = agents.answer(tick, answered)? {
-            note(tick, &stepped);
-            records.add(link, agents, tick, stepped)?;
-            went_on = true;
+    results: AwaitResults,
+) -> Result<(), AgentHostError> {
+    let mut has_resumed = false;
+    for result in results.answers {
+        fault::at(FaultPoint::AwaitAnswered, tick, result.agent.0);
+        if let Some(progress) = agents.resume(tick, result)? {
+            report_progress(tick, &progress);
+            batches.add(link, agents, tick, progress)?;
+            has_resumed = true;
         }
     }
-    if went_on {
-        records.flush(link, tick)?;
+    if has_resumed {
+        batches.flush(link, tick)?;
     }
     Ok(())
 }
 
-/// Reports progress: outcomes go up with those of the next agents, and the deadline counts from the last step.
-fn note(tick: Tick, stepped: &Stepped) {
-    if let Stepped::Done(outcome) = stepped {
+/// Reports progress, because outcomes are sent in batches and the supervisor's deadline counts from the last step.
+fn report_progress(tick: Tick, progress: &StepProgress) {
+    if let StepProgress::Done(outcome) = progress {
         fault::at(FaultPoint::AfterStep, tick, outcome.agent.0);
     }
     progress::report();
 }
 
-fn send_outcomes(link: &mut HostLink, tick: Tick, payload: &[u8]) -> Result<(), HostError> {
+fn send_outcomes(link: &mut HostLink, tick: Tick, payload: &[u8]) -> Result<(), AgentHostError> {
     fault::at(FaultPoint::BeforeOutcomes, tick, fault::ANY);
     send(link, &RecordHeader::new(OUTCOMES, tick), payload)?;
     fault::at(FaultPoint::AfterOutcomes, tick, fault::ANY);
     Ok(())
 }
 
-fn send_waits(link: &mut HostLink, tick: Tick, payload: &[u8]) -> Result<(), HostError> {
+fn send_await_requests(
+    link: &mut HostLink,
+    tick: Tick,
+    payload: &[u8],
+) -> Result<(), AgentHostError> {
     send(link, &RecordHeader::new(AWAIT_REQUESTS, tick), payload)?;
-    fault::at(FaultPoint::AfterParked, tick, fault::ANY);
+    fault::at(FaultPoint::AwaitSent, tick, fault::ANY);
     Ok(())
 }
 
-fn send(link: &mut HostLink, header: &RecordHeader, payload: &[u8]) -> Result<(), HostError> {
-    let tick = header.tick;
+fn send(link: &mut HostLink, header: &RecordHeader, payload: &[u8]) -> Result<(), AgentHostError> {
     link.push(header, payload)
-        .map_err(|source| HostError::Push { tick, source })
+        .map_err(AgentHostError::push(header))
 }
 
 #[cfg(test)]

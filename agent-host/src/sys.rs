@@ -1,32 +1,38 @@
-//! The calls into wasmtime and the kernel that the compiler of Rust cannot check.
-#![allow(unsafe_code, reason = "each block says why it is sound")]
+//! The calls into wasmtime and the kernel that the compiler cannot check.
 
 mod guest;
 mod memory;
+pub(crate) mod process;
+pub(crate) mod seccomp;
 
-pub(crate) use guest::Guest;
-pub(crate) use memory::Memories;
+pub(crate) use guest::GuestStore;
+pub(crate) use memory::AgentMemoryCreator;
 
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine};
 
-/// Lets the code use these extensions of the processor.
+/// Allows the generated code to use these extensions of the processor.
 pub(crate) fn enable_features(config: &mut Config, features: &[&str]) {
     for feature in features {
-        // SAFETY: the flags of `determinism::FEATURES` say only which instructions may be used. The engine refuses
+        // SAFETY: the flags of `determinism::FEATURES` only name instructions that may be used. The engine refuses
         // to load code for instructions that this processor lacks, so it cannot run into them.
         unsafe { config.cranelift_flag_enable(feature) };
     }
 }
 
-/// Makes a component of machine code.
+/// Whether an error of the engine is one that the kernel gave to the engine itself.
+pub(crate) fn is_kernel_error(error: &wasmtime::Error) -> bool {
+    error.root_cause().is::<rustix::io::Errno>()
+}
+
+/// Makes a component from machine code.
 ///
 /// # Errors
-/// When it is of another version or another configuration, or not machine code.
+/// When the code is from another version or configuration of the engine, or is not machine code.
 pub(crate) fn load_machine_code(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: the bytes must be what `Component::serialize` gave, or code of somebody's choice runs. They come out of
-    // memory that the supervisor has sealed, and the supervisor takes them from the compiler or, with a keyed digest,
-    // from its own cache only. A host trusts its supervisor. Somebody who can write the cache of this user gains
-    // what the user can do in any case, and here less, because this process has confined itself.
+    // SAFETY: the bytes must be the output of `Component::serialize`, or arbitrary code runs. They are in memory that
+    // the supervisor has sealed, and the supervisor takes them only from the compiler or, with a keyed digest, from its
+    // own cache. A host trusts its supervisor. An attacker who can write the cache of this user gains no right that the
+    // user lacks, and has fewer here, because this process has confined itself.
     unsafe { Component::deserialize(engine, code) }
 }

@@ -1,12 +1,11 @@
 //! Both roles as real processes: this program starts itself, as `lockstep` does.
 //!
-//! The promise: a confined host answers its supervisor through everything its
-//! agents do, gives and takes their states, and ends well when told to; a
-//! compiler refuses what cannot be an agent, in one line, and a host without a
-//! supervisor ends.
+//! The promise: a confined host serves its supervisor whatever its agents do, saves and restores their states, and exits
+//! with code 0 when drained. A compiler refuses a component that cannot be an agent, in one line. A host without a
+//! supervisor exits.
 //!
-//! Confinement cannot be undone, so every check has processes of its own, and
-//! this file does without the usual harness, whose main function would be run.
+//! Confinement cannot be undone, so every check has its own processes. The test has no harness, because the processes run
+//! the main function of this program.
 
 #![allow(clippy::print_stdout, reason = "no harness speaks for this program")]
 
@@ -219,10 +218,10 @@ fn a_host_of_somebody_else_ends() {
     assert!(said.contains("is not the parent"), "{said}");
 }
 
-fn fault(phase: FaultPoint, kind: FaultKind) -> FaultSlot {
+fn fault(point: FaultPoint, kind: FaultKind) -> FaultSlot {
     FaultSlot {
         rule: 1,
-        phase,
+        point,
         kind,
         tick: fault::ANY_TICK,
         subject: fault::ANY,
@@ -258,8 +257,8 @@ fn a_confined_host_ends_as_a_fault_says() {
         (FaultKind::Exit, None, Some(1)),
     ];
     for (kind, signal, code) in ends {
-        for phase in [FaultPoint::BeforeStep, FaultPoint::InStep] {
-            let mut child = faulty(&[fault(phase, kind)]);
+        for point in [FaultPoint::BeforeStep, FaultPoint::InStep] {
+            let mut child = faulty(&[fault(point, kind)]);
             assert_eq!(child.fired(), 1);
             let status = child.status();
             assert_eq!((status.signal(), status.code()), (signal, code), "{kind:?}");
@@ -272,7 +271,7 @@ fn a_confined_host_ends_as_a_fault_says() {
 
 fn a_confined_host_passes_all_its_points() {
     let points = [
-        FaultPoint::HostBorn,
+        FaultPoint::ProcessStarted,
         FaultPoint::BeforeReady,
         FaultPoint::AfterReady,
         FaultPoint::BeforeLoad,
@@ -287,12 +286,12 @@ fn a_confined_host_passes_all_its_points() {
         FaultPoint::RingBeforePublish,
         FaultPoint::RingAfterPublish,
     ];
-    for phase in points {
-        let mut child = faulty(&[fault(phase, FaultKind::Slow)]);
+    for point in points {
+        let mut child = faulty(&[fault(point, FaultKind::Slow)]);
         let outcomes: Outcomes = expect(&mut child);
-        assert_eq!(outcomes.outcomes[0].status, Status::Completed, "{phase:?}");
-        assert_eq!(child.fired(), 1, "{phase:?}");
+        assert_eq!(outcomes.outcomes[0].status, Status::Completed, "{point:?}");
+        assert_eq!(child.fired(), 1, "{point:?}");
         child.send(AgentCommand::Drain);
-        assert_eq!(child.end(), (Some(0), String::new()), "{phase:?}");
+        assert_eq!(child.end(), (Some(0), String::new()), "{point:?}");
     }
 }

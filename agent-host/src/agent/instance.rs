@@ -1,146 +1,158 @@
-//! An instance of an agent: its store, its memory, and what can be called.
+//! An instance of an agent: its store, its memory, and its exports.
 
-use super::waiting::StepOnFiber;
-use crate::bindings::{self, Config};
-use crate::imports::ARGUMENT_BYTES;
-use crate::program::{Accessors, Program};
-use crate::state::State;
-use crate::sys::Guest;
-use crate::waits::at_once;
+use crate::awaits::expect_ready;
+use crate::bindings::{self, Config, Event};
+use crate::compiled_component::{CompiledComponent, GlobalAccessors};
+use crate::imports::MAX_ARGUMENT_BYTES;
+use crate::store_data::StoreData;
+use crate::sys::GuestStore;
 use wasmtime::component::{self, ComponentNamedList, Lift, Lower, TypedFunc};
 use wasmtime::{Store, StoreContextMut};
 
-/// Fuel of reading or writing one variable, many times over.
+/// Fuel of `init`, where a step has less: about a second. `init` is called before the first tick, or once after a
+/// failure, and the start-up of language runtimes takes more than a step.
+pub(super) const INIT_FUEL: u64 = 1_000_000_000;
+
+/// Fuel of reading or writing one global; the call needs a fraction of it.
 const ACCESS_FUEL: u64 = 1_000;
 
 /// An instance of an agent.
-pub(super) struct Instance {
-    pub(super) guest: Guest<State>,
-    pub(super) exports: Exports,
+pub(super) struct AgentInstance {
+    pub(super) store: GuestStore<StoreData>,
+    pub(super) exports: InstanceExports,
+    /// Looked up at the first use, because most instances end without a snapshot.
+    accessors: Option<AccessorFunctions>,
+}
+
+/// The exports of an instance.
+pub(super) struct InstanceExports {
+    pub(super) step: StepExport,
     handle: component::Instance,
-    /// Looked up when they are first used: most instances end before.
-    accessors: Option<Functions>,
 }
 
 /// The step of an agent, by how it is called.
-pub(super) enum Exports {
-    /// It runs from beginning to end.
-    Plain(bindings::Agent),
-    /// It may wait.
-    Waiting(StepOnFiber),
+pub(super) enum StepExport {
+    /// It runs from beginning to end on the stack of the host.
+    Direct(bindings::Agent),
+    /// It can await, and runs on a stack of its own.
+    OnFiber(StepOnFiber),
 }
 
-type Functions = Accessors<TypedFunc<(u32,), (u64,)>, TypedFunc<(u32, u64), ()>>;
+/// The step of an agent that can await. It owns its events, because it can outlive the record that carried them.
+pub(super) type StepOnFiber = TypedFunc<(Vec<Event>,), ()>;
 
-/// What an instance is made in. It has this much fuel to begin with.
-pub(super) fn guest(program: &Program, state: State, fuel: u64) -> Guest<State> {
-    // What a step may hold fits into the arguments of one call, whatever stands around it.
-    let arguments = ARGUMENT_BYTES.max(state.fleet.step_bytes().saturating_mul(2));
-    let mut store = Store::new(program.instances.engine(), state);
-    store.limiter(|state| &mut state.limiter);
-    store.set_hostcall_fuel(arguments);
-    let mut guest = Guest::new(store);
-    refuel(&mut guest.context(), fuel);
-    guest
+type AccessorFunctions = GlobalAccessors<TypedFunc<(u32,), (u64,)>, TypedFunc<(u32, u64), ()>>;
+
+/// A store for one instance, with this much fuel.
+pub(super) fn new_store(
+    component: &CompiledComponent,
+    data: StoreData,
+    fuel: u64,
+) -> GuestStore<StoreData> {
+    // The content of a whole step fits the arguments of one call, with as much again for names and lists around it.
+    let argument_bytes = MAX_ARGUMENT_BYTES.max(data.shared.max_step_bytes().saturating_mul(2));
+    let mut store = Store::new(component.instance_pre.engine(), data);
+    store.limiter(|data| &mut data.limiter);
+    store.set_hostcall_fuel(argument_bytes);
+    let mut store = GuestStore::new(store);
+    refuel(&mut store.context(), fuel);
+    store
 }
 
-/// What an instance has to be called.
-pub(super) struct Made {
-    exports: Exports,
-    handle: component::Instance,
-}
-
-impl Made {
+impl InstanceExports {
     /// Calls `init`.
     ///
     /// # Errors
     /// Those of wasmtime, when the call does not return.
     pub(super) fn call_init(
         &self,
-        guest: &mut Guest<State>,
+        store: &mut GuestStore<StoreData>,
         config: &Config,
     ) -> wasmtime::Result<Result<(), String>> {
-        match &self.exports {
-            Exports::Plain(exports) => exports.call_init(guest.context(), config),
-            Exports::Waiting(_) => {
-                let mut context = guest.context();
+        match &self.step {
+            StepExport::Direct(exports) => exports.call_init(store.context(), config),
+            StepExport::OnFiber(_) => {
+                let mut context = store.context();
                 let init: TypedFunc<(&Config,), (Result<(), String>,)> =
                     self.handle.get_typed_func(&mut context, "init")?;
-                at_once(init.call_async(context, (config,))).map(|(result,)| result)
+                expect_ready(init.call_async(context, (config,))).map(|(result,)| result)
             }
         }
     }
 }
 
-/// Makes the one instance of `guest`. `memory_bytes` is the size of its memory if it is not the declared one.
+/// Makes the one instance of `store`. `memory_bytes` is the size of its memory if it differs from the declared one.
 ///
 /// # Errors
 /// Those of wasmtime.
-pub(super) fn make(
-    program: &Program,
-    guest: &mut Guest<State>,
+pub(super) fn instantiate(
+    component: &CompiledComponent,
+    store: &mut GuestStore<StoreData>,
     memory_bytes: Option<usize>,
-) -> wasmtime::Result<Made> {
-    let handle = guest.instantiate(&program.instances, memory_bytes, program.waits)?;
-    let exports = match program.waits {
-        true => Exports::Waiting(handle.get_typed_func(guest.context(), "step")?),
-        false => Exports::Plain(program.exports.load(guest.context(), &handle)?),
+) -> wasmtime::Result<InstanceExports> {
+    let handle = store.instantiate(&component.instance_pre, memory_bytes, component.can_await)?;
+    let step = match component.can_await {
+        true => StepExport::OnFiber(handle.get_typed_func(store.context(), "step")?),
+        false => StepExport::Direct(component.exports.load(store.context(), &handle)?),
     };
-    Ok(Made { exports, handle })
+    Ok(InstanceExports { step, handle })
 }
 
-impl Instance {
-    pub(super) fn new(guest: Guest<State>, made: Made) -> Instance {
-        Instance {
-            guest,
-            exports: made.exports,
-            handle: made.handle,
+impl AgentInstance {
+    pub(super) fn new(store: GuestStore<StoreData>, exports: InstanceExports) -> AgentInstance {
+        AgentInstance {
+            store,
+            exports,
             accessors: None,
         }
     }
 
-    /// The variables outside of the memory, as bits.
+    /// The values of the mutable globals, as bits.
     ///
     /// # Errors
-    /// When the functions of the artifact are not those of our compiler.
-    pub(super) fn variables(&mut self, program: &Program) -> wasmtime::Result<Vec<u64>> {
-        let Some(Accessors { get, .. }) = self.accessors(program)? else {
+    /// When the artifact's accessor functions are not those of our compiler.
+    pub(super) fn globals(&mut self, component: &CompiledComponent) -> wasmtime::Result<Vec<u64>> {
+        let Some(GlobalAccessors { get, .. }) = self.accessors(component)? else {
             return Ok(Vec::new());
         };
         let read = |index| {
-            let mut context = self.guest.context();
+            let mut context = self.store.context();
             refuel(&mut context, ACCESS_FUEL);
-            let (bits,) = call(program, &get, context, (index,))?;
+            let (bits,) = call(component, &get, context, (index,))?;
             Ok(bits)
         };
-        (0..program.globals()).map(read).collect()
+        (0..component.globals()).map(read).collect()
     }
 
-    /// Gives the variables these bits.
+    /// Sets the mutable globals to these bits.
     ///
     /// # Errors
-    /// As for [`Instance::variables`].
-    pub(super) fn set_variables(
+    /// As for [`AgentInstance::globals`].
+    pub(super) fn set_globals(
         &mut self,
-        program: &Program,
+        component: &CompiledComponent,
         bits: &[u64],
     ) -> wasmtime::Result<()> {
-        let Some(Accessors { set, .. }) = self.accessors(program)? else {
+        let Some(GlobalAccessors { set, .. }) = self.accessors(component)? else {
             return Ok(());
         };
         for (bits, index) in bits.iter().zip(0..) {
-            let mut context = self.guest.context();
+            let mut context = self.store.context();
             refuel(&mut context, ACCESS_FUEL);
-            call(program, &set, context, (index, *bits))?;
+            call(component, &set, context, (index, *bits))?;
         }
         Ok(())
     }
 
-    /// The functions that give the variables; `None` if there are no variables.
-    fn accessors(&mut self, program: &Program) -> wasmtime::Result<Option<Functions>> {
-        if let (None, Some(Accessors { get, set })) = (&self.accessors, &program.accessors) {
-            let (handle, mut context) = (self.handle, self.guest.context());
-            self.accessors = Some(Accessors {
+    /// The accessor functions of the globals; `None` if there are no globals.
+    fn accessors(
+        &mut self,
+        component: &CompiledComponent,
+    ) -> wasmtime::Result<Option<AccessorFunctions>> {
+        let names = &component.accessors;
+        if let (None, Some(GlobalAccessors { get, set })) = (&self.accessors, names) {
+            let (handle, mut context) = (self.exports.handle, self.store.context());
+            self.accessors = Some(GlobalAccessors {
                 get: handle.get_typed_func(&mut context, get)?,
                 set: handle.get_typed_func(&mut context, set)?,
             });
@@ -149,31 +161,31 @@ impl Instance {
     }
 }
 
-/// Calls a function that the compiler has added, which never waits.
+/// Calls a function that the compiler has added, which never awaits.
 fn call<Params, Return>(
-    program: &Program,
+    component: &CompiledComponent,
     function: &TypedFunc<Params, Return>,
-    context: StoreContextMut<'_, State>,
+    context: StoreContextMut<'_, StoreData>,
     params: Params,
 ) -> wasmtime::Result<Return>
 where
     Params: ComponentNamedList + Lower,
     Return: ComponentNamedList + Lift + 'static,
 {
-    match program.waits {
-        true => at_once(function.call_async(context, params)),
+    match component.can_await {
+        true => expect_ready(function.call_async(context, params)),
         false => function.call(context, params),
     }
 }
 
-pub(super) fn refuel(context: &mut StoreContextMut<'_, State>, fuel: u64) {
+pub(super) fn refuel(context: &mut StoreContextMut<'_, StoreData>, fuel: u64) {
     context
         .set_fuel(fuel)
-        .expect("fuel is on in every configuration of ours");
+        .expect("every configuration of the engine enables fuel");
 }
 
-pub(super) fn fuel_left(context: &StoreContextMut<'_, State>) -> u64 {
+pub(super) fn fuel_left(context: &StoreContextMut<'_, StoreData>) -> u64 {
     context
         .get_fuel()
-        .expect("fuel is on in every configuration of ours")
+        .expect("every configuration of the engine enables fuel")
 }

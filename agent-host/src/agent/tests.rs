@@ -1,16 +1,16 @@
-//! The promise: an agent that cannot begin again says so once and for all, and
-//! what it takes to capture an agent's state changes nothing that it does.
+//! The promise: an agent whose restart fails is halted for good, and access to an agent's state does not change its
+//! steps.
 
 use super::*;
-use crate::capture::{self, Capture};
+use crate::capture::{self, StateCapture};
 use crate::compile::compile;
-use crate::handwritten;
 use crate::{determinism, imports};
 use shm_protocol::agent_state::StateRecord;
 use shm_protocol::agent_to_supervisor::LogLevel;
 use shm_protocol::boot::Extent;
 use shm_protocol::codec;
 use shm_protocol::supervisor_to_agent::AgentSetup;
+use test_support::handwritten_agents;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -25,12 +25,12 @@ fn engine() -> Engine {
 }
 
 /// An agent out of this artifact.
-fn agent(artifact: &[u8], settings: &[(&str, &str)]) -> Agent {
+fn agent(artifact: &[u8], settings: &[(&str, &str)]) -> HostedAgent {
     let engine = engine();
     let linker = imports::linker(&engine).expect("memory");
-    let program = Arc::new(Program::load(&engine, &linker, artifact).expect("ours"));
-    let fleet = Fleet::new(AgentSetup {
-        step_bytes: shm_protocol::limit::STEP_BYTES as u64,
+    let component = Arc::new(CompiledComponent::load(&engine, &linker, artifact).expect("ours"));
+    let shared = SharedConfig::new(AgentSetup {
+        max_step_bytes: shm_protocol::limit::STEP_BYTES as u64,
         random_key: [7; 32],
         canonical_nan: true,
         agents: vec!["agent".to_owned()],
@@ -49,22 +49,23 @@ fn agent(artifact: &[u8], settings: &[(&str, &str)]) -> Agent {
         on_failure: OnFailure::Restart,
         restored: false,
     };
-    let (agent, loaded) = Agent::load(&Arc::new(fleet), program, load).expect("a sound machine");
+    let (agent, loaded) =
+        HostedAgent::load(&Arc::new(shared), component, load).expect("a sound machine");
     assert_eq!(loaded.result, Ok(()));
     agent
 }
 
 /// A `trouble` agent that traps in tick 1 and is to be restarted after it.
-fn falling() -> Agent {
+fn failing() -> HostedAgent {
     let artifact = compile(&built("trouble"), true).expect("it compiles");
     agent(&artifact, &[("what", "unreachable")])
 }
 
-fn step(agent: &mut Agent, tick: u64) -> Outcome {
+fn step(agent: &mut HostedAgent, tick: u64) -> Outcome {
     let stepped = agent.step(Tick(tick), &mut Vec::new(), &mut Vec::new());
     match stepped.expect("a sound machine") {
-        Stepped::Done(outcome) => outcome,
-        Stepped::Waits(wait) => panic!("it waits: {wait:?}"),
+        StepProgress::Done(outcome) => outcome,
+        StepProgress::Awaiting(request) => panic!("it awaits: {request:?}"),
     }
 }
 
@@ -79,9 +80,9 @@ fn halted(text: &str) -> Outcome {
 
 #[test]
 fn an_agent_whose_restart_fails_is_halted_for_good() {
-    let mut agent = falling();
-    let fallen = step(&mut agent, 1);
-    assert!(matches!(fallen.status, Status::Trapped(_)), "{fallen:?}");
+    let mut agent = failing();
+    let failed = step(&mut agent, 1);
+    assert!(matches!(failed.status, Status::Trapped(_)), "{failed:?}");
     // Its second `init` is given other settings than its first, and refuses them.
     let settings = &mut agent.load.settings;
     *settings = vec![("what".to_owned(), "init-error".to_owned())];
@@ -94,7 +95,7 @@ fn an_agent_whose_restart_fails_is_halted_for_good() {
 
 #[test]
 fn an_agent_whose_restart_succeeds_goes_on() {
-    let mut agent = falling();
+    let mut agent = failing();
     step(&mut agent, 1);
     let outcome = step(&mut agent, 2);
     let line = LogLine {
@@ -108,17 +109,17 @@ fn an_agent_whose_restart_succeeds_goes_on() {
 }
 
 #[test]
-fn what_is_added_to_a_component_costs_no_fuel() {
+fn the_additions_to_a_component_cost_no_fuel() {
     for component in [
         built("counter"),
         built("trouble"),
-        handwritten::named("numbers").expect("known"),
+        handwritten_agents::named("numbers").expect("known"),
     ] {
         let plain = Component::new(&engine(), &component).and_then(|plain| plain.serialize());
-        let unknown = Capture::Opaque {
+        let unknown = StateCapture::Opaque {
             reason: "it is not asked".to_owned(),
         };
-        let plain = capture::wrap(&unknown, &plain.expect("it compiles"));
+        let plain = capture::encode_artifact(&unknown, &plain.expect("it compiles"));
         let prepared = compile(&component, true).expect("it compiles");
         let mut agents = [plain, prepared].map(|artifact| agent(&artifact, &[]));
         for tick in 1..20 {
@@ -128,7 +129,7 @@ fn what_is_added_to_a_component_costs_no_fuel() {
     }
 }
 
-fn saved(agent: &mut Agent, max_payload_bytes: usize) -> Vec<StateRecord> {
+fn saved(agent: &mut HostedAgent, max_payload_bytes: usize) -> Vec<StateRecord> {
     let mut records: Vec<StateRecord> = Vec::new();
     let mut give = |record: &StateRecord| {
         records.push(record.clone());

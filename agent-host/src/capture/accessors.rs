@@ -1,6 +1,6 @@
-//! The module with the two functions that give a component's variables.
+//! The module with the two functions that read and write a component's mutable globals.
 
-use super::survey::Survey;
+use super::state_analysis::ComponentLayout;
 use std::iter;
 use wasm_encoder::{
     BlockType, CodeSection, ExportKind, ExportSection, Function, FunctionSection, GlobalType,
@@ -8,25 +8,30 @@ use wasm_encoder::{
 };
 use wasmparser::ValType as Declared;
 
-/// Under these names the module exports the functions that read and write.
-pub(super) const READ: &str = "get";
-/// As [`READ`].
-pub(super) const WRITE: &str = "set";
+/// Export of the component: takes the number of a global and returns its bits.
+pub(crate) const GET_GLOBAL: &str = "lockstep-global-get";
+/// Export of the component: takes the number of a global and its new bits.
+pub(crate) const SET_GLOBAL: &str = "lockstep-global-set";
+
+/// Export of the module behind [`GET_GLOBAL`].
+pub(super) const MODULE_GET: &str = "get";
+/// Export of the module behind [`SET_GLOBAL`].
+pub(super) const MODULE_SET: &str = "set";
 
 const GET_TYPE: u32 = 0;
 const SET_TYPE: u32 = 1;
 
-/// The name under which the module imports from this instance.
+/// The name under which the module imports the globals of a core instance.
 pub(super) fn import_name(instance: usize) -> String {
     instance.to_string()
 }
 
-/// The module. It imports each variable from the instance that has it.
-pub(super) fn module(survey: &Survey) -> Vec<u8> {
+/// The module. It imports each global from the core instance that has it.
+pub(super) fn module(layout: &ComponentLayout) -> Vec<u8> {
     let mut imports = ImportSection::new();
     let mut numbers = Vec::new();
-    for (instance, module, position) in survey.variables() {
-        let number = encoded(module.variables[position].number);
+    for (instance, module, position) in layout.mutable_globals() {
+        let number = encoded(module.globals[position].ty);
         let ty = GlobalType {
             val_type: number,
             mutable: true,
@@ -42,8 +47,8 @@ pub(super) fn module(survey: &Survey) -> Vec<u8> {
     let mut functions = FunctionSection::new();
     functions.function(GET_TYPE).function(SET_TYPE);
     let mut exports = ExportSection::new();
-    exports.export(READ, ExportKind::Func, 0);
-    exports.export(WRITE, ExportKind::Func, 1);
+    exports.export(MODULE_GET, ExportKind::Func, 0);
+    exports.export(MODULE_SET, ExportKind::Func, 1);
     let mut code = CodeSection::new();
     code.function(&select(&numbers, |index, number| {
         let mut case = vec![Instruction::GlobalGet(index)];
@@ -66,15 +71,15 @@ pub(super) fn module(survey: &Survey) -> Vec<u8> {
     module.finish()
 }
 
-/// A function that does what its first argument chooses, and traps if there is no such case.
+/// A function that runs the case which its first argument selects, and traps if there is no such case.
 fn select<'a>(
     numbers: &[ValType],
     case: impl Fn(u32, ValType) -> Vec<Instruction<'a>>,
 ) -> Function {
-    let count = u32::try_from(numbers.len()).expect("the survey has counted them");
+    let count = u32::try_from(numbers.len()).expect("the analysis limits their number");
     let mut function = Function::new([]);
-    // One block for each case and one for none of them: a branch out of the n-th, from the inside, lands before the
-    // n-th case.
+    // One block for each case and one around all for the trap. A branch out of the n-th block, counted from the inside,
+    // lands at the n-th case.
     for _ in 0..=count {
         function.instruction(&Instruction::Block(BlockType::Empty));
     }
@@ -96,7 +101,7 @@ fn select<'a>(
     function
 }
 
-/// A number on the stack becomes its bits.
+/// Converts the number on the stack to its bits.
 fn to_bits<'a>(number: ValType) -> Vec<Instruction<'a>> {
     match number {
         ValType::I32 => vec![Instruction::I64ExtendI32U],
@@ -106,7 +111,7 @@ fn to_bits<'a>(number: ValType) -> Vec<Instruction<'a>> {
     }
 }
 
-/// Bits on the stack become the number.
+/// Converts the bits on the stack to a number.
 fn from_bits<'a>(number: ValType) -> Vec<Instruction<'a>> {
     match number {
         ValType::I32 => vec![Instruction::I32WrapI64],
@@ -122,6 +127,6 @@ fn encoded(number: Declared) -> ValType {
         Declared::I64 => ValType::I64,
         Declared::F32 => ValType::F32,
         Declared::F64 => ValType::F64,
-        Declared::V128 | Declared::Ref(_) => unreachable!("the survey takes numbers only"),
+        Declared::V128 | Declared::Ref(_) => unreachable!("the analysis admits numbers only"),
     }
 }

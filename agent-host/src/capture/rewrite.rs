@@ -1,12 +1,10 @@
-//! A component with the functions that give its variables.
+//! Rewriting of a component: adds the functions that read and write its globals.
 //!
-//! Bytes are copied section by section. What changes is the list of exports
-//! of modules with variables, which becomes longer, and the end of the
-//! component, where the rest is added.
+//! Bytes are copied section by section. Modules with mutable globals get more exports, and the accessor module is
+//! appended at the end of the component.
 
-use super::accessors::{self, READ, WRITE};
-use super::survey::{Module, Survey};
-use super::{GET, SET};
+use super::accessors::{self, GET_GLOBAL, MODULE_GET, MODULE_SET, SET_GLOBAL};
+use super::state_analysis::{ComponentLayout, CoreModule};
 use std::borrow::Cow;
 use wasm_encoder::{
     Alias, CanonicalFunctionSection, ComponentAliasSection, ComponentExportKind,
@@ -15,27 +13,30 @@ use wasm_encoder::{
 };
 use wasmparser::{BinaryReader, BinaryReaderError};
 
-/// Bytes of the header of a module and of a component.
+/// Bytes of the header of a module or a component.
 const HEADER_BYTES: usize = 8;
-/// Number of the sections with a module, in a component.
-const CORE_MODULE: u8 = 1;
-/// Number of the section with the exports, in a module.
-const EXPORTS: u8 = 7;
-/// Numbers of the sections that come after the exports, in a module.
+/// Number of a component's sections that hold a module.
+const MODULE_SECTION: u8 = 1;
+/// Number of a module's section with the exports.
+const EXPORT_SECTION: u8 = 7;
+/// Numbers of a module's sections that come after the exports.
 const AFTER_EXPORTS: std::ops::RangeInclusive<u8> = 8..=12;
 
-/// Adds to a component the functions that give its variables.
+/// Adds the functions that read and write a component's globals.
 ///
 /// # Errors
-/// When the bytes are not the component of this survey.
-pub(super) fn rewrite(component: &[u8], survey: &Survey) -> Result<Vec<u8>, BinaryReaderError> {
+/// When the bytes are not the component of this layout.
+pub(super) fn rewrite(
+    component: &[u8],
+    layout: &ComponentLayout,
+) -> Result<Vec<u8>, BinaryReaderError> {
     let (header, sections) = sections(component)?;
     let mut out = header.to_vec();
-    let mut modules = survey.modules.iter();
+    let mut modules = layout.modules.iter();
     for (id, data) in sections {
         let data = match id {
-            CORE_MODULE => match modules.next() {
-                Some(module) if !module.variables.is_empty() => {
+            MODULE_SECTION => match modules.next() {
+                Some(module) if !module.globals.is_empty() => {
                     Cow::Owned(with_exports(data, module)?)
                 }
                 _ => Cow::Borrowed(data),
@@ -44,15 +45,15 @@ pub(super) fn rewrite(component: &[u8], survey: &Survey) -> Result<Vec<u8>, Bina
         };
         ComponentSection::append_to_component(&RawSection { id, data: &data }, &mut out);
     }
-    append(survey, &mut out);
+    append_accessors(layout, &mut out);
     Ok(out)
 }
 
-/// The number of a section and what is in it.
-type Part<'bytes> = (u8, &'bytes [u8]);
+/// The number of a section and its content.
+type SectionData<'bytes> = (u8, &'bytes [u8]);
 
 /// The header and the sections of a module or a component.
-fn sections(bytes: &[u8]) -> Result<(&[u8], Vec<Part<'_>>), BinaryReaderError> {
+fn sections(bytes: &[u8]) -> Result<(&[u8], Vec<SectionData<'_>>), BinaryReaderError> {
     let mut reader = BinaryReader::new(bytes, 0);
     let header = reader.read_bytes(HEADER_BYTES)?;
     let mut sections = Vec::new();
@@ -64,13 +65,13 @@ fn sections(bytes: &[u8]) -> Result<(&[u8], Vec<Part<'_>>), BinaryReaderError> {
     Ok((header, sections))
 }
 
-/// A module that exports its variables too.
-fn with_exports(bytes: &[u8], module: &Module) -> Result<Vec<u8>, BinaryReaderError> {
+/// A module that also exports its mutable globals.
+fn with_exports(bytes: &[u8], module: &CoreModule) -> Result<Vec<u8>, BinaryReaderError> {
     let (header, sections) = sections(bytes)?;
     let mut out = header.to_vec();
     let mut is_done = false;
     for (id, data) in sections {
-        if id == EXPORTS {
+        if id == EXPORT_SECTION {
             append_exports(data, module, &mut out)?;
             is_done = true;
         } else {
@@ -87,60 +88,59 @@ fn with_exports(bytes: &[u8], module: &Module) -> Result<Vec<u8>, BinaryReaderEr
     Ok(out)
 }
 
-/// A section with the exports in `data`, and one for each variable.
+/// Appends a section with the exports in `data` and one for each mutable global.
 fn append_exports(
     data: &[u8],
-    module: &Module,
+    module: &CoreModule,
     out: &mut Vec<u8>,
 ) -> Result<(), BinaryReaderError> {
     let mut reader = BinaryReader::new(data, 0);
     let own = reader.read_var_u32()?;
-    let added = u32::try_from(module.variables.len()).expect("the survey has counted them");
+    let added = u32::try_from(module.globals.len()).expect("the analysis limits their number");
     let mut data_with = Vec::new();
     own.saturating_add(added).encode(&mut data_with);
     data_with.extend_from_slice(&data[reader.current_position()..]);
-    for (position, variable) in module.variables.iter().enumerate() {
+    for (position, global) in module.globals.iter().enumerate() {
         format!("{}{position}", module.prefix)
             .as_str()
             .encode(&mut data_with);
         ExportKind::Global.encode(&mut data_with);
-        variable.index.encode(&mut data_with);
+        global.index.encode(&mut data_with);
     }
     let section = RawSection {
-        id: EXPORTS,
+        id: EXPORT_SECTION,
         data: &data_with,
     };
     Section::append_to(&section, out);
     Ok(())
 }
 
-/// The module with the functions, an instance of it, and its functions as exports of the component.
-fn append(survey: &Survey, out: &mut Vec<u8>) {
-    let number = |count: usize| u32::try_from(count).expect("the survey has counted them");
-    let module = accessors::module(survey);
+/// Appends the accessor module, an instance of it, and its functions as exports of the component.
+fn append_accessors(layout: &ComponentLayout, out: &mut Vec<u8>) {
+    let number = |count: usize| u32::try_from(count).expect("the analysis limits their number");
+    let module = accessors::module(layout);
     let section = RawSection {
-        id: CORE_MODULE,
+        id: MODULE_SECTION,
         data: &module,
     };
     ComponentSection::append_to_component(&section, out);
 
-    let with_variables = |(instance, module): (usize, &Option<usize>)| {
-        let has_variables =
-            module.is_some_and(|module| !survey.modules[module].variables.is_empty());
-        has_variables.then(|| {
+    let with_globals = |(instance, module): (usize, &Option<usize>)| {
+        let has_globals = module.is_some_and(|module| !layout.modules[module].globals.is_empty());
+        has_globals.then(|| {
             let argument = ModuleArg::Instance(number(instance));
             (accessors::import_name(instance), argument)
         })
     };
-    let arguments: Vec<_> = survey
+    let arguments: Vec<_> = layout
         .instances
         .iter()
         .enumerate()
-        .filter_map(with_variables)
+        .filter_map(with_globals)
         .collect();
     let mut instances = InstanceSection::new();
     instances.instantiate(
-        number(survey.modules.len()),
+        number(layout.modules.len()),
         arguments
             .iter()
             .map(|(name, argument)| (name.as_str(), *argument)),
@@ -164,17 +164,17 @@ fn append(survey: &Survey, out: &mut Vec<u8>) {
     let mut aliases = ComponentAliasSection::new();
     let mut lifts = CanonicalFunctionSection::new();
     let mut exports = ComponentExportSection::new();
-    for (own, name, offset) in [(READ, GET, 0), (WRITE, SET, 1)] {
+    for (own, name, offset) in [(MODULE_GET, GET_GLOBAL, 0), (MODULE_SET, SET_GLOBAL, 1)] {
         aliases.alias(Alias::CoreInstanceExport {
-            instance: number(survey.instances.len()),
+            instance: number(layout.instances.len()),
             kind: ExportKind::Func,
             name: own,
         });
-        lifts.lift(survey.core_functions + offset, survey.types + offset, []);
+        lifts.lift(layout.core_functions + offset, layout.types + offset, []);
         exports.export(
             name,
             ComponentExportKind::Func,
-            survey.functions + offset,
+            layout.functions + offset,
             None,
         );
     }

@@ -1,10 +1,9 @@
-//! The promise: a component whose state can be captured keeps its code and its
-//! exports and gets two functions; one that could hide something is opaque,
-//! and says why.
+//! The promise: a component whose state can be captured keeps its code and its exports and gets two functions; one that
+//! could change other state is opaque, for a stated reason.
 
 use super::*;
 use crate::compile::compile;
-use crate::handwritten::{agent, named, simple, with_code};
+use test_support::handwritten_agents::{agent, named, simple, with_code};
 use wasmparser::{Parser, Payload};
 
 fn built(name: &str) -> Vec<u8> {
@@ -12,43 +11,43 @@ fn built(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// What the compiler says of a component.
-fn captured(component: &[u8]) -> Capture {
+/// The capture that the compiler finds for a component.
+fn captured(component: &[u8]) -> StateCapture {
     let artifact = compile(component, true).expect("it is an agent");
-    unwrap(&artifact).expect("ours").capture
+    decode_artifact(&artifact).expect("ours").capture
 }
 
 fn reason(component: &[u8]) -> String {
     match captured(component) {
-        Capture::Opaque { reason } => reason,
-        Capture::Complete { .. } => panic!("its state can be captured"),
+        StateCapture::Opaque { reason } => reason,
+        StateCapture::Complete { .. } => panic!("its state can be captured"),
     }
 }
 
 #[test]
-fn the_example_agents_have_one_variable_outside_of_their_memory() {
+fn the_example_agents_have_one_global() {
     for name in [
         "counter", "pingpong", "trouble", "mlp", "cartpole", "referee",
     ] {
         assert_eq!(
             captured(&built(name)),
-            Capture::Complete { globals: 1 },
+            StateCapture::Complete { globals: 1 },
             "{name}"
         );
     }
 }
 
 #[test]
-fn variables_of_every_instance_are_counted() {
+fn globals_of_every_instance_are_counted() {
     let numbers = named("numbers").expect("known");
     // Two for each instance of the first module, three of the other.
-    assert_eq!(captured(&numbers), Capture::Complete { globals: 7 });
+    assert_eq!(captured(&numbers), StateCapture::Complete { globals: 7 });
 }
 
 #[test]
-fn a_component_without_variables_stays_as_it_is() {
+fn a_component_without_globals_stays_as_it_is() {
     let prepared = prepare(&named("memory-only").expect("known")).expect("a component");
-    assert_eq!(prepared.capture, Capture::Complete { globals: 0 });
+    assert_eq!(prepared.capture, StateCapture::Complete { globals: 0 });
     assert_eq!(prepared.rewritten, None);
 }
 
@@ -79,14 +78,14 @@ fn module_sections(component: &[u8]) -> Vec<Vec<(u8, Vec<u8>)>> {
 }
 
 #[test]
-fn what_is_added_leaves_everything_else_as_it_was() {
+fn the_rewrite_changes_no_existing_section() {
     for component in [
         built("counter"),
         built("cartpole"),
         named("numbers").expect("known"),
     ] {
         let prepared = prepare(&component).expect("a component");
-        let rewritten = prepared.rewritten.expect("it has variables");
+        let rewritten = prepared.rewritten.expect("it has globals");
         let (before, after) = (module_sections(&component), module_sections(&rewritten));
         assert_eq!(after.len(), before.len() + 1);
         assert!(before == after[..before.len()], "a module has changed");
@@ -126,12 +125,12 @@ fn operations_on_tables_and_segments_make_opaque() {
     let code = "(drop (table.get $t (i32.const 0))) (memory.init $d (i32.const 0) (i32.const 0) (i32.const 0))";
     assert_eq!(
         captured(&with_code(table, code)),
-        Capture::Complete { globals: 0 }
+        StateCapture::Complete { globals: 0 }
     );
 }
 
 #[test]
-fn variables_that_are_no_numbers_make_opaque() {
+fn globals_that_are_no_numbers_make_opaque() {
     let vector = named("vector").expect("known");
     assert_eq!(reason(&vector), "it has a mutable global of type v128");
     let reference = with_code("(global (mut funcref) (ref.null func))", "");
@@ -140,18 +139,21 @@ fn variables_that_are_no_numbers_make_opaque() {
         "it has a mutable global that is a reference"
     );
     let constant = with_code("(global v128 (v128.const i64x2 1 2))", "");
-    assert_eq!(captured(&constant), Capture::Complete { globals: 0 });
+    assert_eq!(captured(&constant), StateCapture::Complete { globals: 0 });
 }
 
 #[test]
-fn too_many_variables_make_opaque() {
+fn too_many_globals_make_opaque() {
     let many = |count| with_code(&"(global (mut i32) (i32.const 0))".repeat(count), "");
-    assert_eq!(captured(&many(4096)), Capture::Complete { globals: 4096 });
+    assert_eq!(
+        captured(&many(4096)),
+        StateCapture::Complete { globals: 4096 }
+    );
     assert_eq!(reason(&many(4097)), "it has more than 4096 mutable globals");
 }
 
-/// An agent that does nothing, in a component with something more.
-fn beside(more: &str) -> Vec<u8> {
+/// An agent that does nothing, in a component with more definitions.
+fn agent_with(more: &str) -> Vec<u8> {
     agent(
         "1",
         &format!(
@@ -167,7 +169,7 @@ fn beside(more: &str) -> Vec<u8> {
 #[test]
 fn resources_make_opaque() {
     assert_eq!(
-        reason(&beside("(type (resource (rep i32)))")),
+        reason(&agent_with("(type (resource (rep i32)))")),
         "it has resources"
     );
 }
@@ -177,34 +179,34 @@ fn components_within_may_have_no_code() {
     let inner = "(component $inner (core module $m (global (mut i32) (i32.const 1)))
         (core instance (instantiate $m))) (instance (instantiate $inner))";
     assert_eq!(
-        reason(&beside(inner)),
+        reason(&agent_with(inner)),
         "a component within it has code of its own"
     );
     let handing = "(core module $handed (global (mut i32) (i32.const 1)))
         (component $inner (alias outer 1 $handed (core module $m)) (core instance (instantiate $m)))
         (instance (instantiate $inner))";
     assert_eq!(
-        reason(&beside(handing)),
+        reason(&agent_with(handing)),
         "a component within it has code of its own"
     );
     let harmless = r#"(component $inner (import "f" (func $f)) (export "g" (func $f)))"#;
     assert_eq!(
-        captured(&beside(harmless)),
-        Capture::Complete { globals: 0 }
+        captured(&agent_with(harmless)),
+        StateCapture::Complete { globals: 0 }
     );
 }
 
 #[test]
-fn modules_that_are_handed_around_make_opaque() {
+fn modules_that_are_passed_around_make_opaque() {
     let handing = r#"(component $inner (core module $m (global (mut i32) (i32.const 1))) (export "m" (core module $m)))
         (instance $i (instantiate $inner))
         (alias export $i "m" (core module $n))
         (core instance (instantiate $n))"#;
-    let reason = reason(&beside(handing));
+    let reason = reason(&agent_with(handing));
     assert!(
         [
             "a component within it has code of its own",
-            "it hands core modules around"
+            "it passes core modules around"
         ]
         .contains(&reason.as_str()),
         "{reason}"
@@ -212,40 +214,40 @@ fn modules_that_are_handed_around_make_opaque() {
 }
 
 #[test]
-fn an_agent_that_has_the_reserved_names_already_is_opaque() {
+fn an_agent_with_an_export_of_a_reserved_name_is_opaque() {
     let taken = format!(
         r#"(core module $more (global (mut i32) (i32.const 1)) (func (export "f")))
         (core instance $m (instantiate $more))
         (func $f (canon lift (core func $m "f")))
-        (export "{GET}" (func $f))"#
+        (export "{GET_GLOBAL}" (func $f))"#
     );
-    let reason = reason(&beside(&taken));
+    let reason = reason(&agent_with(&taken));
     assert!(
-        reason.starts_with("functions that give its variables cannot be added: "),
+        reason.starts_with("functions that access its globals cannot be added: "),
         "{reason}"
     );
-    assert!(reason.contains(GET), "{reason}");
+    assert!(reason.contains(GET_GLOBAL), "{reason}");
 }
 
 #[test]
 fn a_module_without_exports_gets_some() {
-    let silent = beside(
+    let silent = agent_with(
         "(core module $more (global $g (mut i32) (i32.const 1)) (func $f (global.set $g (i32.const 2))) (start $f))
         (core instance (instantiate $more))
         (core module $bare (global (mut i64) (i64.const 1)))
         (core instance (instantiate $bare))",
     );
-    assert_eq!(captured(&silent), Capture::Complete { globals: 2 });
+    assert_eq!(captured(&silent), StateCapture::Complete { globals: 2 });
 }
 
 #[test]
-fn a_module_that_nobody_instantiates_has_no_variables() {
-    let spare = beside("(core module (global (mut i32) (i32.const 1)))");
-    assert_eq!(captured(&spare), Capture::Complete { globals: 0 });
+fn a_module_without_an_instance_has_no_globals() {
+    let spare = agent_with("(core module (global (mut i32) (i32.const 1)))");
+    assert_eq!(captured(&spare), StateCapture::Complete { globals: 0 });
 }
 
 #[test]
-fn the_functions_of_a_handwritten_agent_are_those_of_the_interface() {
+fn the_template_of_test_components_is_an_agent() {
     // The template itself, in its smallest form, so that a failure elsewhere is not one of the template.
     compile(
         &simple("1", r#"(func (export "step") (param i32 i32))"#),

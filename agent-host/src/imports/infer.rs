@@ -1,13 +1,13 @@
-//! A request for whose answer the step waits.
+//! The function `infer`: a request whose result the step awaits.
 
+use super::request::{check_call, check_request};
 use super::tensors::RawNamedTensor;
-use super::{begin, request};
 use crate::bindings::lockstep::agent::host::{Refusal, WaitError};
 use crate::bindings::lockstep::agent::types::NamedTensor;
-use crate::effects::Call;
+use crate::effects::HostCall;
 use crate::events;
-use crate::fleet::Fleet;
-use crate::state::State;
+use crate::shared_config::SharedConfig;
+use crate::store_data::StoreData;
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::generation;
 use shm_protocol::id::ModelId;
@@ -15,14 +15,14 @@ use std::sync::Arc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::WasmList;
 
-/// The name of the function. A component that imports it is stepped on a stack of its own.
-pub(crate) const INFER: &str = "infer";
+/// The name of the function. The steps of a component that imports it run on a stack of their own.
+pub(crate) const INFER_FUNCTION: &str = "infer";
 
-/// Why no step can wait for a model, if none can.
-fn unfit(fleet: &Fleet, model: ModelId) -> Option<Refusal> {
-    let (name, ports) = fleet.model(model)?;
-    let is_writer = ports.signature == generation::signature();
-    is_writer.then(|| {
+/// The refusal for a language model, whose generations take many ticks and so cannot be awaited within a step.
+fn refuse_language_model(shared: &SharedConfig, model: ModelId) -> Option<Refusal> {
+    let (name, ports) = shared.model(model)?;
+    let is_language_model = ports.signature == generation::signature();
+    is_language_model.then(|| {
         Refusal::Mismatch(format!(
             "model {name} writes over many ticks, and no step can wait for that: ask it with submit"
         ))
@@ -31,27 +31,26 @@ fn unfit(fleet: &Fleet, model: ModelId) -> Option<Refusal> {
 
 type Outputs = (Result<Vec<NamedTensor>, WaitError>,);
 
-/// Asks a model and waits.
+/// Sends a request to a model and awaits the result.
 ///
 /// # Errors
-/// When the agent's memory does not hold what its call says, or the request does not fit and the model says to stop
-/// then. The step ends with that.
+/// Those of [`check_request`].
 pub(super) async fn infer(
-    mut store: StoreContextMut<'_, State>,
+    mut store: StoreContextMut<'_, StoreData>,
     model: ModelId,
     inputs: WasmList<RawNamedTensor>,
 ) -> wasmtime::Result<Outputs> {
     let refused = |refusal| Ok((Err(WaitError::Refused(refusal)),));
-    if let Err(refusal) = begin(&mut store, Call::Infer) {
+    if let Err(refusal) = check_call(&mut store, HostCall::Infer) {
         return refused(refusal);
     }
-    if !store.data().waits.are_admitted() {
+    if !store.data().awaits.are_within_limit() {
         return refused(Refusal::TooMany);
     }
-    if let Some(refusal) = unfit(&store.data().fleet, model) {
+    if let Some(refusal) = refuse_language_model(&store.data().shared, model) {
         return refused(refusal);
     }
-    let (inputs, bytes) = match request(&mut store, model, &inputs)? {
+    let (inputs, bytes) = match check_request(&mut store, model, &inputs)? {
         Ok((inputs, bytes)) => (Arc::new(inputs), bytes),
         Err(refusal) => return refused(refusal),
     };
@@ -59,9 +58,9 @@ pub(super) async fn infer(
         model,
         inputs: Arc::clone(&inputs),
     };
-    let state = store.data_mut();
-    state.effects.push(effect, bytes);
-    let answer = state.waits.ask(model, inputs).await;
-    let outputs = events::answer(&store.data().fleet, model, answer);
+    let data = store.data_mut();
+    data.effects.push(effect, bytes);
+    let result = data.awaits.request(model, inputs).await;
+    let outputs = events::convert_result(&store.data().shared, model, result);
     Ok((outputs.map_err(WaitError::Failed),))
 }

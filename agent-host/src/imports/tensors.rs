@@ -1,14 +1,14 @@
-//! Tensors as they lie in the memory of an agent.
+//! Tensors in the memory of an agent, not copied.
 
-use super::fit::Input;
+use super::input_match::InputView;
 use crate::bindings::lockstep::agent::types::Dtype;
-use crate::state::State;
+use crate::store_data::StoreData;
 use shm_protocol::tensor::DType;
 use std::borrow::Cow;
 use wasmtime::component::{ComponentType, Lift, WasmList, WasmStr};
 use wasmtime::{AsContext, AsContextMut, StoreContextMut};
 
-/// `named-tensor`, not yet copied.
+/// A `named-tensor` in the memory of an agent.
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct RawNamedTensor {
@@ -16,7 +16,7 @@ pub(super) struct RawNamedTensor {
     value: RawTensor,
 }
 
-/// `tensor`, not yet copied.
+/// A `tensor` in the memory of an agent.
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct RawTensor {
@@ -25,33 +25,33 @@ pub(super) struct RawTensor {
     data: WasmList<u8>,
 }
 
-/// The inputs of a request: where they are, not what they hold.
-pub(super) struct Lifted(Vec<RawNamedTensor>);
+/// The inputs of a request, as ranges of the agent's memory.
+pub(super) struct LiftedInputs(Vec<RawNamedTensor>);
 
-/// Reads where the inputs of a request are.
+/// Reads the ranges of a request's inputs.
 ///
 /// # Errors
 /// When the agent's memory does not hold what its call says. The step ends with that.
 pub(super) fn lift(
-    store: &mut StoreContextMut<'_, State>,
+    store: &mut StoreContextMut<'_, StoreData>,
     inputs: &WasmList<RawNamedTensor>,
-) -> wasmtime::Result<Lifted> {
+) -> wasmtime::Result<LiftedInputs> {
     let inputs = inputs.iter(store.as_context_mut())?;
-    Ok(Lifted(inputs.collect::<wasmtime::Result<_>>()?))
+    Ok(LiftedInputs(inputs.collect::<wasmtime::Result<_>>()?))
 }
 
-impl Lifted {
-    /// The inputs as they are in the agent's memory.
+impl LiftedInputs {
+    /// Views of the inputs in the agent's memory.
     ///
     /// # Errors
     /// When a name is not UTF-8. The step ends with that.
     pub(super) fn view<'a>(
         &self,
-        store: &'a StoreContextMut<'_, State>,
-    ) -> wasmtime::Result<Vec<Input<'a>>> {
+        store: &'a StoreContextMut<'_, StoreData>,
+    ) -> wasmtime::Result<Vec<InputView<'a>>> {
         let view = |input: &RawNamedTensor| {
             let name: Cow<'a, str> = input.name.to_str(store.as_context())?;
-            Ok(Input {
+            Ok(InputView {
                 name,
                 dtype: input.value.dtype.into(),
                 dims: input.value.shape.as_le_slice(store.as_context()),

@@ -1,14 +1,14 @@
-//! The loop over real rings, with the supervisor's end in the thread of the
-//! test and the built example agents behind it.
+//! The serving loop over real rings, with the supervisor's end in the thread of the test, and the built example agents.
 //!
-//! The promise: what an agent does, and what becomes of it, is the same every
-//! time, down to the fuel, and nothing an agent does ends its host.
+//! The promise: the outcomes of an agent are the same every time, down to the fuel, and no agent can end its host.
 
+mod awaits;
 mod image;
+mod restore_errors;
 mod speed;
 mod state;
 mod supervisor;
-mod waits;
+
 mod world;
 
 use shm_protocol::agent_to_supervisor::{Effect, LogLevel, LogLine, Outcome, Status};
@@ -149,7 +149,7 @@ fn memory_ends_at_its_limit() {
 }
 
 #[test]
-fn what_is_too_much_is_refused() {
+fn calls_beyond_the_limits_are_refused() {
     let outcome = trouble("flood");
     assert_eq!(
         emitted(&outcome, "flood"),
@@ -175,7 +175,7 @@ fn nans_are_canonical() {
 }
 
 #[test]
-fn a_failed_agent_halts_or_begins_again() {
+fn a_failed_agent_halts_or_restarts() {
     let mut host = Host::start(&[
         Given::new("trouble")
             .setting("what", "unreachable")
@@ -247,7 +247,7 @@ fn requests_are_numbered_and_results_reach_the_agent() {
     let given = Given::new("mlp")
         .setting("emit_every", "2")
         .on_failure(OnFailure::Restart);
-    let mut host = Host::start_with(&[given], vec![mlp_ports(64, OnMismatch::Refuse)]);
+    let mut host = Host::start_with(&[given], vec![mlp_ports(64, OnMismatch::Reject)]);
     let submitted = |outcome: &Outcome| match &outcome.effects[..] {
         [
             Effect::Submit {
@@ -293,7 +293,7 @@ fn a_mismatch_is_refused_or_stops_the_run() {
     let text = "model policy: input x takes f32[?,32], got f32[1,64]";
     let mut host = Host::start_with(
         &[Given::new("mlp")],
-        vec![mlp_ports(32, OnMismatch::Refuse)],
+        vec![mlp_ports(32, OnMismatch::Reject)],
     );
     let outcome = host.tick(1, &[0]).remove(0);
     assert_eq!(outcome.status, Status::Completed);
@@ -309,7 +309,7 @@ fn a_mismatch_is_refused_or_stops_the_run() {
 }
 
 #[test]
-fn many_agents_answer_in_the_order_in_which_they_are_asked() {
+fn outcomes_come_in_the_order_of_the_steps() {
     let mut host = Host::start(&vec![Given::new("counter"); 40]);
     let order: Vec<u32> = (0..40).rev().collect();
     for tick in 1..50 {
@@ -326,7 +326,7 @@ fn many_agents_answer_in_the_order_in_which_they_are_asked() {
 }
 
 #[test]
-fn a_step_for_a_stranger_ends_the_host() {
+fn a_step_for_an_unknown_agent_ends_the_host() {
     let mut host = Host::start(&[Given::new("counter")]);
     host.ask(1, vec![supervisor::numbered((7, Vec::new()))]);
     let error = host.end().expect_err("it has no such agent").to_string();

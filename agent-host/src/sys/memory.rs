@@ -1,11 +1,7 @@
-//! The memory of an agent, in address space of our own, so that its bytes can
-//! be read and replaced between two steps.
+//! The linear memory of an agent, allocated by this crate so that its bytes can be read and replaced between two steps.
 //!
-//! The layout is the one that the engine would make: a guard region, what the
-//! memory may become at most, and a guard region again, all of it reserved at
-//! once and nothing of it accessible but the bytes that the memory has now. It
-//! never moves.
-#![allow(unsafe_code, reason = "each block says why it is sound")]
+//! The layout is the engine's own: a guard region, the maximum size of the memory, and a second guard region, all
+//! reserved at once, with only the current bytes of the memory accessible. A memory never moves.
 
 use rustix::mm::{
     Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap,
@@ -17,29 +13,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
-/// Address space with one memory in it. The memory begins behind the first guard region.
-pub(super) struct Reservation {
+/// A reservation of address space with one memory, which begins behind the first guard region.
+pub(super) struct MemoryReservation {
     start: NonNull<u8>,
     guard: usize,
     capacity: usize,
-    /// Bytes that can be read and written. It only grows.
+    /// Bytes that can be read and written. The number only grows.
     accessible: AtomicUsize,
 }
 
 // SAFETY: the pointer is to a mapping that belongs to this value alone and that any thread may use. Nothing in this
-// file goes through it but the two functions that are unsafe, whose callers answer for what happens at the same time.
-unsafe impl Send for Reservation {}
+// file uses it but the unsafe functions, whose callers guarantee that no other access happens at the same time.
+unsafe impl Send for MemoryReservation {}
 // SAFETY: as above; the one field that changes is atomic.
-unsafe impl Sync for Reservation {}
+unsafe impl Sync for MemoryReservation {}
 
-impl Reservation {
-    fn new(guard: usize, capacity: usize, accessible: usize) -> io::Result<Reservation> {
+impl MemoryReservation {
+    fn new(guard: usize, capacity: usize, accessible: usize) -> io::Result<MemoryReservation> {
         let total = guard + capacity + guard;
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: the kernel chooses where, so nothing that exists is replaced.
         let start = unsafe { mmap_anonymous(ptr::null_mut(), total, ProtFlags::empty(), flags) }?;
         let start = NonNull::new(start.cast()).expect("the kernel never maps the first page");
-        let reservation = Reservation {
+        let reservation = MemoryReservation {
             start,
             guard,
             capacity,
@@ -62,7 +58,7 @@ impl Reservation {
         self.accessible.load(Ordering::Relaxed)
     }
 
-    /// Makes more of it accessible. What is new is zero.
+    /// Makes more bytes accessible. The new bytes are zero.
     fn grow_to(&self, bytes: usize) -> io::Result<()> {
         let now = self.len();
         if bytes > self.capacity {
@@ -70,7 +66,7 @@ impl Reservation {
         }
         if bytes > now {
             let flags = MprotectFlags::READ | MprotectFlags::WRITE;
-            // SAFETY: the range lies within the mapping, behind what is accessible, so nobody has a reference to it.
+            // SAFETY: the range lies within the mapping, behind the accessible bytes, so there is no reference to it.
             unsafe { mprotect(self.base().add(now).as_ptr().cast(), bytes - now, flags) }?;
             self.accessible.store(bytes, Ordering::Relaxed);
         }
@@ -82,33 +78,33 @@ impl Reservation {
     /// # Safety
     /// Nothing writes to the memory while the slice lives: no code of its agent runs.
     pub(super) unsafe fn bytes(&self) -> &[u8] {
-        // SAFETY: these bytes are mapped for reading as long as this value lives, anonymous memory is zero from the
-        // start, and the caller keeps writers away.
+        // SAFETY: these bytes are mapped for reading as long as this value lives, anonymous memory is initialized
+        // to zero, and the caller excludes writers.
         unsafe { std::slice::from_raw_parts(self.base().as_ptr(), self.len()) }
     }
 
-    /// The bytes of the memory, to be replaced.
+    /// The bytes of the memory, for writing.
     ///
     /// # Safety
     /// Nothing else reads or writes the memory while the slice lives: no code of its agent runs, and there is no other
     /// slice of it.
     #[allow(
         clippy::mut_from_ref,
-        reason = "the engine shares this value; that the slice is the only one is the caller's duty"
+        reason = "the engine shares this value; the caller guarantees that the slice is the only one"
     )]
     pub(super) unsafe fn bytes_mut(&self) -> &mut [u8] {
-        // SAFETY: as in `bytes`, and the caller keeps readers away too.
+        // SAFETY: as in `bytes`, and the caller excludes readers too.
         unsafe { std::slice::from_raw_parts_mut(self.base().as_ptr(), self.len()) }
     }
 
-    /// Makes all bytes zero by giving their pages back.
+    /// Makes all bytes zero by releasing their pages.
     ///
     /// # Safety
-    /// As for [`Reservation::bytes_mut`].
+    /// As for [`MemoryReservation::bytes_mut`].
     pub(super) unsafe fn clear(&self) -> io::Result<()> {
         if self.len() > 0 {
             // SAFETY: the range is anonymous private memory of this value, whose pages read as zero afterwards, and
-            // the caller has seen to it that nobody looks.
+            // the caller excludes other accesses.
             unsafe {
                 madvise(
                     self.base().as_ptr().cast(),
@@ -121,20 +117,20 @@ impl Reservation {
     }
 }
 
-impl Drop for Reservation {
+impl Drop for MemoryReservation {
     fn drop(&mut self) {
-        // SAFETY: the mapping belongs to this value, and whoever could reach it held a reference to this value.
+        // SAFETY: the mapping belongs to this value, and every access to it needs a reference to this value.
         let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.total()) };
         unmapped.expect("a whole mapping of ours can be unmapped");
     }
 }
 
-/// What the engine holds of a memory.
-struct Linear(Arc<Reservation>);
+/// The engine's handle of a memory.
+struct HostLinearMemory(Arc<MemoryReservation>);
 
 // SAFETY: the base never moves, exactly `byte_size` bytes behind it are accessible, the rest of the reservation and the
 // guard region behind it are mapped and not accessible, and growth adds bytes that are zero.
-unsafe impl LinearMemory for Linear {
+unsafe impl LinearMemory for HostLinearMemory {
     fn byte_size(&self) -> usize {
         self.0.len()
     }
@@ -152,55 +148,58 @@ unsafe impl LinearMemory for Linear {
     }
 }
 
-/// What is known of the memory that an instance in the making gets.
+/// The memory of the instance that is being made.
 #[derive(Default)]
-pub(super) struct Expected {
-    /// Its size, if it is not the one that the component declares.
+pub(super) struct ExpectedMemory {
+    /// Its size, if it differs from the declared one.
     pub(super) bytes: Option<usize>,
     /// The memory, once it is made.
-    pub(super) made: Option<Arc<Reservation>>,
-    /// Why the machine did not give it.
-    pub(super) failed: Option<io::Error>,
+    pub(super) memory: Option<Arc<MemoryReservation>>,
+    /// The system's error, if it could not be made.
+    pub(super) error: Option<io::Error>,
 }
 
 thread_local! {
-    /// The instance that this thread is making. The engine does not say for which one it wants a memory.
-    static EXPECTED: RefCell<Option<Expected>> = const { RefCell::new(None) };
+    /// The memory that this thread expects. The engine does not tell the creator for which instance a memory is.
+    static EXPECTED: RefCell<Option<ExpectedMemory>> = const { RefCell::new(None) };
 }
 
-/// Calls `make`, which makes one instance, and gives what became of the instance's memory.
+/// Calls `make`, which makes one instance, and returns the instance's memory with its result.
 ///
 /// # Panics
-/// When `make` calls this again.
-pub(super) fn pair<R>(bytes: Option<usize>, make: impl FnOnce() -> R) -> (R, Expected) {
-    /// Forgets the expectation even if `make` panics, so that no later memory is taken for this one.
-    struct Forget;
-    impl Drop for Forget {
+/// When `make` calls this function again.
+pub(super) fn with_expected_memory<R>(
+    bytes: Option<usize>,
+    make: impl FnOnce() -> R,
+) -> (R, ExpectedMemory) {
+    /// Clears the expectation even if `make` panics, so that a later memory is not mistaken for this one.
+    struct ResetOnDrop;
+    impl Drop for ResetOnDrop {
         fn drop(&mut self) {
             EXPECTED.take();
         }
     }
-    let expected = Expected {
+    let expected = ExpectedMemory {
         bytes,
-        ..Expected::default()
+        ..ExpectedMemory::default()
     };
     assert!(
         EXPECTED.replace(Some(expected)).is_none(),
-        "one instance is made after the other"
+        "instances are made one after another"
     );
-    let forget = Forget;
-    let made = make();
-    let expected = EXPECTED.take().expect("nobody else takes it");
-    drop(forget);
-    (made, expected)
+    let reset = ResetOnDrop;
+    let result = make();
+    let expected = EXPECTED.take().expect("nothing else takes it");
+    drop(reset);
+    (result, expected)
 }
 
-/// Makes the memories of agents.
-pub(crate) struct Memories;
+/// Creates the memories of agents for the engine.
+pub(crate) struct AgentMemoryCreator;
 
 // SAFETY: a memory is zero, has the reservation and the guard region that are asked for, and is used by nobody else but
-// through `Guest`, which does so only while no code of its instance can run.
-unsafe impl MemoryCreator for Memories {
+// through `GuestStore`, which does so only while no code of its instance can run.
+unsafe impl MemoryCreator for AgentMemoryCreator {
     fn new_memory(
         &self,
         _ty: MemoryType,
@@ -212,31 +211,32 @@ unsafe impl MemoryCreator for Memories {
         EXPECTED.with_borrow_mut(|expected| {
             let wanted = expected.as_ref().and_then(|expected| expected.bytes);
             let bytes = wanted.unwrap_or(minimum);
-            let capacity = reserved_size_in_bytes.ok_or("a memory is reserved as a whole")?;
-            let most = maximum.map_or(capacity, |maximum| maximum.min(capacity));
-            if bytes < minimum || bytes > most {
+            let capacity = reserved_size_in_bytes
+                .ok_or("the engine reserves no address space for the memory")?;
+            let max_bytes = maximum.map_or(capacity, |maximum| maximum.min(capacity));
+            if bytes < minimum || bytes > max_bytes {
                 return Err(format!(
-                    "a memory of {bytes} bytes, where its component has {minimum} to {most}"
+                    "a memory of {bytes} bytes, where its component has {minimum} to {max_bytes}"
                 ));
             }
             if let Some(expected) = expected
-                && expected.made.is_some()
+                && expected.memory.is_some()
             {
                 return Err("an instance has one memory".to_owned());
             }
-            let reservation = Reservation::new(guard_size_in_bytes, capacity, bytes);
+            let reservation = MemoryReservation::new(guard_size_in_bytes, capacity, bytes);
             match (reservation, expected) {
                 (Ok(reservation), expected) => {
                     let reservation = Arc::new(reservation);
                     if let Some(expected) = expected {
-                        expected.made = Some(Arc::clone(&reservation));
+                        expected.memory = Some(Arc::clone(&reservation));
                     }
-                    Ok(Box::new(Linear(reservation)) as Box<dyn LinearMemory>)
+                    Ok(Box::new(HostLinearMemory(reservation)) as Box<dyn LinearMemory>)
                 }
                 (Err(error), expected) => {
                     let text = error.to_string();
                     if let Some(expected) = expected {
-                        expected.failed = Some(error);
+                        expected.error = Some(error);
                     }
                     Err(text)
                 }
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_memory_grows_in_place_and_can_be_cleared() {
-        let memory = Reservation::new(GUARD, CAPACITY, 1 << 16).expect("address space");
+        let memory = MemoryReservation::new(GUARD, CAPACITY, 1 << 16).expect("address space");
         let base = memory.base();
         // SAFETY: this test is the only one that uses the memory, one slice after the other.
         unsafe {
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn everything_around_a_memory_is_reserved_and_closed() {
-        let memory = Reservation::new(GUARD, CAPACITY, 1 << 16).expect("address space");
+        let memory = MemoryReservation::new(GUARD, CAPACITY, 1 << 16).expect("address space");
         let start = memory.start.as_ptr() as usize;
         let open = start + GUARD;
         let maps = std::fs::read_to_string("/proc/self/maps").expect("this process");

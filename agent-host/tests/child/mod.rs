@@ -1,25 +1,22 @@
 //! A host process and the supervisor's end of it.
 
 use bincode::{Decode, Encode};
-use command_fds::{CommandFdExt, FdMapping};
-use ipc_channel::ipc::IpcSender;
+use command_fds::CommandFdExt;
 use shm_protocol::agent_to_supervisor::{READY, Ready};
-use shm_protocol::boot::{self, Extent, HostArguments, Role};
+use shm_protocol::boot::{self, Extent, Role};
 use shm_protocol::fault::FaultSlot;
-use shm_protocol::id::{AgentId, HostId, Incarnation, Tick};
-use shm_protocol::link::{LinkSizes, SupervisorLink};
-use shm_protocol::ring::RecordHeader;
+use shm_protocol::id::AgentId;
 use shm_protocol::supervisor_to_agent::{
     AgentCommand, AgentSetup, LoadAgent, OnFailure, STEPS, StartAgents, Step, Steps,
 };
 use shm_protocol::sys::sealed_memory;
 use shm_protocol::{codec, limit};
-use std::io::{self, PipeReader, Read, Seek};
+use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{self, Stdio};
-use std::{env, fs, thread};
-use tempfile::TempDir;
+use std::process;
+use std::{env, fs};
+use test_support::host_process::{HostProcess, host_arguments, mapping, own_process};
 
 /// A built example agent.
 pub(crate) fn read_built(name: &str) -> Vec<u8> {
@@ -33,13 +30,6 @@ fn own_program(role: Role) -> process::Command {
     command
 }
 
-fn map(parent_fd: OwnedFd, child_fd: i32) -> FdMapping {
-    FdMapping {
-        parent_fd,
-        child_fd,
-    }
-}
-
 /// Runs a compiler: its exit code, what it made, and what it said.
 pub(crate) fn compile(component: &[u8], nan: &str) -> (Option<i32>, Vec<u8>, String) {
     let input = sealed_memory("component", &[component]).expect("memory");
@@ -49,8 +39,8 @@ pub(crate) fn compile(component: &[u8], nan: &str) -> (Option<i32>, Vec<u8>, Str
     command.args([nan, &process::id().to_string()]);
     let output_of_child: OwnedFd = output.try_clone().expect("a duplicate").into();
     let mappings = vec![
-        map(input, boot::COMPONENT),
-        map(output_of_child, boot::ARTIFACT),
+        mapping(input, boot::COMPONENT),
+        mapping(output_of_child, boot::ARTIFACT),
     ];
     command.fd_mappings(mappings).expect("distinct numbers");
     let ended = command.output().expect("it starts");
@@ -67,18 +57,13 @@ pub(crate) fn compile(component: &[u8], nan: &str) -> (Option<i32>, Vec<u8>, Str
 }
 
 pub(crate) struct Child {
-    process: process::Child,
-    link: SupervisorLink,
-    hello: PipeReader,
-    sender: Option<IpcSender<AgentCommand>>,
+    process: HostProcess<AgentCommand>,
     extents: Vec<Extent>,
-    // The folder of the control channel; removed with this.
-    _folder: TempDir,
 }
 
 impl Child {
     pub(crate) fn start(components: &[&str]) -> Child {
-        Child::start_for(components, i32::try_from(process::id()).expect("small"))
+        Child::start_for(components, own_process())
     }
 
     /// Starts a host that is told that this process is its supervisor.
@@ -88,76 +73,23 @@ impl Child {
 
     /// Starts a host in which these faults wait.
     pub(crate) fn start_with(components: &[&str], supervisor: i32, faults: &[FaultSlot]) -> Child {
-        let incarnation = Incarnation(1);
-        let sizes = LinkSizes {
-            down_bytes: 1 << 20,
-            up_bytes: 8 << 20,
-        };
-        let (mut link, theirs) =
-            SupervisorLink::create_with(sizes, incarnation, !faults.is_empty())
-                .expect("memory for a link");
-        for slot in faults {
-            assert!(link.faults().expect("faults may be").arm(slot));
-        }
-        let (hello, their_hello) = io::pipe().expect("a pipe");
         let (extents, artifacts) = artifacts(components);
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut command = own_program(Role::AgentHost);
-        command.args(
-            HostArguments {
-                host: HostId(0),
-                incarnation,
-                supervisor,
-            }
-            .to_arguments(),
-        );
-        command
-            .env_clear()
-            .env("TMPDIR", folder.path())
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped());
-        let mappings = vec![
-            map(theirs.down, boot::TO_HOST),
-            map(theirs.up, boot::FROM_HOST),
-            map(theirs.bell, boot::BELL),
-            map(their_hello.into(), boot::CONTROL_NAME_PIPE),
-            map(artifacts, boot::ARTIFACTS),
-        ];
-        command.fd_mappings(mappings).expect("distinct numbers");
-        let process = command.spawn().expect("it starts");
+        let mut program = own_program(Role::AgentHost);
+        program.args(host_arguments(supervisor)).env_clear();
         Child {
-            process,
-            link,
-            hello,
-            sender: None,
+            process: HostProcess::start(program, artifacts, faults),
             extents,
-            _folder: folder,
         }
     }
 
     pub(crate) fn send(&mut self, command: AgentCommand) {
-        let hello = &mut self.hello;
-        let sender = self.sender.get_or_insert_with(|| {
-            let mut name = String::new();
-            hello
-                .read_to_string(&mut name)
-                .expect("the host says its name");
-            IpcSender::connect(name).expect("the host listens")
-        });
-        // A command of several packets is sent to a host that is gone for ever, so somebody else must watch.
-        let sender = sender.clone();
-        let sending = thread::spawn(move || sender.send(command).expect("the host reads"));
-        while !sending.is_finished() {
-            self.expect_alive();
-            thread::yield_now();
-        }
-        sending.join().expect("the host reads");
+        self.process.send(command);
     }
 
     pub(crate) fn ready(&mut self) -> Ready {
-        let (header, bytes) = self.take();
+        let (header, bytes) = self.process.record();
         assert_eq!(header.kind, READY, "the first record");
-        codec::decode::<Ready, { limit::RECORD_BYTES }>(&bytes).expect("valid")
+        codec::decode_record(&bytes).expect("valid")
     }
 
     pub(crate) fn load(
@@ -199,76 +131,41 @@ impl Child {
     }
 
     pub(crate) fn push(&mut self, kind: u16, tick: u64, message: &impl Encode) {
-        let pushed = self.link.down.try_push(
-            &RecordHeader::new(kind, Tick(tick)),
-            &codec::encode(message),
-        );
-        assert_eq!(pushed, Ok(true));
-        self.link.down.notify();
-    }
-
-    /// The next record.
-    pub(crate) fn take(&mut self) -> (RecordHeader, Vec<u8>) {
-        let mut bytes = Vec::new();
-        loop {
-            if let Some(header) = self.link.up.try_take(&mut bytes).expect("a sound ring") {
-                return (header, bytes);
-            }
-            self.expect_alive();
-            thread::yield_now();
-        }
-    }
-
-    fn expect_alive(&mut self) {
-        if let Some(status) = self.process.try_wait().expect("our child") {
-            let mut said = String::new();
-            let stderr = self.process.stderr.as_mut().expect("piped");
-            stderr.read_to_string(&mut said).expect("text");
-            panic!("the host has ended: {status}; {said}");
-        }
+        self.process.push_message(kind, tick, message);
     }
 
     pub(crate) fn hang_up(&mut self) {
-        self.sender = None;
+        self.process.hang_up();
     }
 
-    /// Waits until a fault has fired, and gives its rule.
     pub(crate) fn fired(&mut self) -> u32 {
-        loop {
-            if let Some(rule) = self.link.faults().expect("faults may be").fired() {
-                return rule;
-            }
-            thread::yield_now();
-        }
-    }
-
-    /// How the process ended.
-    pub(crate) fn status(mut self) -> process::ExitStatus {
-        self.process.wait().expect("our child")
+        self.process.fired()
     }
 
     /// Kills a host that waits for its end.
     pub(crate) fn kill(mut self) {
-        assert_eq!(self.process.try_wait().expect("our child"), None);
-        self.process.kill().expect("our child");
-        assert_eq!(self.status().signal(), Some(9));
+        let child = &mut self.process.child;
+        assert_eq!(child.try_wait().expect("our child"), None);
+        child.kill().expect("our child");
+        assert_eq!(self.process.end().0.signal(), Some(9));
+    }
+
+    /// How the process ended.
+    pub(crate) fn status(self) -> process::ExitStatus {
+        self.process.end().0
     }
 
     /// Waits for the end: exit code, and what it said.
     pub(crate) fn end(self) -> (Option<i32>, String) {
-        let ended = self.process.wait_with_output().expect("our child");
-        (
-            ended.status.code(),
-            String::from_utf8_lossy(&ended.stderr).into_owned(),
-        )
+        let (status, words) = self.process.end();
+        (status.code(), words)
     }
 }
 
 /// The next record, as what it must be.
 pub(crate) fn expect<T: Decode<()>>(child: &mut Child) -> T {
-    let (header, bytes) = child.take();
-    codec::decode::<T, { limit::RECORD_BYTES }>(&bytes)
-        .unwrap_or_else(|error| panic!("kind {}: {error}", header.kind))
+    let (header, bytes) = child.process.record();
+    codec::decode_record(&bytes).unwrap_or_else(|error| panic!("kind {}: {error}", header.kind))
 }
 
 fn artifacts(components: &[&str]) -> (Vec<Extent>, OwnedFd) {
@@ -292,7 +189,7 @@ fn artifacts(components: &[&str]) -> (Vec<Extent>, OwnedFd) {
 
 pub(crate) fn setup(agents: Vec<String>) -> AgentSetup {
     AgentSetup {
-        step_bytes: limit::STEP_BYTES as u64,
+        max_step_bytes: limit::STEP_BYTES as u64,
         random_key: [0; 32],
         canonical_nan: true,
         agents,

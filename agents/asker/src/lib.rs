@@ -1,4 +1,4 @@
-//! Asks a model once and gives out what it answers, byte for byte.
+//! Sends one request to a model and emits the result, byte for byte.
 //!
 //! Settings: `model`, its name; and `input NAME` for each input NAME of the
 //! model, as element type, dimensions and the elements in Base64:
@@ -13,10 +13,10 @@ use lockstep_agent::{
     settings,
 };
 
-/// How settings of inputs begin.
+/// The prefix of the settings of inputs.
 const INPUT: &str = "input ";
 
-/// Most bytes that go out at once; an output of an agent may have 64 KiB.
+/// Maximum bytes of one output; the limit for an agent is 64 KiB.
 const PIECE_BYTES: usize = 48 << 10;
 
 struct Asker {

@@ -31,7 +31,7 @@ const NAMES: [(Dtype, &str); 23] = [
     (Dtype::Int2, "int2"),
 ];
 
-/// A tensor as a setting has it.
+/// A tensor in the format of settings.
 pub(crate) fn tensor(text: &str) -> Result<Tensor, String> {
     let wrong = || "write it as `float32[2,1] BASE64`".to_string();
     let (kind, data) = text.split_once(' ').ok_or_else(wrong)?;
@@ -54,7 +54,7 @@ pub(crate) fn tensor(text: &str) -> Result<Tensor, String> {
     Ok(Tensor { dtype, shape, data })
 }
 
-/// Element type and dimensions of a tensor, as a topic has them.
+/// Element type and dimensions of a tensor, in the format of topics.
 pub(crate) fn kind(tensor: &Tensor) -> String {
     let name = NAMES
         .into_iter()

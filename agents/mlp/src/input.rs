@@ -1,9 +1,9 @@
-//! Made-up inputs: the same ones in every run, other ones for every agent.
+//! Generated inputs: the same in every run, and different for every agent.
 
 use lockstep_agent::{AgentId, Dtype, NamedTensor, Tensor, tensors};
 use std::str::FromStr;
 
-/// What is not as the model wants it.
+/// The property that does not fit the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
     Shape,

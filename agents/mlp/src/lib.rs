@@ -1,10 +1,10 @@
-//! Feeds a model made-up numbers in every tick and sums up its answers.
+//! Sends a model generated numbers in every tick and sums up its results.
 //!
 //! Settings: `model` ("mlp"); `input` ("x"), the name of its input; `rows` (1)
 //! and `width` (64) of the float32 input; `emit_every` (0 = never): in every
 //! tick divisible by it the checksum of all answers so far goes out as 16
 //! hexadecimal digits under the topic `checksum`; and `wrong`, one of "shape",
-//! "dtype" and "name", which spoils the input from tick 3 on.
+//! "dtype" and "name", which makes the input wrong from tick 3 on.
 //!
 //! A refused request is logged and added to the checksum, not fatal: whether
 //! requests are refused is what some tests want to see.
@@ -16,7 +16,7 @@ use lockstep_agent::{
     Agent, Checksum, Config, Event, LogLevel, ModelId, agent, host, model_id_by_name, settings,
 };
 
-/// The first tick with a spoilt input; before it, the model is known to work.
+/// The first tick with a wrong input; before it, the model is known to work.
 const WRONG_FROM_TICK: u64 = 3;
 
 struct Feeder {

@@ -1,9 +1,9 @@
-//! A short name for a long history, to compare two runs at a glance.
+//! A checksum of a long history, to compare two runs.
 
 use crate::{InferenceResult, Tensor};
 use std::fmt;
 
-/// A running 64-bit FNV-1a checksum. It shows up differences, not forgeries.
+/// A running 64-bit FNV-1a checksum. It detects differences, not forgeries.
 ///
 /// Printed as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +21,13 @@ impl Checksum {
         }
     }
 
-    /// Adds the length first, so that neighbours cannot swap bytes unnoticed.
+    /// Adds the length first, so that bytes moved between neighbours are detected.
     pub fn add_with_length(&mut self, bytes: &[u8]) {
         self.add(&(bytes.len() as u64).to_le_bytes());
         self.add(bytes);
     }
 
-    /// Adds everything that a model answered, be it outputs or an error.
+    /// Adds the result of a model, outputs or an error.
     pub fn add_result(&mut self, result: &InferenceResult) {
         self.add(&result.request.to_le_bytes());
         match &result.outcome {

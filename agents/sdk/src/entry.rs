@@ -1,4 +1,4 @@
-//! From the two exported functions of the interface to one value with methods.
+//! The exported functions of the interface, mapped to the methods of one value.
 
 use crate::{Config, Event, LogLevel, host};
 use std::cell::RefCell;
@@ -17,7 +17,7 @@ pub trait Agent: Sized + 'static {
     fn step(&mut self, events: Vec<Event>);
 }
 
-/// Where [`agent!`](crate::agent) keeps the one value of a component.
+/// The storage of a component's one value, for [`agent!`](crate::agent).
 pub struct Slot<A>(RefCell<Option<A>>);
 
 impl<A: Agent> Slot<A> {

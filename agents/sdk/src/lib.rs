@@ -1,5 +1,5 @@
-//! What an agent written in Rust needs: the bindings of the agent interface,
-//! the entry points, and a few helpers.
+//! The SDK for agents in Rust: the bindings of the agent interface, the entry
+//! points, and helpers.
 //!
 //! An agent is a type that implements [`Agent`], named once in [`agent!`]:
 //!

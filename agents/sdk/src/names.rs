@@ -1,13 +1,13 @@
-//! From the names in a fleet file to the numbers that calls take.
+//! The numbers of agents and models, by their names in the fleet file.
 
 use crate::{AgentId, Config, ModelId};
 
-/// The number of the agent with this name; the error says who there is.
+/// The number of the agent with this name; the error lists the agents.
 pub fn agent_id_by_name(config: &Config, name: &str) -> Result<AgentId, String> {
     position("agent", &config.agents, name)
 }
 
-/// The number of the model with this name; the error says what there is.
+/// The number of the model with this name; the error lists the models.
 pub fn model_id_by_name(config: &Config, name: &str) -> Result<ModelId, String> {
     position("model", &config.models, name)
 }

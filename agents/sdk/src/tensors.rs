@@ -1,4 +1,4 @@
-//! Making tensors from slices, and slices from tensors.
+//! Conversions between tensors and slices.
 
 use crate::{Dtype, NamedTensor, Tensor};
 
@@ -23,7 +23,7 @@ pub fn from_f32(shape: &[u64], values: &[f32]) -> Tensor {
     }
 }
 
-/// The elements of a float32 tensor in row-major order, or why there are none.
+/// The elements of a float32 tensor in row-major order, or an error message.
 pub fn to_f32(tensor: &Tensor) -> Result<Vec<f32>, String> {
     if tensor.dtype != Dtype::Float32 {
         return Err(format!("expected float32, got {:?}", tensor.dtype));

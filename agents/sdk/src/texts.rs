@@ -1,8 +1,8 @@
-//! Asking a language model for texts.
+//! Generations: requests to a language model, and the text that it generates.
 //!
-//! A request is JSON in the form that chat servers have made common. Its text
-//! comes piece by piece, one in each step of the agent, as results of the one
-//! request, until [`Piece::is_last`].
+//! A request is JSON in the form of the common chat APIs. Its text comes in
+//! deltas ([`Piece`]), one in each step of the agent, all of them results of
+//! the one request, until [`Piece::is_last`].
 
 use crate::bindings::lockstep::agent::types::{
     Dtype, InferenceResult, ModelId, NamedTensor, RequestId, Tensor,
@@ -10,19 +10,19 @@ use crate::bindings::lockstep::agent::types::{
 use crate::{Refusal, host};
 use std::fmt::Write;
 
-/// What is asked for. Keys that are not set are left to the model's folder.
+/// A request. Keys that are not set have the defaults of the model's folder.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     json: String,
 }
 
 impl Request {
-    /// A text that goes on where `prompt` ends.
+    /// A request to continue `prompt`.
     pub fn prompt(prompt: &str) -> Self {
         Self::default().with_text("prompt", prompt)
     }
 
-    /// The next words in a conversation of (role, content); roles are `system`, `user` and `assistant`.
+    /// A request for the next message of a chat of (role, content); roles are `system`, `user` and `assistant`.
     pub fn chat<'a>(messages: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let messages = messages.into_iter().map(|(role, content)| {
             format!(
@@ -35,37 +35,37 @@ impl Request {
         Self::default().with_json("messages", &format!("[{}]", messages.join(",")))
     }
 
-    /// What a text encoder makes of `input`.
+    /// A request to a text encoder for the embedding of `input`.
     pub fn embedding(input: &str) -> Self {
         Self::default().with_text("input", input)
     }
 
-    /// Most tokens of the answer.
+    /// Maximum number of tokens to generate.
     pub fn max_tokens(self, tokens: u32) -> Self {
         self.with_json("max_tokens", &tokens.to_string())
     }
 
-    /// How freely tokens are chosen; 0 takes the likeliest.
+    /// The sampling temperature; 0 always takes the most probable token.
     pub fn temperature(self, temperature: f32) -> Self {
         self.with_json("temperature", &temperature.to_string())
     }
 
-    /// A text at which the answer ends, which is not part of it.
+    /// A stop string: generation ends before it.
     pub fn stop(self, stop: &str) -> Self {
         self.with_text("stop", stop)
     }
 
-    /// Ticks after which nobody wants the answer any more.
+    /// Number of ticks after which the generation is ended.
     pub fn deadline_ticks(self, ticks: u64) -> Self {
         self.with_json("deadline_ticks", &ticks.to_string())
     }
 
-    /// Any other key, with a text.
+    /// Sets any other key to a string.
     pub fn with_text(self, key: &str, text: &str) -> Self {
         self.with_json(key, &quoted(text))
     }
 
-    /// Any other key, with a value that is JSON already.
+    /// Sets any other key to a value in JSON.
     pub fn with_json(mut self, key: &str, json: &str) -> Self {
         let comma = if self.json.is_empty() { "" } else { "," };
         write!(self.json, "{comma}{}:{json}", quoted(key)).expect("a text takes any text");
@@ -83,7 +83,7 @@ pub fn submit(model: ModelId, request: &Request) -> Result<RequestId, Refusal> {
     submit_json(model, request.to_json())
 }
 
-/// Ends a text that is being written. Its last piece says so.
+/// Cancels a generation. Its last delta has the state `cancelled`.
 pub fn cancel(model: ModelId, request: RequestId) -> Result<RequestId, Refusal> {
     submit_json(model, format!("{{\"cancel\":{request}}}"))
 }
@@ -98,22 +98,22 @@ fn submit_json(model: ModelId, json: String) -> Result<RequestId, Refusal> {
     host::submit(model, &[NamedTensor { name, value }])
 }
 
-/// By what a text grew.
+/// A delta: the growth of a generation in one tick.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Piece {
     /// The new tokens.
     pub tokens: Vec<u32>,
     /// The new text.
     pub text: String,
-    /// `writing`, `queued N` behind so many others, or why nothing more comes: `end`, `stop`, `length`, `cancelled` or
-    /// `deadline`.
+    /// `writing`; `queued N`, with N earlier requests in the queue; or the reason of the end: `end`, `stop`, `length`,
+    /// `cancelled` or `deadline`.
     pub state: String,
-    /// What a text encoder gives; empty for text.
+    /// The embedding of a text encoder; empty for text.
     pub embedding: Vec<f32>,
 }
 
 impl Piece {
-    /// The piece that a result is. The error is what went wrong, and ends the text.
+    /// The delta in a result. An error ends the generation.
     pub fn of(result: &InferenceResult) -> Result<Self, String> {
         let outputs = result.outcome.as_ref().map_err(Clone::clone)?;
         let data = |name: &str| {
@@ -133,13 +133,13 @@ impl Piece {
         })
     }
 
-    /// Whether nothing more comes.
+    /// True for the last delta.
     pub fn is_last(&self) -> bool {
         self.state != "writing" && !self.state.starts_with("queued")
     }
 }
 
-/// A text as JSON has it.
+/// A string in JSON.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');

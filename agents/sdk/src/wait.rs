@@ -1,11 +1,11 @@
-//! Asking a model and waiting for what it says, within a step.
+//! Requests to a model whose result is awaited within the step.
 
 use crate::{ModelId, NamedTensor, Tensor, WaitError, host, tensors};
 
-/// One output of a model for one input, in this very step; or why there is none, for people.
+/// Sends one input to a model, awaits the result within this step, and returns one output, or an error message.
 ///
-/// A model with more inputs is asked by `host::infer`. Most steps do better with `host::submit`: its result comes in a
-/// later step, and the model works while other agents do.
+/// A model with more inputs needs `host::infer`. In most cases `host::submit` is better: its result comes in a later
+/// step, and the model works at the same time as other agents.
 pub fn infer(model: ModelId, input: NamedTensor, output: &str) -> Result<Tensor, String> {
     let outputs = host::infer(model, &[input]).map_err(|error| match error {
         WaitError::Refused(refusal) => format!("the request was refused: {refusal:?}"),

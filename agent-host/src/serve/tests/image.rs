@@ -1,4 +1,4 @@
-//! States as a supervisor keeps them: what all snapshots so far come to.
+//! States as a supervisor keeps them, accumulated over snapshots.
 
 use shm_protocol::agent_state::{PAGE_BYTES, Page, SavedInstance, StateRecord};
 use shm_protocol::id::AgentId;
@@ -16,14 +16,14 @@ pub(super) struct Image {
 }
 
 impl Images {
-    /// What a full snapshot comes to.
+    /// The states of a full snapshot.
     pub(super) fn of(records: Vec<StateRecord>) -> Images {
         let mut images = Images::default();
         images.add(records);
         images
     }
 
-    /// Takes over a snapshot with what has changed.
+    /// Adds a snapshot of the changes.
     pub(super) fn add(&mut self, records: Vec<StateRecord>) {
         for mut record in records {
             let pages = std::mem::take(&mut record.pages);
@@ -54,7 +54,7 @@ impl Images {
     }
 
     /// The states as records with so many pages at most.
-    pub(super) fn records(&self, most_pages: usize) -> Vec<StateRecord> {
+    pub(super) fn records(&self, max_pages: usize) -> Vec<StateRecord> {
         let mut records = Vec::new();
         for image in self.0.values() {
             let page = |(index, bytes): (&u32, &Vec<u8>)| Page {
@@ -63,7 +63,7 @@ impl Images {
             };
             let pages: Vec<Page> = image.pages.iter().map(page).collect();
             let mut of_agent: Vec<StateRecord> = pages
-                .chunks(most_pages)
+                .chunks(max_pages)
                 .map(|pages| StateRecord {
                     pages: pages.to_vec(),
                     is_last: false,

@@ -1,19 +1,20 @@
-//! What a step costs beyond the bare call. Not a test: it only prints.
+//! Measurements of the cost of a step beyond the bare call. They print and check nothing.
 //!
 //! `cargo test --release -p agent-host speed -- --ignored --nocapture`
 
 use super::supervisor::{FUEL, Given, Host, artifact, bare};
-use crate::agent::Stepped;
-use crate::agents::Agents;
+use crate::agent::StepProgress;
+use crate::agent_set::AgentSet;
 use crate::bindings::AgentPre;
-use crate::fleet::Fleet;
-use crate::list_record::ListRecord;
-use crate::program::Program;
-use crate::state::State;
+use crate::compiled_component::CompiledComponent;
+use crate::record_batcher::RecordBatcher;
+use crate::shared_config::SharedConfig;
+use crate::store_data::StoreData;
 use crate::{determinism, imports};
 use shm_protocol::agent_state::StateRecord;
+use shm_protocol::boot::Extent;
 use shm_protocol::id::{AgentId, Tick};
-use shm_protocol::supervisor_to_agent::{AgentSetup, Step, Steps};
+use shm_protocol::supervisor_to_agent::{AgentSetup, LoadAgent, OnFailure, Step, Steps};
 use shm_protocol::{codec, limit};
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -53,16 +54,16 @@ fn all() -> Steps {
 fn bare_calls() {
     let engine = Engine::new(&determinism::config(true).expect("known")).expect("valid");
     let linker = imports::linker(&engine).expect("memory");
-    let program = Program::load(&engine, &linker, &artifact("counter")).expect("ours");
-    let pre = AgentPre::new(program.instances).expect("fits");
+    let component = CompiledComponent::load(&engine, &linker, &artifact("counter")).expect("ours");
+    let pre = AgentPre::new(component.instance_pre).expect("fits");
     let setup = AgentSetup {
-        step_bytes: limit::STEP_BYTES as u64,
+        max_step_bytes: limit::STEP_BYTES as u64,
         random_key: [0; 32],
         canonical_nan: true,
         agents: vec!["a".into()],
         models: Vec::new(),
     };
-    let fleet = Arc::new(Fleet::new(setup));
+    let shared = Arc::new(SharedConfig::new(setup));
     let config = crate::bindings::Config {
         name: "a".into(),
         id: 0,
@@ -70,12 +71,21 @@ fn bare_calls() {
         agents: Vec::new(),
         models: Vec::new(),
     };
+    let load = |id| LoadAgent {
+        agent: AgentId(id),
+        artifact: Extent {
+            offset: 0,
+            bytes: 0,
+        },
+        settings: Vec::new(),
+        fuel: FUEL,
+        memory_bytes: 1 << 24,
+        on_failure: OnFailure::Halt,
+        restored: false,
+    };
     let instance = |id| {
-        let mut store = Store::new(
-            &engine,
-            State::new(Arc::clone(&fleet), AgentId(id), 1 << 24),
-        );
-        store.limiter(|state| &mut state.limiter);
+        let mut store = Store::new(&engine, StoreData::new(Arc::clone(&shared), &load(id)));
+        store.limiter(|data| &mut data.limiter);
         store.set_fuel(FUEL).expect("on");
         let exports = pre.instantiate(&mut store).expect("instance");
         exports
@@ -99,7 +109,7 @@ fn speed() {
     bare_calls();
     let given = vec![Given::new("counter"); AGENTS as usize];
     let mut agents = bare(&given);
-    let mut record = ListRecord::new(limit::RECORD_BYTES);
+    let mut record = RecordBatcher::new(limit::RECORD_BYTES);
     let encoded = codec::encode(&all());
     measure("decode, step, encode", |tick| {
         let steps = codec::decode::<Steps, { limit::RECORD_BYTES }>(&encoded).expect("valid");
@@ -108,9 +118,10 @@ fn speed() {
             Ok::<(), Infallible>(())
         };
         for step in steps.steps {
-            let Stepped::Done(outcome) = agents.step(Tick(tick), step).expect("a sound machine")
+            let StepProgress::Done(outcome) =
+                agents.step(Tick(tick), step).expect("a sound machine")
             else {
-                panic!("a counter does not wait");
+                panic!("a counter does not await");
             };
             let Ok(()) = record.add(&outcome, &mut send);
             agents.recycle(outcome);
@@ -134,7 +145,7 @@ fn best<R>(mut prepare: impl FnMut() -> R, mut run: impl FnMut(&mut R)) -> f64 {
     (0..100).map(one).fold(f64::INFINITY, f64::min)
 }
 
-/// What it costs to begin an agent, of which most is making its instance.
+/// The cost of loading an agent, which is mostly that of its instance.
 #[test]
 #[ignore = "a measurement"]
 fn begin() {
@@ -143,8 +154,8 @@ fn begin() {
     eprintln!("{:6.2} us an agent, of 200", all / 200.0);
 }
 
-/// What a snapshot costs: comparing all pages, copying those that have changed, and encoding them.
-fn save(agents: &mut Agents, is_full: bool) -> Vec<Vec<u8>> {
+/// A snapshot: compares all pages, copies those that have changed, and encodes them.
+fn save(agents: &mut AgentSet, is_full: bool) -> Vec<Vec<u8>> {
     let mut records = Vec::new();
     let give = |record: &StateRecord| {
         records.push(codec::encode(record));
@@ -154,7 +165,7 @@ fn save(agents: &mut Agents, is_full: bool) -> Vec<Vec<u8>> {
     records
 }
 
-/// What it costs to capture and restore the state of an agent.
+/// The cost of capturing and restoring the state of an agent.
 #[test]
 #[ignore = "a measurement"]
 fn state() {
@@ -166,7 +177,7 @@ fn state() {
         let given = [Given::new(name)];
         let mut agents = bare(&given);
         let mut tick = 0;
-        let mut step = |agents: &mut Agents| {
+        let mut step = |agents: &mut AgentSet| {
             tick += 1;
             let events = Vec::new();
             let agent = AgentId(0);
@@ -207,7 +218,7 @@ fn state() {
     }
 }
 
-/// How long it takes, in microseconds.
+/// The time that it takes, in microseconds.
 #[allow(clippy::disallowed_methods, reason = "a measurement")]
 fn once(run: impl FnOnce()) -> f64 {
     let started = Instant::now();

@@ -1,12 +1,11 @@
-//! The promise: an agent that is restored to the state after a tick goes on
-//! exactly as the one whose state it was, down to the fuel and to every byte
-//! of its memory, however often that happens.
+//! The promise: an agent that is restored to its state after a tick continues exactly as the original, down to the fuel
+//! and to every byte of its memory, however often it is restored.
 
 use super::image::Images;
 use super::supervisor::{Given, Host};
 use super::world::World;
 use super::{emitted, mlp_ports};
-use shm_protocol::agent_state::{PAGE_BYTES, Page, RESTORE, SavedInstance, StateRecord};
+use shm_protocol::agent_state::{RESTORE, SavedInstance};
 use shm_protocol::agent_to_supervisor::{Outcome, Status};
 use shm_protocol::id::{AgentId, RequestId};
 use shm_protocol::supervisor_to_agent::{ModelPorts, OnFailure, OnMismatch};
@@ -25,9 +24,9 @@ fn models() -> Vec<ModelPorts> {
             inputs: vec![port("observation", 4)],
             outputs: vec![port("action", 1)],
         },
-        on_mismatch: OnMismatch::Refuse,
+        on_mismatch: OnMismatch::Reject,
     };
-    vec![mlp_ports(64, OnMismatch::Refuse), poles]
+    vec![mlp_ports(64, OnMismatch::Reject), poles]
 }
 
 /// Every built agent, with every way to fail.
@@ -55,7 +54,7 @@ fn built() -> Vec<Given> {
     ]
 }
 
-fn handwritten() -> Vec<Given> {
+fn test_components() -> Vec<Given> {
     ["numbers", "growing", "fading", "memory-only"]
         .map(Given::new)
         .to_vec()
@@ -68,7 +67,7 @@ struct Run {
     world: World,
     tick: u64,
     outcomes: Vec<Vec<Outcome>>,
-    /// What the snapshots of this and earlier hosts come to.
+    /// The states after all snapshots of this and earlier hosts.
     images: Images,
 }
 
@@ -106,7 +105,7 @@ impl Run {
     }
 
     /// Puts a new host in the place of the host.
-    fn replace(&mut self, most_pages: usize) -> &mut Self {
+    fn replace(&mut self, max_pages: usize) -> &mut Self {
         let given: Vec<Given> = self.given.iter().cloned().map(Given::restored).collect();
         let host = std::mem::replace(&mut self.host, Host::start_with(&given, models()));
         host.drain();
@@ -114,7 +113,7 @@ impl Run {
             assert_eq!((&loaded.result, &loaded.opaque), (&Ok(()), &None));
             assert_eq!(loaded.logs, [], "`init` was called");
         }
-        for record in self.images.records(most_pages) {
+        for record in self.images.records(max_pages) {
             self.host.push(RESTORE, self.tick, &record);
         }
         self
@@ -154,7 +153,7 @@ fn expect_equal(given: Vec<Given>, interrupt: impl FnOnce(&mut Run)) {
 }
 
 #[test]
-fn restored_agents_go_on_as_if_nothing_had_happened() {
+fn restored_agents_continue_like_the_originals() {
     expect_equal(built(), |run| {
         run.until(37).save().until(60).save();
         assert_eq!(life(&run.images, 6), &SavedInstance::Failed);
@@ -180,8 +179,8 @@ fn restored_agents_go_on_as_if_nothing_had_happened() {
 }
 
 #[test]
-fn variables_and_memories_of_every_kind_are_captured() {
-    expect_equal(handwritten(), |run| {
+fn globals_and_memories_of_every_kind_are_captured() {
+    expect_equal(test_components(), |run| {
         run.save()
             .replace(3)
             .until(1)
@@ -201,8 +200,8 @@ fn variables_and_memories_of_every_kind_are_captured() {
 }
 
 #[test]
-fn a_memory_of_one_agent_does_not_change_where_nothing_is_written() {
-    let mut run = Run::start(handwritten());
+fn a_second_snapshot_without_steps_changes_nothing() {
+    let mut run = Run::start(test_components());
     run.until(50).save();
     let kept = run.images.clone();
     run.save();
@@ -211,8 +210,8 @@ fn a_memory_of_one_agent_does_not_change_where_nothing_is_written() {
 }
 
 #[test]
-fn a_full_snapshot_is_what_all_others_come_to() {
-    for given in [built(), handwritten()] {
+fn a_full_snapshot_equals_the_sum_of_all_others() {
+    for given in [built(), test_components()] {
         let mut run = Run::start(given);
         for tick in [0, 1, 2, 3, 37, 60, 61, 86, 110] {
             run.until(tick).save();
@@ -227,8 +226,8 @@ fn a_full_snapshot_is_what_all_others_come_to() {
 }
 
 #[test]
-fn variables_change_between_steps_and_are_what_the_snapshot_says() {
-    let mut run = Run::start(handwritten());
+fn globals_change_between_steps_and_snapshots_have_their_values() {
+    let mut run = Run::start(test_components());
     let globals = |run: &Run| match life(&run.images, 0) {
         SavedInstance::Running { globals, .. } => globals.clone(),
         other => panic!("{other:?}"),
@@ -261,7 +260,7 @@ fn variables_change_between_steps_and_are_what_the_snapshot_says() {
 }
 
 #[test]
-fn memory_that_was_restored_grows_to_the_same_end() {
+fn a_restored_memory_grows_to_the_same_size() {
     for memory_bytes in [1 << 20, 16 << 20] {
         let given = vec![Given::new("growing").memory_bytes(memory_bytes)];
         let mut run = Run::start(given);
@@ -288,7 +287,7 @@ fn memory_that_was_restored_grows_to_the_same_end() {
 }
 
 #[test]
-fn opaque_agents_run_and_are_left_out() {
+fn snapshots_leave_opaque_agents_out() {
     let mut host = Host::start(&[Given::new("vector"), Given::new("counter")]);
     let reasons: Vec<_> = host
         .loaded
@@ -316,145 +315,8 @@ fn the_number_of_the_next_request_is_restored() {
     run.host.drain();
 }
 
-/// What a host says to records that are not the state of a `counter` agent. `spoil` changes good ones.
-fn refused(spoil: impl FnOnce(&mut Vec<StateRecord>)) -> String {
-    let given = Given::new("counter");
-    let mut host = Host::start(std::slice::from_ref(&given));
-    host.tick(1, &[0]);
-    let mut records = Images::of(host.snapshot(1, true)).records(2);
-    host.drain();
-    assert!(records.len() > 2);
-    spoil(&mut records);
-    let mut host = Host::start(&[given.restored()]);
-    for record in &records {
-        host.push(RESTORE, 1, record);
-    }
-    host.ask(2, vec![super::supervisor::numbered((0, Vec::new()))]);
-    host.end().expect_err("the records are wrong").to_string()
-}
-
-fn size(record: &mut StateRecord) -> &mut u64 {
-    match &mut record.life {
-        SavedInstance::Running { memory_bytes, .. } => memory_bytes,
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
-fn records_that_do_not_fit_are_refused() {
-    let prefix = "agent 0 cannot be restored: ";
-    let expect = |text: &str, spoil: &dyn Fn(&mut Vec<StateRecord>)| {
-        let said = refused(spoil);
-        assert!(said.starts_with(prefix) && said.contains(text), "{said}");
-    };
-    expect(
-        "a step of tick 2 comes before the last record",
-        &|records| {
-            records.pop();
-        },
-    );
-    expect("a step of tick 2 comes before the last record", &Vec::clear);
-    expect("it does not wait for a state", &|records| {
-        let last = records.last().expect("some").clone();
-        records.push(last);
-    });
-    expect("two of its records differ", &|records| {
-        records[1].next_request.0 += 1
-    });
-    expect("two of its records differ", &|records| {
-        records[1].life = SavedInstance::Halted
-    });
-    expect(
-        "a memory of 17825792 bytes, where it may have 16777216",
-        &|records| {
-            *size(&mut records[0]) = 17 << 20;
-        },
-    );
-    expect("a memory of 131073 bytes", &|records| {
-        *size(&mut records[0]) = 131_073
-    });
-    expect(
-        "a memory of 65536 bytes, where its component has",
-        &|records| {
-            *size(&mut records[0]) = 65_536;
-        },
-    );
-    expect(
-        "2 variables outside of its memory, where its component has 1",
-        &|records| {
-            if let SavedInstance::Running { globals, .. } = &mut records[0].life {
-                globals.push(1);
-            }
-        },
-    );
-    expect("page 4096 is outside of its memory of", &|records| {
-        records[0].pages[1].index = 4096;
-    });
-    expect("page 4294967295 is outside of its memory of", &|records| {
-        records[0].pages[1].index = u32::MAX;
-    });
-    expect("is out of order", &|records| records[0].pages.swap(0, 1));
-    expect("is out of order", &|records| {
-        let page = records[0].pages[1].clone();
-        records[1].pages.insert(0, page);
-    });
-    expect("has 4095 bytes, where a page has 4096", &|records| {
-        records[0].pages[0].bytes.pop();
-    });
-    expect("page 0 is outside of its memory of 0 bytes", &|records| {
-        records.truncate(1);
-        records[0].life = SavedInstance::Failed;
-        let bytes = vec![1; PAGE_BYTES];
-        records[0].pages = vec![Page { index: 0, bytes }];
-    });
-}
-
-#[test]
-fn a_state_for_another_is_refused() {
-    let said = refused(|records| records[0].agent = AgentId(7));
-    assert_eq!(
-        said,
-        "a record of tick 1 is for agent 7, which this host has not loaded"
-    );
-    let mut host = Host::start(&[Given::new("counter")]);
-    let records = Images::of(host.snapshot(0, true)).records(50);
-    host.push(RESTORE, 0, &records[0]);
-    let said = host
-        .end()
-        .expect_err("it was not loaded for that")
-        .to_string();
-    assert_eq!(
-        said,
-        "agent 0 cannot be restored: it does not wait for a state"
-    );
-}
-
-#[test]
-fn a_snapshot_before_the_state_is_there_is_refused() {
-    let mut host = Host::start(&[Given::new("counter").restored()]);
-    host.push(
-        shm_protocol::agent_state::SNAPSHOT,
-        3,
-        &shm_protocol::agent_state::Snapshot { full: true },
-    );
-    let said = host.end().expect_err("too early").to_string();
-    assert!(
-        said.contains("a snapshot comes before the last record of its state"),
-        "{said}"
-    );
-}
-
-#[test]
-fn an_agent_that_cannot_be_captured_cannot_be_restored() {
-    let load =
-        std::panic::catch_unwind(|| super::supervisor::bare(&[Given::new("vector").restored()]));
-    let panicked = load.err().expect("it is refused");
-    let said = panicked.downcast_ref::<String>().expect("a text");
-    assert!(said.contains("Opaque"), "{said}");
-}
-
-#[test]
-fn what_is_emitted_after_a_restoration_is_what_would_have_been() {
+fn a_restored_agent_emits_what_the_original_emits() {
     let mut run = Run::start(vec![Given::new("counter").setting("emit_every", "1")]);
     run.until(3).save().replace(50).until(4);
     assert_eq!(emitted(&run.outcomes[3][0], "count"), "4");

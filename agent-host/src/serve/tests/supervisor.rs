@@ -1,9 +1,8 @@
-//! The supervisor's end, as small as it can be.
+//! A minimal supervisor for the tests.
 
-use crate::agents::Agents;
+use crate::agent_set::AgentSet;
 use crate::compile::compile;
-use crate::error::HostError;
-use crate::handwritten;
+use crate::error::AgentHostError;
 use crate::serve::serve;
 use bincode::Encode;
 use shm_protocol::agent_state::{PAGES_PER_RECORD, SNAPSHOT, STATE, Snapshot, StateRecord};
@@ -20,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
+use test_support::handwritten_agents;
 
 pub(super) const FUEL: u64 = 50_000_000;
 pub(super) const MEMORY_BYTES: u64 = 16 << 20;
@@ -91,17 +91,17 @@ impl Given {
     }
 }
 
-/// Agents without a loop around them.
-pub(super) fn bare(given: &[Given]) -> Agents {
+/// AgentSet without a loop around them.
+pub(super) fn bare(given: &[Given]) -> AgentSet {
     let names = (0..given.len()).map(|position| format!("agent-{position}"));
     let setup = AgentSetup {
-        step_bytes: limit::STEP_BYTES as u64,
+        max_step_bytes: limit::STEP_BYTES as u64,
         random_key: [7; 32],
         canonical_nan: true,
         agents: names.collect(),
         models: Vec::new(),
     };
-    let mut agents = Agents::new(setup).expect("an engine");
+    let mut agents = AgentSet::new(setup).expect("an engine");
     for (position, given) in given.iter().enumerate() {
         let (load, artifact) = given.load(position);
         agents
@@ -110,11 +110,11 @@ pub(super) fn bare(given: &[Given]) -> Agents {
             .result
             .expect("init agrees");
     }
-    agents.start(Vec::new());
+    agents.set_models(Vec::new());
     agents
 }
 
-/// A built example agent or one written by hand, compiled once.
+/// A built example agent or a test component, compiled once.
 pub(super) fn artifact(name: &'static str) -> Vec<u8> {
     static COMPILED: LazyLock<Mutex<BTreeMap<&str, Vec<u8>>>> = LazyLock::new(Mutex::default);
     let mut compiled = COMPILED.lock().expect("no test fails in here");
@@ -123,7 +123,7 @@ pub(super) fn artifact(name: &'static str) -> Vec<u8> {
         std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
     };
     let compile = || {
-        let component = handwritten::named(name).unwrap_or_else(read);
+        let component = handwritten_agents::named(name).unwrap_or_else(read);
         compile(&component, true).expect("it compiles")
     };
     compiled.entry(name).or_insert_with(compile).clone()
@@ -139,7 +139,7 @@ pub(super) fn numbered((agent, events): (usize, Vec<AgentEvent>)) -> Step {
 
 pub(super) struct Host {
     link: SupervisorLink,
-    thread: JoinHandle<Result<(), HostError>>,
+    thread: JoinHandle<Result<(), AgentHostError>>,
     is_draining: Arc<AtomicBool>,
     pub(super) loaded: Vec<AgentLoaded>,
 }
@@ -157,7 +157,7 @@ impl Host {
         let (link, theirs) =
             SupervisorLink::create(sizes, Incarnation(1)).expect("memory for a link");
         let setup = AgentSetup {
-            step_bytes: limit::STEP_BYTES as u64,
+            max_step_bytes: limit::STEP_BYTES as u64,
             random_key: [7; 32],
             canonical_nan: true,
             agents: (0..given.len())
@@ -174,7 +174,7 @@ impl Host {
             .enumerate()
             .map(|(position, given)| given.load(position))
             .collect();
-        // Agents of one component share it, as they do in a run.
+        // AgentSet of one component share it, as they do in a run.
         let first = |one: &Given| {
             let same = |other: &Given| other.component == one.component;
             given.iter().position(same).expect("itself")
@@ -185,7 +185,7 @@ impl Host {
         let thread = thread::spawn({
             let is_draining = Arc::clone(&is_draining);
             move || {
-                let mut agents = Agents::new(setup)?;
+                let mut agents = AgentSet::new(setup)?;
                 for ((mut load, artifact), first) in loads.into_iter().zip(firsts) {
                     // Here each artifact is a memory of its own; the offset tells them apart for the host.
                     let mut memory = vec![0; 16 * first];
@@ -196,7 +196,7 @@ impl Host {
                         .expect("the test waits");
                 }
                 drop(sender);
-                agents.start(models);
+                agents.set_models(models);
                 let mut link =
                     HostLink::attach(theirs.down, theirs.up, theirs.bell, Incarnation(1))?;
                 serve(&mut link, &mut agents, || {
@@ -304,7 +304,7 @@ impl Host {
         self.end().expect("nothing an agent does ends its host");
     }
 
-    pub(super) fn end(self) -> Result<(), HostError> {
+    pub(super) fn end(self) -> Result<(), AgentHostError> {
         self.thread.join().expect("no panic")
     }
 }

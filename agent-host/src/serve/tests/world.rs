@@ -1,5 +1,4 @@
-//! What is around agents, as small as it can be: it delivers messages, answers
-//! requests, and knows nothing of the hosts that the agents are in.
+//! A minimal environment of agents: it delivers messages and answers requests, independently of the agents' hosts.
 
 use super::supervisor::{Host, numbered};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome};
@@ -7,7 +6,7 @@ use shm_protocol::id::AgentId;
 use shm_protocol::supervisor_to_agent::{AgentEvent, ModelPorts};
 use shm_protocol::tensor::{Shape, Tensor};
 
-/// What is on its way to each agent.
+/// The events for the next step of each agent.
 #[derive(Clone)]
 pub(super) struct World {
     inboxes: Vec<Vec<AgentEvent>>,

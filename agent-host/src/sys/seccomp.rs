@@ -1,6 +1,7 @@
-//! From lists of system calls to filters in the kernel.
+//! Seccomp filters from lists of system calls.
 
-use super::syscalls::{Entry, First};
+mod syscalls;
+
 use nix::libc;
 use seccompiler::{
     Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -8,13 +9,16 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 
+use syscalls::{ALLOWED, FirstArgument, REFUSED, SyscallRule};
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Kills the process when any of its threads makes a call that is in neither list, and answers those of `refused`
-/// with `EACCES`. Both filters see every call, and the stricter answer counts.
-pub(super) fn allow_only(allowed: &[Entry], refused: &[Entry]) -> Result<(), Error> {
-    let known = rules(allowed.iter().chain(refused))?;
-    let refused = rules(refused)?;
+/// Kills the process when a thread makes a call that is in neither list of [`syscalls`], and answers those
+/// in [`REFUSED`] with `EACCES`. Both
+/// filters see every call, and the stricter result counts.
+pub(crate) fn allow_listed_calls() -> Result<(), Error> {
+    let known = rules(ALLOWED.iter().chain(REFUSED))?;
+    let refused = rules(REFUSED)?;
     #[allow(clippy::cast_sign_loss, reason = "error numbers are positive")]
     apply(
         refused,
@@ -24,8 +28,8 @@ pub(super) fn allow_only(allowed: &[Entry], refused: &[Entry]) -> Result<(), Err
     apply(known, SeccompAction::KillProcess, SeccompAction::Allow)
 }
 
-/// Kills the process when any of its threads makes memory executable.
-pub(super) fn no_new_code() -> Result<(), Error> {
+/// Kills the process when a thread makes memory executable.
+pub(crate) fn no_new_code() -> Result<(), Error> {
     #[allow(clippy::cast_sign_loss, reason = "a flag")]
     let executable = libc::PROT_EXEC as u64;
     let rule = || {
@@ -52,20 +56,20 @@ fn apply(rules: Rules, otherwise: SeccompAction, matching: SeccompAction) -> Res
     apply_filter_all_threads(&program)
 }
 
-fn rules<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Rules, Error> {
+fn rules<'a>(entries: impl IntoIterator<Item = &'a SyscallRule>) -> Result<Rules, Error> {
     entries
         .into_iter()
         .map(|(call, first, _)| Ok((*call, first_argument(*first)?)))
         .collect()
 }
 
-/// One rule for each value; none at all admits any.
-fn first_argument(first: First) -> Result<Vec<SeccompRule>, Error> {
+/// One rule for each value of the first argument. No rules admit any value.
+fn first_argument(first: FirstArgument) -> Result<Vec<SeccompRule>, Error> {
     let own = [i32::try_from(std::process::id()).unwrap_or(i32::MAX)];
     let values = match first {
-        First::Any => &[][..],
-        First::OneOf(values) => values,
-        First::OwnProcess => &own,
+        FirstArgument::Any => &[][..],
+        FirstArgument::OneOf(values) => values,
+        FirstArgument::OwnProcess => &own,
     };
     let rule = |value: &i32| {
         #[allow(

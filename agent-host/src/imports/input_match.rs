@@ -1,21 +1,21 @@
-//! Whether the inputs of a request fit its model, and in which order.
+//! Matching of a request's inputs to the inputs of its model.
 
 use shm_protocol::tensor::{DType, Port, Shape, Tensor};
 use std::borrow::Cow;
 
-/// An input as an agent gives it.
-pub(super) struct Input<'a> {
+/// An input in the memory of an agent.
+pub(super) struct InputView<'a> {
     pub(super) name: Cow<'a, str>,
     pub(super) dtype: DType,
     pub(super) dims: &'a [u64],
     pub(super) data: &'a [u8],
 }
 
-/// Longest part of a name that a message repeats, in characters.
-const NAME_CHARACTERS: usize = 64;
+/// Maximum number of characters of a name that a message repeats.
+const MAX_NAME_CHARACTERS: usize = 64;
 
-impl Input<'_> {
-    /// A copy, once it is known to fit.
+impl InputView<'_> {
+    /// A copy of an input that was matched.
     pub(super) fn to_tensor(&self) -> Tensor {
         let shape = Shape::new(self.dims).expect("what fits a model has few enough dimensions");
         Tensor {
@@ -25,7 +25,7 @@ impl Input<'_> {
         }
     }
 
-    /// As in `f32[1,5]`; the name of a port's type with the same spelling.
+    /// The type of the input as in `f32[1,5]`, in the spelling of [`Port`].
     fn describe(&self) -> String {
         match Shape::new(self.dims) {
             Ok(shape) => format!("{}{shape:?}", self.dtype),
@@ -34,16 +34,16 @@ impl Input<'_> {
     }
 }
 
-/// For each input of the model the position of the one that the agent gives for it.
+/// For each input of the model, the position of the agent's input with its name.
 ///
 /// # Errors
-/// What the model takes and what it got, for the author of the agent.
-pub(super) fn order(ports: &[Port], inputs: &[Input<'_>]) -> Result<Vec<usize>, String> {
-    if let Some(stranger) = inputs
+/// A message to the author of the agent: what the model takes, and what it got.
+pub(super) fn match_inputs(ports: &[Port], inputs: &[InputView<'_>]) -> Result<Vec<usize>, String> {
+    if let Some(unknown) = inputs
         .iter()
         .find(|input| ports.iter().all(|port| port.name != input.name))
     {
-        let name: String = stranger.name.chars().take(NAME_CHARACTERS).collect();
+        let name: String = unknown.name.chars().take(MAX_NAME_CHARACTERS).collect();
         return Err(format!(
             "takes {}, got an input named {name:?}",
             list(ports)
@@ -59,7 +59,7 @@ pub(super) fn order(ports: &[Port], inputs: &[Input<'_>]) -> Result<Vec<usize>, 
     ports.iter().map(|port| find(port, inputs)).collect()
 }
 
-fn find(port: &Port, inputs: &[Input<'_>]) -> Result<usize, String> {
+fn find(port: &Port, inputs: &[InputView<'_>]) -> Result<usize, String> {
     let Some(position) = inputs.iter().position(|input| input.name == port.name) else {
         return Err(format!(
             "input {} takes {}, got nothing",
@@ -125,8 +125,8 @@ mod tests {
         }
     }
 
-    fn input<'a>(name: &'a str, dims: &'a [u64], data: &'a [u8]) -> Input<'a> {
-        Input {
+    fn input<'a>(name: &'a str, dims: &'a [u64], data: &'a [u8]) -> InputView<'a> {
+        InputView {
             name: name.into(),
             dtype: DType::F32,
             dims,
@@ -138,13 +138,14 @@ mod tests {
     fn inputs_are_found_by_name() {
         let ports = [port("a", &[Some(1)]), port("b", &[None])];
         let inputs = [input("b", &[2], &[0; 8]), input("a", &[1], &[0; 4])];
-        assert_eq!(order(&ports, &inputs), Ok(vec![1, 0]));
+        assert_eq!(match_inputs(&ports, &inputs), Ok(vec![1, 0]));
     }
 
     #[test]
     fn a_mismatch_names_both_sides() {
         let ports = [port("observation", &[None, Some(4)])];
-        let wrong = |inputs: &[Input<'_>]| order(&ports, inputs).expect_err("it does not fit");
+        let wrong =
+            |inputs: &[InputView<'_>]| match_inputs(&ports, inputs).expect_err("it does not fit");
         assert_eq!(
             wrong(&[input("observation", &[1, 5], &[0; 20])]),
             "input observation takes f32[?,4], got f32[1,5]"

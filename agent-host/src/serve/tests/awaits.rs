@@ -1,9 +1,8 @@
-//! The promise: an agent that waits within its step holds nobody up, comes to the
-//! same whether it waits or is told the answers before, and leaves nothing behind
-//! when it never gets them.
+//! The promise: an agent that awaits within its step delays no other agent, has the same outcome whether results come
+//! during the step or before it, and is dropped with its host if they never come.
 
 use super::supervisor::{Given, Host, numbered};
-use crate::error::HostError;
+use crate::error::AgentHostError;
 use shm_protocol::agent_state::{SNAPSHOT, Snapshot};
 use shm_protocol::agent_to_supervisor::{
     AWAIT_REQUESTS, AwaitRequest, AwaitRequests, Effect, OUTCOMES, Outcome, Outcomes, Status,
@@ -29,7 +28,7 @@ fn model() -> ModelPorts {
             inputs: vec![port("x")],
             outputs: vec![port("y")],
         },
-        on_mismatch: OnMismatch::Refuse,
+        on_mismatch: OnMismatch::Reject,
     }
 }
 
@@ -38,8 +37,8 @@ fn ponder() -> Given {
 }
 
 /// A model that adds a number to all elements.
-fn add(wait: &AwaitRequest, number: f32) -> RequestResult {
-    let (elements, _) = wait.inputs[0].data.as_chunks::<4>();
+fn add(request: &AwaitRequest, number: f32) -> RequestResult {
+    let (elements, _) = request.inputs[0].data.as_chunks::<4>();
     let sum = |element: &[u8; 4]| (f32::from_le_bytes(*element) + number).to_le_bytes();
     Ok(vec![Tensor {
         dtype: DType::F32,
@@ -48,30 +47,30 @@ fn add(wait: &AwaitRequest, number: f32) -> RequestResult {
     }])
 }
 
-fn answered(wait: &AwaitRequest) -> AwaitResult {
+fn answered(request: &AwaitRequest) -> AwaitResult {
     let outcome = Arc::new(add(
-        wait,
-        f32::from(u16::try_from(wait.agent.0).expect("few")),
+        request,
+        f32::from(u16::try_from(request.agent.0).expect("few")),
     ));
     AwaitResult {
-        agent: wait.agent,
-        number: wait.number,
+        agent: request.agent,
+        number: request.number,
         outcome,
     }
 }
 
-/// What a host says of a tick, as far as it has come.
+/// The records of a host for a tick, so far.
 #[derive(Default)]
-struct Said {
+struct TickReport {
     outcomes: Vec<Outcome>,
-    waits: Vec<AwaitRequest>,
+    requests: Vec<AwaitRequest>,
 }
 
-impl Said {
-    /// Listens until this many agents are heard of.
-    fn of(host: &mut Host, agents: usize) -> Said {
-        let mut said = Said::default();
-        while said.outcomes.len() + said.waits.len() < agents {
+impl TickReport {
+    /// Receives until there is a record of this many agents.
+    fn of(host: &mut Host, agents: usize) -> TickReport {
+        let mut said = TickReport::default();
+        while said.outcomes.len() + said.requests.len() < agents {
             let (header, bytes) = host.take();
             match header.kind {
                 OUTCOMES => {
@@ -80,7 +79,7 @@ impl Said {
                 }
                 AWAIT_REQUESTS => {
                     let record = codec::decode::<AwaitRequests, { limit::RECORD_BYTES }>(&bytes);
-                    said.waits.extend(record.expect("waits").requests);
+                    said.requests.extend(record.expect("waits").requests);
                 }
                 kind => panic!("a record of kind {kind}"),
             }
@@ -89,40 +88,40 @@ impl Said {
     }
 }
 
-fn ask(host: &mut Host, tick: u64, agents: usize) -> Said {
+fn ask(host: &mut Host, tick: u64, agents: usize) -> TickReport {
     let steps = vec![Vec::new(); agents].into_iter().enumerate();
     host.ask(tick, steps.map(numbered).collect());
-    Said::of(host, agents)
+    TickReport::of(host, agents)
 }
 
-fn go_on(host: &mut Host, tick: u64, answers: Vec<AwaitResult>) -> Said {
+fn resume(host: &mut Host, tick: u64, answers: Vec<AwaitResult>) -> TickReport {
     let agents = answers.len();
     host.push(AWAIT_RESULTS, tick, &AwaitResults { answers });
-    Said::of(host, agents)
+    TickReport::of(host, agents)
 }
 
-/// Takes a tick to its end, and says what was answered.
+/// Completes a tick. Also returns the results that were sent.
 fn whole(host: &mut Host, tick: u64, agents: usize) -> (Vec<Outcome>, Vec<AwaitResult>) {
     let mut said = ask(host, tick, agents);
     let (mut outcomes, mut all) = (std::mem::take(&mut said.outcomes), Vec::new());
-    while !said.waits.is_empty() {
-        // Whoever waited first goes on last.
-        let answers: Vec<AwaitResult> = said.waits.iter().rev().map(answered).collect();
+    while !said.requests.is_empty() {
+        // The first to await is the last to be resumed.
+        let answers: Vec<AwaitResult> = said.requests.iter().rev().map(answered).collect();
         all.extend(answers.iter().cloned());
-        said = go_on(host, tick, answers);
+        said = resume(host, tick, answers);
         outcomes.append(&mut said.outcomes);
     }
     outcomes.sort_by_key(|outcome| outcome.agent);
     (outcomes, all)
 }
 
-fn waits_in(outcome: &Outcome) -> usize {
-    let is_wait = |effect: &&Effect| matches!(effect, Effect::Infer { .. });
-    outcome.effects.iter().filter(is_wait).count()
+fn awaits_in(outcome: &Outcome) -> usize {
+    let is_await = |effect: &&Effect| matches!(effect, Effect::Infer { .. });
+    outcome.effects.iter().filter(is_await).count()
 }
 
 #[test]
-fn many_wait_at_once_while_others_go_on_and_each_gets_its_own_answer() {
+fn many_await_at_once_and_each_gets_its_own_result() {
     let given: Vec<Given> = (0..40)
         .map(|number| match number % 4 {
             0 => Given::new("counter"),
@@ -131,17 +130,17 @@ fn many_wait_at_once_while_others_go_on_and_each_gets_its_own_answer() {
         .collect();
     let mut host = Host::start_with(&given, vec![model()]);
     let said = ask(&mut host, 1, given.len());
-    assert_eq!((said.outcomes.len(), said.waits.len()), (10, 30));
-    assert!(said.waits.iter().all(|wait| wait.number == 0));
-    let answers = said.waits.iter().map(answered).collect();
-    let said = go_on(&mut host, 1, answers);
-    // Who thinks once is done.
-    assert_eq!((said.outcomes.len(), said.waits.len()), (10, 20));
-    let wait = &said.waits[0];
+    assert_eq!((said.outcomes.len(), said.requests.len()), (10, 30));
+    assert!(said.requests.iter().all(|request| request.number == 0));
+    let answers = said.requests.iter().map(answered).collect();
+    let said = resume(&mut host, 1, answers);
+    // Agents with one await are done.
+    assert_eq!((said.outcomes.len(), said.requests.len()), (10, 20));
+    let request = &said.requests[0];
     let first = AgentId(2);
-    assert_eq!((wait.agent, wait.number), (first, 1));
-    let rest: Vec<AwaitResult> = said.waits.iter().map(answered).collect();
-    let said = go_on(&mut host, 1, rest);
+    assert_eq!((request.agent, request.number), (first, 1));
+    let rest: Vec<AwaitResult> = said.requests.iter().map(answered).collect();
+    let said = resume(&mut host, 1, rest);
     let done = said.outcomes.iter().find(|outcome| outcome.agent == first);
     let inputs: Vec<Vec<u8>> = done
         .expect("it is done")
@@ -159,7 +158,7 @@ fn many_wait_at_once_while_others_go_on_and_each_gets_its_own_answer() {
 }
 
 #[test]
-fn who_is_told_the_answers_before_comes_to_the_same_without_waiting() {
+fn results_before_the_step_lead_to_the_same_outcome() {
     let given = [ponder(), ponder().setting("turns", "1")];
     let (mut live, mut again) = (
         Host::start_with(&given, vec![model()]),
@@ -167,8 +166,8 @@ fn who_is_told_the_answers_before_comes_to_the_same_without_waiting() {
     );
     for tick in 1..=5 {
         let (outcomes, answers) = whole(&mut live, tick, 2);
-        assert_eq!((waits_in(&outcomes[0]), waits_in(&outcomes[1])), (3, 1));
-        // All of them, or as many as there were when somebody was lost.
+        assert_eq!((awaits_in(&outcomes[0]), awaits_in(&outcomes[1])), (3, 1));
+        // All of them, or those that existed when a host was lost.
         let told: Vec<AwaitResult> = answers
             .iter()
             .filter(|answer| u64::from(answer.number) < tick)
@@ -187,13 +186,13 @@ fn who_is_told_the_answers_before_comes_to_the_same_without_waiting() {
 }
 
 #[test]
-fn a_step_may_wait_as_often_as_a_tick_has_rounds() {
+fn a_step_may_await_once_in_each_round() {
     let given = [ponder().setting("turns", &(limit::ROUNDS_PER_TICK + 2).to_string())];
     let mut host = Host::start_with(&given, vec![model()]);
     let (outcomes, answers) = whole(&mut host, 1, 1);
     assert_eq!(answers.len(), limit::ROUNDS_PER_TICK);
     assert_eq!(outcomes[0].status, Status::Completed);
-    assert_eq!(waits_in(&outcomes[0]), limit::ROUNDS_PER_TICK);
+    assert_eq!(awaits_in(&outcomes[0]), limit::ROUNDS_PER_TICK);
     let text = format!("{:?}", outcomes[0].effects);
     assert_eq!(
         text.matches("the request was refused: Refusal::TooMany")
@@ -205,7 +204,7 @@ fn a_step_may_wait_as_often_as_a_tick_has_rounds() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_without_waiting() {
+fn a_request_that_does_not_fit_is_refused_at_once() {
     for (wrong, reason) in [
         ("shape", "input x takes f32[?,4], got f32[1,3]"),
         ("model", "Refusal::NoSuchModel"),
@@ -215,7 +214,7 @@ fn what_does_not_fit_is_refused_without_waiting() {
         let said = ask(&mut host, 1, 1);
         let text = format!("{:?}", said.outcomes[0]);
         assert!(text.contains(reason), "{text}");
-        assert_eq!(waits_in(&said.outcomes[0]), 0);
+        assert_eq!(awaits_in(&said.outcomes[0]), 0);
         host.drain();
     }
     // Or ends the step, if the model says so.
@@ -234,14 +233,14 @@ fn what_does_not_fit_is_refused_without_waiting() {
 }
 
 #[test]
-fn an_answer_without_outputs_is_an_error_of_the_agent_and_not_of_the_host() {
+fn a_failed_result_is_an_error_for_the_agent_only() {
     let mut host = Host::start_with(&[ponder().setting("turns", "1")], vec![model()]);
     let said = ask(&mut host, 1, 1);
     let failed = AwaitResult {
         outcome: Arc::new(Err("the engine has no memory".to_owned())),
-        ..answered(&said.waits[0])
+        ..answered(&said.requests[0])
     };
-    let said = go_on(&mut host, 1, vec![failed]);
+    let said = resume(&mut host, 1, vec![failed]);
     assert_eq!(said.outcomes[0].status, Status::Completed);
     let text = format!("{:?}", said.outcomes[0].effects);
     assert!(text.contains("the engine has no memory"), "{text}");
@@ -249,7 +248,7 @@ fn an_answer_without_outputs_is_an_error_of_the_agent_and_not_of_the_host() {
 }
 
 #[test]
-fn a_trap_after_a_wait_keeps_what_it_waited_for_and_harms_nobody() {
+fn a_trap_after_an_await_keeps_the_request_in_the_outcome() {
     let given = [
         ponder()
             .setting("trap_at", "2")
@@ -260,7 +259,7 @@ fn a_trap_after_a_wait_keeps_what_it_waited_for_and_harms_nobody() {
     let (first, _) = whole(&mut host, 1, 2);
     let (second, answers) = whole(&mut host, 2, 2);
     assert!(matches!(second[0].status, Status::Trapped(_)), "{second:?}");
-    assert_eq!(waits_in(&second[0]), 1);
+    assert_eq!(awaits_in(&second[0]), 1);
     assert!(
         second[0]
             .effects
@@ -269,30 +268,30 @@ fn a_trap_after_a_wait_keeps_what_it_waited_for_and_harms_nobody() {
     );
     assert_eq!(answers.len(), 4);
     assert_eq!(second[1].status, Status::Completed);
-    // It begins anew, and waits again.
+    // It restarts, and awaits again.
     let (third, _) = whole(&mut host, 3, 2);
     assert_eq!(third[0].status, Status::Completed);
-    assert_eq!(waits_in(&third[0]), 3);
+    assert_eq!(awaits_in(&third[0]), 3);
     assert_eq!(first[0].effects.len(), third[0].effects.len());
     host.drain();
 }
 
 #[test]
-fn who_waits_for_ever_goes_with_its_host() {
+fn suspended_steps_are_dropped_with_their_host() {
     let given = vec![ponder(); 20];
     let mut host = Host::start_with(&given, vec![model()]);
-    assert_eq!(ask(&mut host, 1, given.len()).waits.len(), given.len());
+    assert_eq!(ask(&mut host, 1, given.len()).requests.len(), given.len());
     host.drain();
 }
 
 #[test]
-fn what_comes_out_of_turn_ends_the_host() {
+fn records_out_of_turn_end_the_host() {
     let out_of_turn = |what: &dyn Fn(&mut Host, AwaitRequest)| {
         let mut host = Host::start_with(&[ponder()], vec![model()]);
         let mut said = ask(&mut host, 1, 1);
-        what(&mut host, said.waits.remove(0));
+        what(&mut host, said.requests.remove(0));
         match host.end() {
-            Err(HostError::OutOfTurn { agent, what }) => {
+            Err(AgentHostError::OutOfTurn { agent, what }) => {
                 assert_eq!(agent, AgentId(0));
                 what
             }
@@ -303,16 +302,16 @@ fn what_comes_out_of_turn_ends_the_host() {
         let answers = vec![answer];
         host.push(AWAIT_RESULTS, 1, &AwaitResults { answers });
     };
-    let later = out_of_turn(&|host, wait| {
+    let later = out_of_turn(&|host, request| {
         answer(
             host,
             AwaitResult {
                 number: 1,
-                ..answered(&wait)
+                ..answered(&request)
             },
         );
     });
-    assert_eq!(later, "the answer to its wait 1");
+    assert_eq!(later, "the result of its await 1");
     let step = out_of_turn(&|host, _| host.ask(1, vec![numbered((0, Vec::new()))]));
     assert_eq!(step, "its next step");
     let snapshot = out_of_turn(&|host, _| host.push(SNAPSHOT, 1, &Snapshot { full: true }));
@@ -320,7 +319,7 @@ fn what_comes_out_of_turn_ends_the_host() {
 }
 
 #[test]
-fn an_agent_that_has_waited_is_captured_and_restored_like_any_other() {
+fn an_agent_that_has_awaited_can_be_restored() {
     let mut host = Host::start_with(&[ponder()], vec![model()]);
     whole(&mut host, 1, 1);
     let state = host.snapshot(1, true);

@@ -1,5 +1,5 @@
-//! What the state of a component's agents consists of, and where things are in
-//! it.
+//! The analysis of a component: which mutable globals are part of its state, and whether it could change state that
+//! cannot be captured.
 
 use wasmparser::{
     BinaryReaderError, CanonicalFunction, ComponentAlias, ComponentExternalKind,
@@ -7,103 +7,106 @@ use wasmparser::{
     GlobalType, Instance, Operator, Parser, Payload, TypeRef, ValType,
 };
 
-/// Most variables outside of the memory. All of them travel with every record of a state; the largest language
-/// runtimes have five hundred.
-const MOST_GLOBALS: usize = 4096;
+/// Maximum number of mutable globals. Every record of a state carries all of them; the largest language runtimes have
+/// five hundred.
+const MAX_GLOBALS: usize = 4096;
 
-/// Why there is nothing more to look at.
+/// The end of an analysis without a layout.
 #[derive(Debug)]
-pub(super) enum Stop {
-    /// The state cannot be captured, and why.
+pub(super) enum AnalysisError {
+    /// The state cannot be captured, for this reason.
     Opaque(String),
     /// The bytes are not a component.
     Malformed(BinaryReaderError),
 }
 
-impl From<BinaryReaderError> for Stop {
+impl From<BinaryReaderError> for AnalysisError {
     fn from(error: BinaryReaderError) -> Self {
-        Stop::Malformed(error)
+        AnalysisError::Malformed(error)
     }
 }
 
 /// A mutable global that a module defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Variable {
-    /// Its number among all globals of the module.
+pub(super) struct MutableGlobal {
+    /// Its index among all globals of the module.
     pub(super) index: u32,
-    /// Its type: a number.
-    pub(super) number: ValType,
+    /// Its type, which is a number type.
+    pub(super) ty: ValType,
 }
 
 /// A core module.
 #[derive(Debug, Default)]
-pub(super) struct Module {
-    /// The mutable globals that it defines. Those that it imports belong to another.
-    pub(super) variables: Vec<Variable>,
-    /// The beginning of the names under which it exports them for us; no export of its own begins so.
+pub(super) struct CoreModule {
+    /// The mutable globals that it defines. Imported ones belong to another module.
+    pub(super) globals: Vec<MutableGlobal>,
+    /// The prefix of the names under which the rewritten module exports them; no other export has it.
     pub(super) prefix: String,
-    globals: u32,
+    /// Number of globals so far, imported and constant ones included.
+    global_count: u32,
     exports: Vec<String>,
 }
 
-/// What is in a component. Nested components in it hold no code.
+/// The layout of a component. Nested components hold no code.
 #[derive(Debug, Default)]
-pub(super) struct Survey {
-    /// Core modules, in their order.
-    pub(super) modules: Vec<Module>,
-    /// For each core instance the module that it is made of, if it is made of one.
+pub(super) struct ComponentLayout {
+    /// Core modules, in order.
+    pub(super) modules: Vec<CoreModule>,
+    /// For each core instance, the module that it instantiates, if any.
     pub(super) instances: Vec<Option<usize>>,
-    /// How many core functions, functions and types there are.
+    /// Number of core functions.
     pub(super) core_functions: u32,
+    /// Number of component functions.
     pub(super) functions: u32,
+    /// Number of component types.
     pub(super) types: u32,
 }
 
-impl Survey {
-    /// The variables of all instances, in order: the instance, its module, and the variable's position in it.
-    pub(super) fn variables(&self) -> impl Iterator<Item = (usize, &Module, usize)> {
+impl ComponentLayout {
+    /// The mutable globals of all core instances, in order: the instance, its module, and the position in the module.
+    pub(super) fn mutable_globals(&self) -> impl Iterator<Item = (usize, &CoreModule, usize)> {
         let instances = self.instances.iter().enumerate();
         let made = instances.filter_map(|(instance, module)| Some((instance, (*module)?)));
         made.flat_map(|(instance, module)| {
             let module = &self.modules[module];
-            (0..module.variables.len()).map(move |position| (instance, module, position))
+            (0..module.globals.len()).map(move |position| (instance, module, position))
         })
     }
 
-    /// How many variables there are.
+    /// Number of mutable globals of all core instances.
     pub(super) fn globals(&self) -> u32 {
-        u32::try_from(self.variables().count()).expect("the survey has counted them")
+        u32::try_from(self.mutable_globals().count()).expect("the analysis limits their number")
     }
 }
 
-/// Looks through a component.
+/// Analyses a component.
 ///
 /// # Errors
 /// When its state cannot be captured, or it is malformed.
-pub(super) fn survey(component: &[u8]) -> Result<Survey, Stop> {
-    let mut survey = Survey::default();
-    // What is being parsed, from the outside in.
-    let mut within = Vec::new();
+pub(super) fn analyse(component: &[u8]) -> Result<ComponentLayout, AnalysisError> {
+    let mut layout = ComponentLayout::default();
+    // The encodings being parsed, from the outside in.
+    let mut nesting = Vec::new();
     for payload in Parser::new(0).parse_all(component) {
         let payload = payload?;
-        match (&payload, &within[..]) {
+        match (&payload, &nesting[..]) {
             (Payload::Version { encoding, .. }, outside) => {
                 match (encoding, outside) {
                     (Encoding::Module, [Encoding::Component]) => {
-                        survey.modules.push(Module::default());
+                        layout.modules.push(CoreModule::default());
                     }
                     (Encoding::Module, [_, ..]) => return nested(),
                     _ => {}
                 }
-                within.push(*encoding);
+                nesting.push(*encoding);
             }
             (Payload::End(_), _) => {
-                within.pop();
+                nesting.pop();
             }
-            (_, [Encoding::Component]) => survey.take_outermost(&payload)?,
+            (_, [Encoding::Component]) => layout.add_section(&payload)?,
             (_, [Encoding::Component, Encoding::Module]) => {
-                let module = survey.modules.last_mut().expect("its version came first");
-                module.take(&payload)?;
+                let module = layout.modules.last_mut().expect("its version came first");
+                module.add_section(&payload)?;
             }
             (Payload::InstanceSection(_) | Payload::ComponentCanonicalSection(_), _) => {
                 return nested();
@@ -111,35 +114,35 @@ pub(super) fn survey(component: &[u8]) -> Result<Survey, Stop> {
             _ => {}
         }
     }
-    for module in &mut survey.modules {
+    for module in &mut layout.modules {
         module.choose_prefix();
     }
-    if survey.variables().take(MOST_GLOBALS + 1).count() > MOST_GLOBALS {
-        return opaque(format!("it has more than {MOST_GLOBALS} mutable globals"));
+    if layout.mutable_globals().take(MAX_GLOBALS + 1).count() > MAX_GLOBALS {
+        return opaque(format!("it has more than {MAX_GLOBALS} mutable globals"));
     }
-    Ok(survey)
+    Ok(layout)
 }
 
-fn opaque<T>(reason: impl Into<String>) -> Result<T, Stop> {
-    Err(Stop::Opaque(reason.into()))
+fn opaque<T>(reason: impl Into<String>) -> Result<T, AnalysisError> {
+    Err(AnalysisError::Opaque(reason.into()))
 }
 
-fn nested<T>() -> Result<T, Stop> {
+fn nested<T>() -> Result<T, AnalysisError> {
     opaque("a component within it has code of its own")
 }
 
-impl Survey {
-    /// A part of the outermost component.
-    fn take_outermost(&mut self, payload: &Payload<'_>) -> Result<(), Stop> {
+impl ComponentLayout {
+    /// Adds a section of the outermost component.
+    fn add_section(&mut self, payload: &Payload<'_>) -> Result<(), AnalysisError> {
         match payload {
             Payload::InstanceSection(section) => {
                 for instance in section.clone() {
-                    self.take_instance(&instance?)?;
+                    self.add_instance(&instance?)?;
                 }
             }
             Payload::ComponentAliasSection(section) => {
                 for alias in section.clone() {
-                    self.take_alias(&alias?)?;
+                    self.add_alias(&alias?)?;
                 }
             }
             Payload::ComponentTypeSection(section) => {
@@ -182,7 +185,7 @@ impl Survey {
         Ok(())
     }
 
-    fn take_instance(&mut self, instance: &Instance<'_>) -> Result<(), Stop> {
+    fn add_instance(&mut self, instance: &Instance<'_>) -> Result<(), AnalysisError> {
         let module = match instance {
             Instance::Instantiate { module_index, .. } => {
                 let position = usize::try_from(*module_index).unwrap_or(usize::MAX);
@@ -197,7 +200,7 @@ impl Survey {
         Ok(())
     }
 
-    fn take_alias(&mut self, alias: &ComponentAlias<'_>) -> Result<(), Stop> {
+    fn add_alias(&mut self, alias: &ComponentAlias<'_>) -> Result<(), AnalysisError> {
         match alias {
             ComponentAlias::InstanceExport { kind, .. } => self.count(*kind)?,
             ComponentAlias::CoreInstanceExport { kind, .. } => {
@@ -207,42 +210,42 @@ impl Survey {
             }
             ComponentAlias::Outer { kind, .. } => match kind {
                 ComponentOuterAliasKind::Type => self.types += 1,
-                ComponentOuterAliasKind::CoreModule => return passed_around(),
+                ComponentOuterAliasKind::CoreModule => return passes_modules(),
                 ComponentOuterAliasKind::CoreType | ComponentOuterAliasKind::Component => {}
             },
         }
         Ok(())
     }
 
-    /// An item that has got one more number.
-    fn count(&mut self, kind: ComponentExternalKind) -> Result<(), Stop> {
+    /// Counts an item that gets an index of its kind.
+    fn count(&mut self, kind: ComponentExternalKind) -> Result<(), AnalysisError> {
         match kind {
             ComponentExternalKind::Func => self.functions += 1,
             ComponentExternalKind::Type => self.types += 1,
-            ComponentExternalKind::Module => return passed_around(),
+            ComponentExternalKind::Module => return passes_modules(),
             _ => {}
         }
         Ok(())
     }
 }
 
-fn passed_around<T>() -> Result<T, Stop> {
-    opaque("it hands core modules around")
+fn passes_modules<T>() -> Result<T, AnalysisError> {
+    opaque("it passes core modules around")
 }
 
-impl Module {
-    fn take(&mut self, payload: &Payload<'_>) -> Result<(), Stop> {
+impl CoreModule {
+    fn add_section(&mut self, payload: &Payload<'_>) -> Result<(), AnalysisError> {
         match payload {
             Payload::ImportSection(section) => {
                 for import in section.clone().into_imports() {
                     if matches!(import?.ty, TypeRef::Global(_)) {
-                        self.globals += 1;
+                        self.global_count += 1;
                     }
                 }
             }
             Payload::GlobalSection(section) => {
                 for global in section.clone() {
-                    self.take_global(global?.ty)?;
+                    self.add_global(global?.ty)?;
                 }
             }
             Payload::ExportSection(section) => {
@@ -250,25 +253,25 @@ impl Module {
                     self.exports.push(export?.name.to_owned());
                 }
             }
-            Payload::CodeSectionEntry(body) => look_at_code(body)?,
+            Payload::CodeSectionEntry(body) => check_code(body)?,
             _ => {}
         }
         Ok(())
     }
 
-    fn take_global(&mut self, ty: GlobalType) -> Result<(), Stop> {
+    fn add_global(&mut self, ty: GlobalType) -> Result<(), AnalysisError> {
         if ty.mutable {
             match ty.content_type {
                 ValType::I32 | ValType::I64 | ValType::F32 | ValType::F64 => {}
                 ValType::V128 => return opaque("it has a mutable global of type v128"),
                 ValType::Ref(_) => return opaque("it has a mutable global that is a reference"),
             }
-            self.variables.push(Variable {
-                index: self.globals,
-                number: ty.content_type,
+            self.globals.push(MutableGlobal {
+                index: self.global_count,
+                ty: ty.content_type,
             });
         }
-        self.globals += 1;
+        self.global_count += 1;
         Ok(())
     }
 
@@ -284,8 +287,8 @@ impl Module {
     }
 }
 
-/// Looks for operations that change what nobody captures.
-fn look_at_code(body: &FunctionBody<'_>) -> Result<(), Stop> {
+/// Refuses instructions that change tables or segments.
+fn check_code(body: &FunctionBody<'_>) -> Result<(), AnalysisError> {
     for operator in body.get_operators_reader()? {
         let name = match operator? {
             Operator::TableSet { .. } => "table.set",

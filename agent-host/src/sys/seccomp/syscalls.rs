@@ -1,24 +1,24 @@
-//! The system calls of an agent host, as data. What is in neither list kills
-//! the process: the engine and the C library of this build never make it.
+//! The system calls of an agent host, as data. A call in neither list kills the process, because the engine and the C
+//! library of this build never make it.
 
 use nix::libc;
 
-/// A system call, the values its first argument may have, and who needs it.
-pub(super) type Entry = (i64, First, &'static str);
+/// A system call, the admitted values of its first argument, and its purpose.
+pub(super) type SyscallRule = (i64, FirstArgument, &'static str);
 
-/// Values that the first argument of a call may have.
+/// The admitted values of a call's first argument.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum First {
+pub(super) enum FirstArgument {
     Any,
     OneOf(&'static [i32]),
     OwnProcess,
 }
 
-use First::{Any, OneOf, OwnProcess};
+use FirstArgument::{Any, OneOf, OwnProcess};
 
-/// What the process may do.
-pub(super) const ALLOWED: &[Entry] = &[
-    (libc::SYS_futex, Any, "rings and channels wait"),
+/// The calls that are allowed.
+pub(super) const ALLOWED: &[SyscallRule] = &[
+    (libc::SYS_futex, Any, "waits of rings and channels"),
     (libc::SYS_write, Any, "the bell; messages on standard error"),
     (libc::SYS_read, Any, "the bell"),
     (libc::SYS_close, Any, "descriptors of the control channel"),
@@ -27,8 +27,12 @@ pub(super) const ALLOWED: &[Entry] = &[
         Any,
         "checked builds test a descriptor before they close it",
     ),
-    (libc::SYS_accept, Any, "the supervisor connects"),
-    (libc::SYS_setsockopt, Any, "the control channel lingers"),
+    (libc::SYS_accept, Any, "the connection of the supervisor"),
+    (
+        libc::SYS_setsockopt,
+        Any,
+        "the linger option of the control channel",
+    ),
     (
         libc::SYS_getsockopt,
         Any,
@@ -56,15 +60,15 @@ pub(super) const ALLOWED: &[Entry] = &[
     (
         libc::SYS_mprotect,
         Any,
-        "memories of agents grow; code becomes executable",
+        "growth of agent memories; executable code",
     ),
-    (libc::SYS_mremap, Any, "allocations grow"),
-    (libc::SYS_madvise, Any, "allocations are given back"),
+    (libc::SYS_mremap, Any, "growth of allocations"),
+    (libc::SYS_madvise, Any, "release of allocations"),
     (libc::SYS_brk, Any, "allocations"),
     (
         libc::SYS_membarrier,
         Any,
-        "new code is made known to all cores",
+        "publication of new code to all cores",
     ),
     (
         libc::SYS_rt_sigaction,
@@ -85,26 +89,30 @@ pub(super) const ALLOWED: &[Entry] = &[
     (
         libc::SYS_clock_gettime,
         Any,
-        "waiting is measured, where the kernel has no faster way",
+        "duration of waits, where the kernel has no faster way",
     ),
-    (libc::SYS_clock_nanosleep, Any, "a full ring is waited for"),
-    (libc::SYS_sched_yield, Any, "spinning lets others go first"),
+    (
+        libc::SYS_clock_nanosleep,
+        Any,
+        "waits for space in a full ring",
+    ),
+    (libc::SYS_sched_yield, Any, "yields between polls"),
     (
         libc::SYS_sched_getaffinity,
         Any,
-        "a thread looks for its stack when it begins",
+        "a new thread looks up its stack",
     ),
     (
         libc::SYS_getrandom,
         Any,
         "seeds of hash tables and of the allocator",
     ),
-    (libc::SYS_set_robust_list, Any, "a thread begins"),
-    (libc::SYS_rseq, Any, "a thread begins"),
+    (libc::SYS_set_robust_list, Any, "the start of a thread"),
+    (libc::SYS_rseq, Any, "the start of a thread"),
     (
         libc::SYS_restart_syscall,
         Any,
-        "a wait goes on after a signal",
+        "a wait continues after a signal",
     ),
     (libc::SYS_gettid, Any, "an abort"),
     (libc::SYS_getpid, Any, "an abort"),
@@ -116,46 +124,46 @@ pub(super) const ALLOWED: &[Entry] = &[
             libc::PR_SET_NO_NEW_PRIVS,
             libc::PR_SET_VMA,
         ]),
-        "a thread begins; the filter below; the allocator names its memory",
+        "the start of a thread; the filter below; the allocator names its memory",
     ),
     (
         libc::SYS_seccomp,
         Any,
-        "forbids new code later; it only ever forbids more",
+        "the later filter against new code; filters can only be added",
     ),
     (libc::SYS_exit, Any, "the end of a thread"),
-    (libc::SYS_exit_group, Any, "the end"),
+    (libc::SYS_exit_group, Any, "the end of the process"),
 ];
 
-/// What the process may try, and is told that it may not: the C library and the control channel go on without.
-pub(super) const REFUSED: &[Entry] = &[
+/// The calls that fail with an error. The C library and the control channel continue without them.
+pub(super) const REFUSED: &[SyscallRule] = &[
     (
         libc::SYS_openat,
         Any,
-        "the control channel empties its folder; a panic looks for its symbols",
+        "the control channel empties its folder; a panic looks up symbols",
     ),
     (
         libc::SYS_unlinkat,
         Any,
-        "the control channel removes its folder; the supervisor does it in the end",
+        "the control channel removes its folder, which the supervisor does later",
     ),
     (
         libc::SYS_statx,
         Any,
-        "the control channel looks at its folder",
+        "the control channel inspects its folder",
     ),
     (
         libc::SYS_faccessat,
         Any,
-        "an allocator looks for its settings",
+        "an allocator looks up its settings",
     ),
     (
         libc::SYS_faccessat2,
         Any,
-        "an allocator looks for its settings",
+        "an allocator looks up its settings",
     ),
     (libc::SYS_getcwd, Any, "a panic shortens paths"),
-    (libc::SYS_readlinkat, Any, "a panic looks for its symbols"),
+    (libc::SYS_readlinkat, Any, "a panic looks up symbols"),
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_open, Any, "as openat, in older C libraries"),
     #[cfg(target_arch = "x86_64")]

@@ -1,32 +1,32 @@
-//! What all agents of the fleet have in common.
+//! The configuration that all agents of the fleet share.
 
 use shm_protocol::id::ModelId;
 use shm_protocol::limit;
 use shm_protocol::supervisor_to_agent::{AgentSetup, ModelPorts};
 use std::sync::OnceLock;
 
-/// What all agents of the fleet have in common. The models become known last.
-pub(crate) struct Fleet {
+/// The configuration that all agents of the fleet share. The models become known last.
+pub(crate) struct SharedConfig {
     pub(crate) setup: AgentSetup,
     models: OnceLock<Vec<ModelPorts>>,
 }
 
-impl Fleet {
+impl SharedConfig {
     pub(crate) fn new(setup: AgentSetup) -> Self {
-        Fleet {
+        SharedConfig {
             setup,
             models: OnceLock::new(),
         }
     }
 
-    /// Most bytes of everything that a step does.
-    pub(crate) fn step_bytes(&self) -> usize {
-        usize::try_from(self.setup.step_bytes).unwrap_or(limit::MOST_STEP_BYTES)
+    /// Maximum bytes of all effects of a step.
+    pub(crate) fn max_step_bytes(&self) -> usize {
+        usize::try_from(self.setup.max_step_bytes).unwrap_or(limit::MAX_STEP_BYTES)
     }
 
-    /// Tells what the models take and give. Only the first call counts.
-    pub(crate) fn start(&self, models: Vec<ModelPorts>) {
-        // A second `Start` is refused before it comes here.
+    /// Sets the inputs and outputs of the models. Only the first call has an effect.
+    pub(crate) fn set_models(&self, models: Vec<ModelPorts>) {
+        // The command loop ends at the first `Start`, so there is no second call.
         let _ = self.models.set(models);
     }
 

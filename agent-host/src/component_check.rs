@@ -1,8 +1,7 @@
-//! Whether bytes are a component that may be an agent, and if not, why, for
-//! its author.
+//! The check that a component has the shape of an agent, with messages for its author.
 //!
-//! This looks at the shape only, before anything is compiled. Whether types
-//! fit the interface is asked of wasmtime afterwards.
+//! It runs before anything is compiled and looks at imports, exports and memories. Their types are checked afterwards,
+//! by wasmtime.
 
 use thiserror::Error;
 use wasmparser::{
@@ -10,50 +9,50 @@ use wasmparser::{
     TypeBounds,
 };
 
-/// Why a component cannot be an agent.
+/// A component that cannot be an agent.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// The bytes are not WebAssembly, or damaged.
+pub(crate) enum ComponentError {
+    /// The bytes are not WebAssembly, or are damaged.
     #[error("it is not a WebAssembly component: {0}")]
     NotWebAssembly(String),
-    /// The bytes are a plain module.
+    /// The bytes are a core module.
     #[error(
-        "it is a core WebAssembly module, not a component; make one of it with `wasm-tools component new`, or link with \
+        "it is a core WebAssembly module, not a component; convert it with `wasm-tools component new`, or link with \
          wasm-component-ld"
     )]
     CoreModule,
-    /// It imports what agents do not have.
+    /// It imports interfaces that agents do not have.
     #[error("it imports {}", .0.join(", and "))]
     Imports(Vec<String>),
-    /// It does not have what is called.
+    /// It lacks functions that the host calls.
     #[error("it does not export {}; an agent implements the world `agent` of wit/lockstep.wit", .0.join(" and "))]
     Exports(Vec<&'static str>),
-    /// Its state is in more than one memory.
-    #[error("it has {0} linear memories; an agent has one, which is its whole state")]
+    /// It has more than one memory.
+    #[error("it has {0} linear memories; an agent may have one")]
     Memories(usize),
-    /// Its memory is made for threads.
+    /// Its memory is shared between threads.
     #[error("its memory is shared; agents have no threads, so build it without atomics")]
     SharedMemory,
-    /// The bytes are a component, but not a valid one, or its types do not fit.
+    /// The component is not valid, or the types of its imports and exports do not fit.
     #[error("it does not fit the world `agent` of wit/lockstep.wit: {0}")]
     Types(String),
 }
 
-/// The first bytes of WebAssembly of any kind.
+/// The first bytes of every WebAssembly binary.
 const MAGIC: &[u8] = b"\0asm";
-const PACKAGE: &str = "lockstep:agent/";
-const OFFERED: [&str; 2] = ["lockstep:agent/host@0.1.0", "lockstep:agent/types@0.1.0"];
-const CALLED: [&str; 2] = ["init", "step"];
+const PACKAGE_PREFIX: &str = "lockstep:agent/";
+const HOST_INTERFACES: [&str; 2] = ["lockstep:agent/host@0.1.0", "lockstep:agent/types@0.1.0"];
+const REQUIRED_EXPORTS: [&str; 2] = ["init", "step"];
 
-/// What agents use in the place of what they cannot import. The longest beginning comes first.
-const INSTEAD: [(&str, &str); 8] = [
+/// The alternatives to imports that agents do not have, by the prefix of the import. Longer prefixes come first.
+const ALTERNATIVES: [(&str, &str); 8] = [
     (
         "wasi:clocks/",
         "agents have no clock; use `tick` of lockstep:agent/host",
     ),
     (
         "wasi:random/",
-        "agents have no randomness of the machine; use `random` of lockstep:agent/host",
+        "agents have no random numbers of the machine; use `random` of lockstep:agent/host",
     ),
     (
         "wasi:filesystem/",
@@ -69,7 +68,7 @@ const INSTEAD: [(&str, &str); 8] = [
     ),
     (
         "wasi:nn/",
-        "agents ask models by `submit` of lockstep:agent/host",
+        "agents send requests to models with `submit` of lockstep:agent/host",
     ),
     (
         "wasi:cli/",
@@ -77,41 +76,40 @@ const INSTEAD: [(&str, &str); 8] = [
     ),
     (
         "wasi:",
-        "agents have no WASI; build for wasm32-unknown-unknown, or stub it out when linking",
+        "agents have no WASI; build for wasm32-unknown-unknown, or stub WASI when linking",
     ),
 ];
 
-/// Checks that the bytes have the shape of an agent.
+/// Checks that a component has the shape of an agent.
 ///
 /// # Errors
-/// The first thing that is wrong.
-pub(crate) fn audit(component: &[u8]) -> Result<(), Refused> {
+/// The first problem found.
+pub(crate) fn check_component(component: &[u8]) -> Result<(), ComponentError> {
     if !component.starts_with(MAGIC) {
-        return Err(Refused::NotWebAssembly(
-            "the file does not begin as WebAssembly does".to_owned(),
+        return Err(ComponentError::NotWebAssembly(
+            "the file does not begin with the magic bytes of WebAssembly".to_owned(),
         ));
     }
     let malformed =
-        |error: BinaryReaderError| Refused::NotWebAssembly(one_line(&error.to_string()));
-    let mut found = Found::default();
+        |error: BinaryReaderError| ComponentError::NotWebAssembly(one_line(&error.to_string()));
+    let mut shape = ComponentShape::default();
     for payload in Parser::new(0).parse_all(component) {
-        found
-            .take(&payload.map_err(malformed)?)
-            .map_err(malformed)?;
+        shape.add(&payload.map_err(malformed)?).map_err(malformed)?;
     }
-    found.verdict()
+    shape.check()
 }
 
-/// A text of wasmtime's on one line.
+/// A message of wasmtime on one line.
 pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What was seen so far. Sections of nested modules and components come in between those of the outermost.
+/// The parts of a component that matter for the check, collected while it is parsed. The parser visits nested modules
+/// and components between the sections of the outermost.
 #[derive(Default)]
-struct Found {
-    /// What is being parsed, from the outside in.
-    within: Vec<Encoding>,
+struct ComponentShape {
+    /// The encodings being parsed, from the outside in.
+    nesting: Vec<Encoding>,
     is_module: bool,
     imports: Vec<String>,
     exports: Vec<String>,
@@ -119,26 +117,26 @@ struct Found {
     has_shared_memory: bool,
 }
 
-impl Found {
-    fn take(&mut self, payload: &Payload<'_>) -> wasmparser::Result<()> {
+impl ComponentShape {
+    fn add(&mut self, payload: &Payload<'_>) -> wasmparser::Result<()> {
         match payload {
             Payload::Version { encoding, .. } => {
-                self.is_module |= self.within.is_empty() && *encoding == Encoding::Module;
-                self.within.push(*encoding);
+                self.is_module |= self.nesting.is_empty() && *encoding == Encoding::Module;
+                self.nesting.push(*encoding);
             }
             Payload::End(_) => {
-                self.within.pop();
+                self.nesting.pop();
             }
-            Payload::ComponentImportSection(section) if self.within.len() == 1 => {
+            Payload::ComponentImportSection(section) if self.nesting.len() == 1 => {
                 for import in section.clone() {
                     let import = import?;
-                    // A name for a type that is known already gives nothing to call.
+                    // An alias for a known type imports no function.
                     if !matches!(import.ty, ComponentTypeRef::Type(TypeBounds::Eq(_))) {
                         self.imports.push(import.name.name.to_owned());
                     }
                 }
             }
-            Payload::ComponentExportSection(section) if self.within.len() == 1 => {
+            Payload::ComponentExportSection(section) if self.nesting.len() == 1 => {
                 for export in section.clone() {
                     let export = export?;
                     if export.kind == ComponentExternalKind::Func {
@@ -157,51 +155,51 @@ impl Found {
         Ok(())
     }
 
-    fn verdict(self) -> Result<(), Refused> {
+    fn check(self) -> Result<(), ComponentError> {
         if self.is_module {
-            return Err(Refused::CoreModule);
+            return Err(ComponentError::CoreModule);
         }
-        let foreign = |name: &&String| !OFFERED.contains(&name.as_str());
+        let foreign = |name: &&String| !HOST_INTERFACES.contains(&name.as_str());
         let foreign: Vec<String> = self
             .imports
             .iter()
             .filter(foreign)
-            .map(|name| explain(name))
+            .map(|name| describe_import(name))
             .collect();
         if !foreign.is_empty() {
-            return Err(Refused::Imports(foreign));
+            return Err(ComponentError::Imports(foreign));
         }
         let missing = |name: &&str| !self.exports.iter().any(|export| export == name);
-        let missing: Vec<&str> = CALLED.into_iter().filter(missing).collect();
+        let missing: Vec<&str> = REQUIRED_EXPORTS.into_iter().filter(missing).collect();
         if !missing.is_empty() {
-            return Err(Refused::Exports(missing));
+            return Err(ComponentError::Exports(missing));
         }
         if self.has_shared_memory {
-            return Err(Refused::SharedMemory);
+            return Err(ComponentError::SharedMemory);
         }
         if self.memories > 1 {
-            return Err(Refused::Memories(self.memories));
+            return Err(ComponentError::Memories(self.memories));
         }
         Ok(())
     }
 }
 
-/// An import that agents do not have, and what to use instead.
-fn explain(name: &str) -> String {
-    if name.starts_with(PACKAGE) {
+/// The message for an import that agents do not have, with the alternative.
+fn describe_import(name: &str) -> String {
+    if name.starts_with(PACKAGE_PREFIX) {
         return format!(
             "{name}: this version offers {}; build it against wit/lockstep.wit",
-            OFFERED[0]
+            HOST_INTERFACES[0]
         );
     }
-    let instead = INSTEAD
+    let alternative = ALTERNATIVES
         .iter()
-        .find(|(beginning, _)| name.starts_with(beginning));
-    let instead = instead.map_or(
+        .find(|(prefix, _)| name.starts_with(prefix));
+    let alternative = alternative.map_or(
         "agents import nothing but lockstep:agent",
-        |(_, instead)| instead,
+        |(_, alternative)| alternative,
     );
-    format!("{name}: {instead}")
+    format!("{name}: {alternative}")
 }
 
 #[cfg(test)]
@@ -214,17 +212,17 @@ mod tests {
     }
 
     #[test]
-    fn the_example_agents_may_be_agents() {
+    fn the_example_agents_pass() {
         for name in [
             "counter", "pingpong", "trouble", "mlp", "cartpole", "referee",
         ] {
-            assert_eq!(audit(&built(name)), Ok(()), "{name}");
+            assert_eq!(check_component(&built(name)), Ok(()), "{name}");
         }
     }
 
     #[test]
     fn a_clock_is_refused_by_name() {
-        let refused = audit(&built("clock"))
+        let refused = check_component(&built("clock"))
             .expect_err("it imports a clock")
             .to_string();
         assert_eq!(
@@ -234,11 +232,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_component_is_said_to_be_none() {
-        assert_eq!(audit(b"\0asm\x01\0\0\0"), Err(Refused::CoreModule));
+    fn bytes_that_are_no_component_are_refused() {
+        assert_eq!(
+            check_component(b"\0asm\x01\0\0\0"),
+            Err(ComponentError::CoreModule)
+        );
         for garbage in [&b""[..], b"\x7fELF", b"\0asm", &built("counter")[..2000]] {
             assert!(
-                matches!(audit(garbage), Err(Refused::NotWebAssembly(_))),
+                matches!(
+                    check_component(garbage),
+                    Err(ComponentError::NotWebAssembly(_))
+                ),
                 "{garbage:?}"
             );
         }
@@ -247,33 +251,36 @@ mod tests {
     #[test]
     fn an_empty_component_lacks_its_exports() {
         let empty = b"\0asm\x0d\0\x01\0";
-        assert_eq!(audit(empty), Err(Refused::Exports(vec!["init", "step"])));
+        assert_eq!(
+            check_component(empty),
+            Err(ComponentError::Exports(vec!["init", "step"]))
+        );
     }
 
     #[test]
     fn several_memories_are_refused() {
         // Two nested modules with a memory of one page each.
         let module = b"\0asm\x01\0\0\0\x05\x03\x01\x00\x01";
-        let mut found = Found {
+        let mut shape = ComponentShape {
             exports: vec!["init".into(), "step".into()],
-            ..Found::default()
+            ..ComponentShape::default()
         };
-        found.within.push(Encoding::Component);
+        shape.nesting.push(Encoding::Component);
         for _ in 0..2 {
             for payload in Parser::new(0).parse_all(module) {
-                found.take(&payload.expect("valid")).expect("valid");
+                shape.add(&payload.expect("valid")).expect("valid");
             }
         }
-        assert_eq!(found.verdict(), Err(Refused::Memories(2)));
+        assert_eq!(shape.check(), Err(ComponentError::Memories(2)));
     }
 
     #[test]
     fn another_version_of_the_interface_is_named() {
         assert!(
-            explain("lockstep:agent/host@9.0.0")
+            describe_import("lockstep:agent/host@9.0.0")
                 .contains("this version offers lockstep:agent/host@0.1.0")
         );
-        assert!(explain("wasi:io/streams@0.2.0").contains("agents have no WASI"));
-        assert!(explain("env").contains("nothing but lockstep:agent"));
+        assert!(describe_import("wasi:io/streams@0.2.0").contains("agents have no WASI"));
+        assert!(describe_import("env").contains("nothing but lockstep:agent"));
     }
 }

@@ -1,39 +1,38 @@
-//! Outcomes and waits on their way up: encoded one after the other into one
-//! buffer, and sent as few records.
+//! Batching of outcomes and await requests: encoded one after the other into one buffer, and sent in few records.
 
 use bincode::Encode;
 use shm_protocol::{codec, limit};
 
-/// Room for the number of elements, which is known last and stands first.
-const HEADROOM: usize = 9;
+/// Bytes before the first element for the number of elements, which is known last and encoded first.
+const COUNT_BYTES: usize = 9;
 
-/// Most bytes of a record with several elements. The decoder's limit counts what it allocates, which may be more than
-/// it reads, so there is room to spare.
-const RECORD_BYTES: usize = limit::RECORD_BYTES / 2;
+/// Maximum bytes of a record with several elements. The decoder's limit counts the bytes that it allocates, which can
+/// be more than it reads, hence the half.
+const MAX_RECORD_BYTES: usize = limit::RECORD_BYTES / 2;
 
-/// The encoding of a list that grows, as of [`shm_protocol::agent_to_supervisor::Outcomes`].
-pub(crate) struct ListRecord {
+/// A growing list in its encoding, such as [`shm_protocol::agent_to_supervisor::Outcomes`].
+pub(crate) struct RecordBatcher {
     buffer: Vec<u8>,
     count: u64,
     limit: usize,
 }
 
-impl ListRecord {
-    /// For a ring that takes payloads of this size.
+impl RecordBatcher {
+    /// An empty batch for a ring with this maximum payload.
     pub(crate) fn new(max_payload_bytes: usize) -> Self {
-        ListRecord {
-            buffer: vec![0; HEADROOM],
+        RecordBatcher {
+            buffer: vec![0; COUNT_BYTES],
             count: 0,
-            limit: max_payload_bytes.min(RECORD_BYTES),
+            limit: max_payload_bytes.min(MAX_RECORD_BYTES),
         }
     }
 
-    /// Whether there is nothing to send.
+    /// True if there is nothing to send.
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Adds an element. Sends what is there before, if both together are too large for one record.
+    /// Adds an element. Sends the earlier elements first if all together are too large for one record.
     ///
     /// # Errors
     /// Those of `send`.
@@ -53,7 +52,7 @@ impl ListRecord {
         Ok(())
     }
 
-    /// Sends what is there, even if that is nothing.
+    /// Sends the batch, even if it is empty.
     ///
     /// # Errors
     /// Those of `send`.
@@ -62,10 +61,10 @@ impl ListRecord {
         send: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let count = codec::encode(&self.count);
-        let start = HEADROOM - count.len();
-        self.buffer[start..HEADROOM].copy_from_slice(&count);
+        let start = COUNT_BYTES - count.len();
+        self.buffer[start..COUNT_BYTES].copy_from_slice(&count);
         let sent = send(&self.buffer[start..]);
-        self.buffer.truncate(HEADROOM);
+        self.buffer.truncate(COUNT_BYTES);
         self.count = 0;
         sent
     }
@@ -97,7 +96,7 @@ mod tests {
             sent.push(bytes.to_vec());
             Ok::<(), Infallible>(())
         };
-        let mut record = ListRecord::new(limit);
+        let mut record = RecordBatcher::new(limit);
         for outcome in outcomes {
             let Ok(()) = record.add(outcome, &mut send);
         }
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_goes_into_the_next_record() {
+    fn an_outcome_that_does_not_fit_goes_into_the_next_record() {
         let outcomes: Vec<Outcome> = [10, 200, 10, 10]
             .into_iter()
             .zip(0..)
