@@ -76,7 +76,8 @@ fn tell(library: &Path) -> Result<(), String> {
 fn named_library(named: &Path) -> Result<PathBuf, String> {
     let refused = |reason: String| {
         format!(
-            "LOCKSTEP_ORT_LIB names {}, which cannot be embedded: {reason}.\nIt must be the libonnxruntime.so of ONNX Runtime 1.31.",
+            "LOCKSTEP_ORT_LIB names {}, which cannot be embedded: {reason}.\nIt must be the libonnxruntime.so of ONNX \
+             Runtime 1.31.",
             named.display()
         )
     };
@@ -234,6 +235,7 @@ fn sha256(bytes: &[u8]) -> String {
 fn way_out(reason: &str) -> String {
     format!(
         "The ONNX Runtime library to embed could not be obtained: {reason}.\n\
-         Building needs Python 3 with pip and a network once; or set LOCKSTEP_ORT_LIB to a libonnxruntime.so of ONNX Runtime 1.31 for the target's processor."
+         Building needs Python 3 with pip and a network once; or set LOCKSTEP_ORT_LIB to a libonnxruntime.so of ONNX \
+         Runtime 1.31 for the target's processor."
     )
 }

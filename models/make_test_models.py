@@ -216,7 +216,7 @@ def slow():
     )
 
 
-def proof():
+def self_test():
     """A product of small whole numbers, exact in every precision: what a provider must be able to do."""
     weights = {"w": np.arange(1, 13, dtype=np.float32).reshape(4, 3)}
     return make_model(
@@ -251,7 +251,7 @@ def main():
         (OUTPUT_FOLDER / name).write_bytes(contents)
         print(f"{name}: {len(contents)} bytes")
     # This one is a part of the inference host.
-    (OUTPUT_FOLDER.parent / "proof.onnx").write_bytes(proof())
+    (OUTPUT_FOLDER.parent / "self_test.onnx").write_bytes(self_test())
 
 
 if __name__ == "__main__":

@@ -1,83 +1,94 @@
-//! What this host asks of an inference engine. Nothing outside the engine's own
-//! folder knows which one it is.
+//! The interface of an inference engine. Nothing outside the engine's own folder knows which engine it is.
 
-use crate::sys::tensor::{TensorPlace, TensorView};
+use crate::sys::tensor::{TensorView, TensorViewMut};
 use shm_protocol::inference_to_supervisor::{EngineReady, LoadRefused, RefusedProvider};
-use shm_protocol::tensor::{Shape, Signature};
+use shm_protocol::tensor::{Shape, Signature, TensorError};
 use thiserror::Error;
 
 /// An inference engine.
 pub trait InferenceBackend {
-    /// What it is.
+    /// Its name, version and digest.
     fn engine(&self) -> &EngineReady;
 
-    /// Makes a model ready to run.
+    /// Loads a model.
     ///
     /// # Errors
-    /// Says whose fault it is and what to do next.
-    fn load(&self, file: &[u8], wanted: &Wanted<'_>) -> Result<Prepared, LoadRefused>;
+    /// Names who is to blame, and the next step.
+    fn load(&self, file: &[u8], options: &LoadOptions<'_>) -> Result<LoadedModel, LoadRefused>;
 }
 
-/// How a model is to be run.
+/// Options of a model.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct LoadOptions<'a> {
     /// Its name in the fleet file, for messages.
     pub name: &'a str,
-    /// Providers to try, in order. None means the processor.
+    /// Execution providers to try, in order. None means the CPU.
     pub providers: &'a [String],
-    /// Whether anything but the first provider is a refusal.
+    /// True if only the first provider is allowed.
     pub strict_providers: bool,
-    /// Files with the model's weights, by the names that the model has for them.
-    pub beside: &'a [(&'a str, &'a [u8])],
-    /// Most inputs, and most outputs, that the model may have.
-    pub ports: usize,
+    /// ONNX external data: files with weights, by the names in the graph.
+    pub external_data: &'a [(&'a str, &'a [u8])],
+    /// Most inputs, and most outputs, of the model.
+    pub max_ports: usize,
 }
 
-/// A model that is ready to run.
-pub struct Prepared {
+/// A model that is ready to run, and the provider that runs it.
+pub struct LoadedModel {
     /// The model.
     pub model: Box<dyn Model>,
-    /// The provider that really runs it.
+    /// The provider that runs it, as in `cuda+cpu`.
     pub provider: String,
-    /// Providers that were asked for and refused.
+    /// Requested providers that were refused.
     pub refused: Vec<RefusedProvider>,
 }
 
-/// A model that the engine holds.
+/// A loaded model.
 pub trait Model {
     /// Its inputs and outputs.
     fn signature(&self) -> &Signature;
 
-    /// The shape that an output will have for inputs of these shapes, if that is known before the run.
-    fn predict(&self, output: usize, inputs: &[Shape]) -> Option<Shape>;
+    /// The shape of an output for inputs of these shapes, if it is known before the run.
+    fn predict_shape(&self, output: usize, inputs: &[Shape]) -> Option<Shape>;
 
-    /// Runs once. Outputs that have a place are written there; an output beyond the end of `places` has none.
+    /// Runs once. An output with memory in `outputs` is written there; one beyond the end of `outputs` has none.
     ///
     /// # Errors
-    /// What the engine said.
+    /// The message of the engine.
     fn run(
         &mut self,
         inputs: &[TensorView<'_>],
-        places: &mut [Option<TensorPlace<'_>>],
-    ) -> Result<Written, RunError>;
+        outputs: &mut [Option<TensorViewMut<'_>>],
+    ) -> Result<OutputLocation, ModelRunError>;
 
-    /// An output of the last run that was not written to a place, in the engine's own memory.
+    /// An output of the last run that is in the engine's memory.
     ///
     /// # Errors
-    /// When the last run gave no such output, or gave what is not a tensor.
-    fn given(&self, output: usize) -> Result<TensorView<'_>, RunError>;
+    /// When the last run has no such output, or it is not a tensor.
+    fn output(&self, output: usize) -> Result<TensorView<'_>, ModelRunError>;
 }
 
-/// Where a run left its outputs.
+/// The memory with the outputs of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// Those with a place in their place, the others with the engine.
+pub enum OutputLocation {
+    /// Outputs with memory of the caller are there, the others in the engine's memory.
     InPlace,
-    /// All with the engine: a place had another shape than the run gave. What is in the places does not count.
-    Given,
+    /// All are in the engine's memory, because the caller's memory had another shape; its contents do not count.
+    Engine,
 }
 
-/// Why a run gave nothing: the engine's own words.
+/// The engine's message for a run that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
-pub struct RunError(pub String);
+pub struct ModelRunError(pub String);
+
+impl From<TensorError> for ModelRunError {
+    fn from(error: TensorError) -> ModelRunError {
+        ModelRunError(error.to_string())
+    }
+}
+
+impl From<ModelRunError> for String {
+    fn from(error: ModelRunError) -> String {
+        error.0
+    }
+}

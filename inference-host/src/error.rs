@@ -1,7 +1,7 @@
-//! Why this host cannot go on, and whose fault that is.
+//! Errors that end this host, and who is to blame for each.
 
+use crate::error_chain::with_causes;
 use crate::library::LibraryError;
-use crate::sys::library::with_causes;
 use shm_protocol::agent_to_supervisor::{Blame, FAILURE, Failure};
 use shm_protocol::boot::BadHostArguments;
 use shm_protocol::codec::DecodeError;
@@ -12,105 +12,105 @@ use shm_protocol::ring::{PushError, RecordHeader, RingViolation};
 use std::io::{self, Write};
 use thiserror::Error;
 
-/// Why this host cannot go on.
+/// An error that ends this host.
 #[derive(Debug, Error)]
-pub enum HostError {
+pub enum InferenceHostError {
     /// It was not started by the supervisor.
     #[error(transparent)]
     Arguments(#[from] BadHostArguments),
     /// A first step of every host failed.
-    #[error("the inference host cannot begin: {0}")]
+    #[error("the inference host cannot start: {0}")]
     Begin(#[from] BeginError),
     /// The supervisor is gone.
-    #[error("the inference host ends: {0}")]
+    #[error("the inference host lost its supervisor: {0}")]
     Ended(#[from] ChannelClosed),
-    /// Its memory is not what the supervisor promises.
+    /// The rings are not what the protocol says.
     #[error("the inference host cannot attach its memory: {0}")]
     Link(#[from] LinkError),
-    /// The models' memory is not what the supervisor promises.
+    /// The shared memory with the models is not what the protocol says.
     #[error("the inference host cannot map the memory with the models: {0}")]
     Artifacts(io::Error),
-    /// There is no thread for requests.
-    #[error("the inference host cannot start its thread for requests: {0}")]
-    Requests(io::Error),
-    /// The engine's library is not usable.
+    /// The system has no thread for requests.
+    #[error(
+        "the inference host cannot start its thread for requests: {0}; raise the limit on threads"
+    )]
+    RequestThread(io::Error),
+    /// The engine's library cannot be used.
     #[error(transparent)]
     Library(#[from] LibraryError),
-    /// The fleet asks for no threads.
-    #[error("intra_threads is 0; it must be at least 1, because the number may change bits")]
+    /// The fleet has zero threads.
+    #[error(
+        "intra_op_threads is 0; set it to at least 1 (there is no default for all cores, because the number may change \
+         bits)"
+    )]
     NoThreads,
-    /// The ring down carries what the supervisor never writes.
-    #[error("the ring down cannot be read: {0}")]
+    /// The ring from the supervisor has invalid data.
+    #[error("the ring from the supervisor has invalid data: {0}")]
     Violation(#[from] RingViolation),
-    /// A record cannot be passed up.
-    #[error("a record cannot be passed up: {0}")]
+    /// A record cannot be sent to the supervisor.
+    #[error("a record cannot be sent to the supervisor: {0}")]
     Push(#[from] PushError),
-    /// A record does not spell its message.
-    #[error("a record of kind {kind} cannot be understood: {source}")]
+    /// A record cannot be decoded.
+    #[error("a record of kind {kind} cannot be decoded: {source}")]
     Decode {
         /// The record's kind.
         kind: u16,
-        /// What is wrong with it.
+        /// The error of the codec.
         source: DecodeError,
     },
-    /// A batch has failed, and who ran it computes no more.
-    #[error("model `{model}` has failed ({message}), and {provider} computes no more: {reason}")]
+    /// A batch has failed, and its provider does not work any more.
+    #[error(
+        "model `{model}` has failed ({message}), and its provider {provider} does not work any more: {reason}"
+    )]
     ProviderLost {
         /// The model's name.
         model: String,
-        /// Who ran it.
+        /// Its provider.
         provider: String,
-        /// What became of the batch.
+        /// The failure of the batch.
         message: String,
-        /// What became of the proof.
+        /// The failure of the provider's self-test.
         reason: String,
     },
-    /// Something came that has no place here.
-    #[error("the supervisor sent {got} where {expected} belongs")]
+    /// The supervisor sent something unexpected.
+    #[error("protocol violation: the supervisor sent {got} instead of {expected}")]
     Protocol {
-        /// What belongs here.
+        /// The expected message.
         expected: &'static str,
-        /// What came.
+        /// The message that came.
         got: String,
     },
 }
 
-impl HostError {
-    /// Whose fault it is.
+impl InferenceHostError {
+    /// The party to blame.
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
-            HostError::Library(LibraryError::Memory(_)) | HostError::Requests(_) => Blame::Machine,
-            HostError::Library(_) | HostError::NoThreads => Blame::Input,
+            InferenceHostError::Library(LibraryError::Memory(_))
+            | InferenceHostError::RequestThread(_) => Blame::Machine,
+            InferenceHostError::Library(_) | InferenceHostError::NoThreads => Blame::Input,
             _ => Blame::Us,
         }
     }
 
-    /// Tells the supervisor, if it can still be told, and people; gives the exit code.
+    /// Reports the error to the supervisor, if the link still works, and on standard error; gives the exit code.
     #[must_use]
     pub fn report(&self, link: Option<&mut HostLink>) -> u8 {
         let (blame, message) = (self.blame(), with_causes(self));
         // Standard error may be closed or full; the exit code must still come out.
         let _ = writeln!(io::stderr(), "lockstep inference host: {message}");
-        // A ring that is violated is not written to either.
-        if let Some(link) =
-            link.filter(|_| !matches!(self, HostError::Violation(_) | HostError::Push(_)))
-        {
+        // After a violation of a ring, the other ring is not trusted either.
+        if let Some(link) = link.filter(|_| {
+            !matches!(
+                self,
+                InferenceHostError::Violation(_) | InferenceHostError::Push(_)
+            )
+        }) {
             let failure = shm_protocol::codec::encode(&Failure { blame, message });
             let _ = link.push(&RecordHeader::new(FAILURE, Tick::ZERO), &failure);
         }
-        exit_code(blame)
-    }
-}
-
-/// The exit code of a process that ended through this fault.
-#[must_use]
-pub fn exit_code(blame: Blame) -> u8 {
-    match blame {
-        Blame::Input => 2,
-        Blame::Demand => 3,
-        Blame::Machine => 5,
-        Blame::Us => 70,
+        blame.exit_code()
     }
 }
 
@@ -120,13 +120,13 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn a_wrong_library_is_the_users_fault_and_the_rest_is_ours() {
+    fn a_wrong_library_is_bad_input_and_a_violation_is_internal() {
         let error = crate::library::CheckedLibrary::open(Some(Path::new("/nowhere")))
             .expect_err("there is none");
-        let error = HostError::from(error);
+        let error = InferenceHostError::from(error);
         assert_eq!(error.blame(), Blame::Input);
         assert_eq!(error.report(None), 2);
-        let error = HostError::Protocol {
+        let error = InferenceHostError::Protocol {
             expected: "a command",
             got: "nothing".to_owned(),
         };

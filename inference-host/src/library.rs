@@ -1,35 +1,28 @@
-//! Where the engine's library comes from, and that it is the right one.
+//! The engine's library: its source, and the checks that it is the right one.
 //!
-//! The embedded library is copied into sealed anonymous memory and loaded from
-//! there: nothing is written to a disk and nothing is left behind. A library
-//! that the user names is loaded by its path, because a GPU build looks for its
+//! The embedded library is copied to sealed anonymous memory and loaded from there: nothing is written to a disk and
+//! nothing is left behind. A library that the user names is loaded by its path, because a GPU build looks for its
 //! providers beside itself. Either is checked before the loader sees it.
 
 mod elf;
 mod error;
 
-pub use elf::NotLoadable;
-pub use error::LibraryError;
+pub use elf::ElfError;
+pub use error::{LibraryError, WANTED_VERSION};
 
+use crate::sys::executable_memory::{descriptor_path, executable_memory};
 use crate::sys::library::{LibraryVersionError, LoadedLibrary};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-
-/// Releases that this host works with: those that the `ort` crate is made for. An older one aborts inside the
-/// engine, a newer one was never tried.
-pub const WANTED_VERSION: &str = "1.31.";
 
 /// The library that is part of this binary.
 #[derive(Clone, Copy, Debug)]
 pub struct EmbeddedLibrary {
     /// The file.
     pub bytes: &'static [u8],
-    /// Its SHA-256, in hexadecimal digits, as its publisher gives it.
+    /// Its SHA-256 in hexadecimal digits, as published.
     pub sha256: &'static str,
-    /// Its BLAKE3, in hexadecimal digits, as the journal has it.
+    /// Its BLAKE3 in hexadecimal digits, as in the journal.
     pub blake3: &'static str,
 }
 
@@ -43,12 +36,12 @@ pub fn embedded_library() -> EmbeddedLibrary {
     }
 }
 
-/// A library that passed every check, ready to be handed to `ort`.
+/// A library that has passed every check, for `ort`.
 #[derive(Debug)]
 pub struct CheckedLibrary {
-    /// Where it can be loaded from while this value lives.
+    /// The path to load it from while this value lives.
     pub path: PathBuf,
-    /// What it says about itself, as in `1.31.1`.
+    /// Its own version, as in `1.31.1`.
     pub version: String,
     /// BLAKE3 of the file.
     pub digest: [u8; 32],
@@ -59,21 +52,22 @@ pub struct CheckedLibrary {
 }
 
 impl CheckedLibrary {
-    /// The embedded library, or the one at `named`.
+    /// The embedded library, or the one at `path`.
     ///
     /// # Errors
-    /// [`LibraryError`] names the file, what is wrong with it, and the version that is wanted.
-    pub fn open(named: Option<&Path>) -> Result<CheckedLibrary, LibraryError> {
-        match named {
+    /// [`LibraryError`] names the file, the reason, and the supported version.
+    pub fn open(path: Option<&Path>) -> Result<CheckedLibrary, LibraryError> {
+        match path {
             None => CheckedLibrary::embedded(),
-            Some(path) => CheckedLibrary::named(path),
+            Some(path) => CheckedLibrary::at_path(path),
         }
     }
 
     fn embedded() -> Result<CheckedLibrary, LibraryError> {
         let library = embedded_library();
-        let memory = executable_memory(library.bytes).map_err(LibraryError::Memory)?;
-        let path = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
+        let memory =
+            executable_memory("onnxruntime", library.bytes).map_err(LibraryError::Memory)?;
+        let path = descriptor_path(&memory);
         elf::check(library.bytes).map_err(|reason| LibraryError::NotLoadable {
             path: EMBEDDED.into(),
             reason,
@@ -90,7 +84,7 @@ impl CheckedLibrary {
         })
     }
 
-    fn named(path: &Path) -> Result<CheckedLibrary, LibraryError> {
+    fn at_path(path: &Path) -> Result<CheckedLibrary, LibraryError> {
         let unreadable = |source| LibraryError::Unreadable {
             path: path.into(),
             source,
@@ -112,10 +106,10 @@ impl CheckedLibrary {
     }
 }
 
-/// What messages call the embedded library.
+/// The name of the embedded library in messages.
 const EMBEDDED: &str = "embedded in lockstep";
 
-/// Loads the library at `path` and gives its version, if it is one that works; `shown` names it in messages.
+/// Loads the library at `path` and gives its version, if it is supported; `shown` is its name in messages.
 fn load(path: &Path, shown: &Path) -> Result<(LoadedLibrary, String), LibraryError> {
     let refused = |error| match error {
         LibraryVersionError::Refused(reason) => LibraryError::Refused {
@@ -136,25 +130,10 @@ fn load(path: &Path, shown: &Path) -> Result<(LoadedLibrary, String), LibraryErr
     }
 }
 
-/// Sealed anonymous memory with `bytes`, from which code may be loaded.
-fn executable_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Kernels before 6.3 do not know the flag, and need none.
-    let memory = memfd_create("onnxruntime", flags | MemfdFlags::EXEC)
-        .or_else(|_| memfd_create("onnxruntime", flags))?;
-    let mut file = File::from(memory);
-    file.write_all(bytes)?;
-    let memory = OwnedFd::from(file);
-    fcntl_add_seals(
-        &memory,
-        SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL,
-    )?;
-    Ok(memory)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use tempfile::NamedTempFile;
 
     fn file_of(bytes: &[u8]) -> NamedTempFile {
@@ -207,16 +186,16 @@ mod tests {
     }
 
     #[test]
-    fn junk_is_refused() {
+    fn a_file_without_elf_header_is_refused() {
         assert!(refusal(file_of(b"junk").path()).contains("not a shared library"));
         assert!(refusal(file_of(b"").path()).contains("not a shared library"));
     }
 
     #[test]
-    fn a_library_that_was_cut_short_is_refused_before_it_is_loaded() {
+    fn a_truncated_library_is_refused_before_it_is_loaded() {
         let whole = embedded_library().bytes;
-        assert!(refusal(file_of(&whole[..20 << 20]).path()).contains("cut short"));
-        assert!(refusal(file_of(&whole[..whole.len() - 1]).path()).contains("cut short"));
+        assert!(refusal(file_of(&whole[..20 << 20]).path()).contains("truncated"));
+        assert!(refusal(file_of(&whole[..whole.len() - 1]).path()).contains("truncated"));
     }
 
     #[test]

@@ -1,20 +1,18 @@
-//! Takes batches from the ring down and puts their results into the ring up.
-//! Between batches, versions of models are loaded and let go, in the order of the ring.
+//! Serves batches: takes them from the ring from the supervisor and writes their results to the ring to it. Between
+//! batches, versions of models are loaded and unloaded, in the order of the ring.
 //!
-//! One batch is one run of the engine. Inputs are read where they lie; the first
-//! output is written where the supervisor will read it, if its shape is known
-//! beforehand; the others are copied once. A batch is answered by all of its
-//! outputs in order, or by one failure: sizes are checked before the first
-//! record is published.
+//! One batch is one run of the engine. Inputs are read in place; the first output is written where the supervisor will
+//! read it, if its shape is known before the run; the others are copied once. The answer to a batch is all of its
+//! outputs in order, or one failure: sizes are checked before the first record is published.
 
-mod batch;
+mod batch_run;
 
-use crate::error::HostError;
-use crate::load::Loader;
-use crate::models::Models;
-use crate::sys::in_place::WaitingRecords;
+use crate::error::InferenceHostError;
+use crate::model_loader::ModelLoader;
+use crate::model_registry::ModelRegistry;
+use crate::sys::ring_tensor::PendingRecords;
 use crate::sys::tensor::TensorView;
-use batch::{Answer, Batch, Rest};
+use batch_run::{BatchOutcome, BatchRun, UnsentRecords};
 use bincode::Decode;
 use shm_protocol::codec;
 use shm_protocol::fault::{self, FaultPoint};
@@ -24,40 +22,40 @@ use shm_protocol::link::{HostLink, WaitPolicy, WaitResult};
 use shm_protocol::ring::RecordHeader;
 use shm_protocol::supervisor_to_inference::{BatchHead, LOAD, LoadModel, RUN, UNLOAD};
 
-/// How often to look for the rest of a batch before its inputs are taken out of the ring: the supervisor writes them
-/// in one go, so if they do not come, the ring may be too small to hold all of them.
-const PATIENCE: u32 = 20_000;
+/// Polls for the rest of a batch before its inputs are taken out of the ring: the supervisor writes them at once, so if
+/// they do not come, the ring may be too small for all of them.
+const MAX_POLLS: u32 = 20_000;
 
-/// How many of those looks are made without giving up the processor.
-const SPINS: u32 = 2_000;
+/// The polls among them that spin instead of yielding.
+const SPIN_POLLS: u32 = 2_000;
 
-/// Serves until `drained` says that nothing more will come and nothing has. Without a loader, no further version comes.
+/// Serves until `drained` is true and the ring is empty. Without a loader, no further version can be loaded.
 ///
 /// # Errors
-/// When a ring cannot be used any more, or carries what does not belong there.
+/// When a ring is damaged, or has an unexpected record.
 pub fn serve(
     link: &mut HostLink,
-    models: &mut Models,
-    loader: Option<&Loader<'_>>,
+    models: &mut ModelRegistry,
+    loader: Option<&ModelLoader<'_>>,
     drained: &mut dyn FnMut() -> bool,
-) -> Result<(), HostError> {
+) -> Result<(), InferenceHostError> {
     let mut scratch = Vec::new();
     loop {
         match link.wait(&WaitPolicy::HOST) {
-            WaitResult::Ready => next_record(link, models, loader, &mut scratch)?,
+            WaitResult::Ready => handle_record(link, models, loader, &mut scratch)?,
             WaitResult::TimedOut if drained() => return Ok(()),
             WaitResult::TimedOut => {}
         }
     }
 }
 
-/// Does what the next record asks for.
-fn next_record(
+/// Handles the next record.
+fn handle_record(
     link: &mut HostLink,
-    models: &mut Models,
-    loader: Option<&Loader<'_>>,
+    models: &mut ModelRegistry,
+    loader: Option<&ModelLoader<'_>>,
     scratch: &mut Vec<u8>,
-) -> Result<(), HostError> {
+) -> Result<(), InferenceHostError> {
     let Some(head) = link.down.try_peek(0)? else {
         return Ok(());
     };
@@ -66,9 +64,9 @@ fn next_record(
     head.copy_to(scratch)?;
     match (header.kind, loader) {
         (LOAD, Some(loader)) => {
-            let load: LoadModel = decoded(&header, scratch)?;
+            let load: LoadModel = decode(&header, scratch)?;
             link.down.release(1);
-            loader.bring(link, &load, models)
+            loader.load_version(link, &load, models)
         }
         (UNLOAD, _) => {
             link.down.release(1);
@@ -76,37 +74,37 @@ fn next_record(
             Ok(())
         }
         _ => {
-            let run = read_head(&header, scratch)?;
+            let run = decode_head(&header, scratch)?;
             answer_batch(link, models, loader, &header, run)
         }
     }
 }
 
-/// Answers the batch that begins with the next record.
+/// Answers the batch whose head is the next record.
 fn answer_batch(
     link: &mut HostLink,
-    models: &mut Models,
-    loader: Option<&Loader<'_>>,
+    models: &mut ModelRegistry,
+    loader: Option<&ModelLoader<'_>>,
     header: &RecordHeader,
     run: BatchHead,
-) -> Result<(), HostError> {
+) -> Result<(), InferenceHostError> {
     fault::at(FaultPoint::BeforeBatch, header.tick, run.model.0);
-    let mut batch = Batch {
+    let mut batch = BatchRun {
         run,
         tick: header.tick,
         models,
         loader,
     };
     let records = 1 + batch.inputs();
-    let rest = match in_place(link, &mut batch)? {
-        Some(rest) => {
+    let unsent = match run_in_place(link, &mut batch)? {
+        Some(unsent) => {
             link.up.notify();
             link.down.release(records);
-            rest
+            unsent
         }
-        None => copied(link, &mut batch)?,
+        None => run_on_copies(link, &mut batch)?,
     };
-    for (header, payload) in &rest {
+    for (header, payload) in &unsent {
         link.push(header, payload)?;
         fault::point(FaultPoint::MidAnswer);
     }
@@ -114,23 +112,25 @@ fn answer_batch(
     Ok(())
 }
 
-fn decoded<T: Decode<()>>(header: &RecordHeader, payload: &[u8]) -> Result<T, HostError> {
-    codec::decode::<_, { limit::CONTROL_BYTES }>(payload).map_err(|source| HostError::Decode {
-        kind: header.kind,
-        source,
+fn decode<T: Decode<()>>(header: &RecordHeader, payload: &[u8]) -> Result<T, InferenceHostError> {
+    codec::decode::<_, { limit::CONTROL_BYTES }>(payload).map_err(|source| {
+        InferenceHostError::Decode {
+            kind: header.kind,
+            source,
+        }
     })
 }
 
-fn read_head(header: &RecordHeader, payload: &[u8]) -> Result<BatchHead, HostError> {
+fn decode_head(header: &RecordHeader, payload: &[u8]) -> Result<BatchHead, InferenceHostError> {
     if header.kind != RUN {
-        return Err(HostError::Protocol {
+        return Err(InferenceHostError::Protocol {
             expected: "the head of a batch",
             got: format!("a record of kind {}", header.kind),
         });
     }
-    let run: BatchHead = decoded(header, payload)?;
+    let run: BatchHead = decode(header, payload)?;
     if run.inputs as usize > limit::TENSORS {
-        return Err(HostError::Protocol {
+        return Err(InferenceHostError::Protocol {
             expected: "a batch",
             got: format!("one with {} inputs", run.inputs),
         });
@@ -138,11 +138,14 @@ fn read_head(header: &RecordHeader, payload: &[u8]) -> Result<BatchHead, HostErr
     Ok(run)
 }
 
-/// Runs the batch on its inputs where they lie. `None` when they do not all come.
-fn in_place(link: &mut HostLink, batch: &mut Batch<'_>) -> Result<Option<Rest>, HostError> {
-    let mut looks = 0;
+/// Runs the batch on its inputs in the ring. `None` if they do not all arrive.
+fn run_in_place(
+    link: &mut HostLink,
+    batch: &mut BatchRun<'_>,
+) -> Result<Option<UnsentRecords>, InferenceHostError> {
+    let mut polls = 0;
     loop {
-        let room = match WaitingRecords::collect(&mut link.down, 1, batch.inputs())? {
+        let bytes = match PendingRecords::collect(&mut link.down, 1, batch.inputs())? {
             Some(records) => {
                 let descriptions = records
                     .headers()
@@ -154,16 +157,16 @@ fn in_place(link: &mut HostLink, batch: &mut Batch<'_>) -> Result<Option<Rest>, 
                     .map(|(number, (dtype, shape))| records.view(number, *dtype, *shape));
                 match views.collect::<Result<Vec<_>, _>>() {
                     Ok(views) => match batch.answer(&mut link.up, &views)? {
-                        Answer::Given(rest) => return Ok(Some(rest)),
-                        Answer::NoRoom(bytes) => bytes,
+                        BatchOutcome::Answered(unsent) => return Ok(Some(unsent)),
+                        BatchOutcome::RingFull(bytes) => bytes,
                     },
                     Err(error) => return Ok(Some(vec![batch.failure(&error.to_string())])),
                 }
             }
-            None if looks == PATIENCE => return Ok(None),
+            None if polls == MAX_POLLS => return Ok(None),
             None => {
-                looks += 1;
-                if looks < SPINS {
+                polls += 1;
+                if polls < SPIN_POLLS {
                     std::hint::spin_loop()
                 } else {
                     std::thread::yield_now()
@@ -171,12 +174,15 @@ fn in_place(link: &mut HostLink, batch: &mut Batch<'_>) -> Result<Option<Rest>, 
                 continue;
             }
         };
-        link.wait_for_space(room)?;
+        link.wait_for_space(bytes)?;
     }
 }
 
 /// Takes the batch out of the ring, record by record, and runs it on the copies.
-fn copied(link: &mut HostLink, batch: &mut Batch<'_>) -> Result<Rest, HostError> {
+fn run_on_copies(
+    link: &mut HostLink,
+    batch: &mut BatchRun<'_>,
+) -> Result<UnsentRecords, InferenceHostError> {
     let mut inputs = Vec::with_capacity(batch.inputs());
     link.down.release(1);
     while inputs.len() < batch.inputs() {
@@ -200,10 +206,10 @@ fn copied(link: &mut HostLink, batch: &mut Batch<'_>) -> Result<Rest, HostError>
     };
     loop {
         match batch.answer(&mut link.up, &views)? {
-            Answer::NoRoom(bytes) => link.wait_for_space(bytes)?,
-            Answer::Given(rest) => {
+            BatchOutcome::RingFull(bytes) => link.wait_for_space(bytes)?,
+            BatchOutcome::Answered(unsent) => {
                 link.up.notify();
-                return Ok(rest);
+                return Ok(unsent);
             }
         }
     }

@@ -1,7 +1,6 @@
-//! What the tests of this crate share: one engine for the process, because
-//! there can be no second, and the models of the tree.
+//! Test fixtures of this crate: one engine for the process, because there can be no second, and the models of the tree.
 
-use crate::backend::{InferenceBackend, Prepared, Wanted};
+use crate::backend::{InferenceBackend, LoadOptions, LoadedModel};
 use crate::library::CheckedLibrary;
 use crate::onnx::OnnxRuntime;
 use std::path::Path;
@@ -24,14 +23,14 @@ pub(crate) fn model_file(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A model on the processor.
-pub(crate) fn load(file: &[u8]) -> Prepared {
-    let wanted = Wanted {
+/// A model on the CPU.
+pub(crate) fn load(file: &[u8]) -> LoadedModel {
+    let options = LoadOptions {
         name: "tested",
         providers: &[],
         strict_providers: false,
-        beside: &[],
-        ports: shm_protocol::limit::TENSORS,
+        external_data: &[],
+        max_ports: shm_protocol::limit::TENSORS,
     };
-    engine().load(file, &wanted).expect("the model loads")
+    engine().load(file, &options).expect("the model loads")
 }

@@ -1,18 +1,17 @@
-//! The promise: a model is either loaded, with its signature, the provider that
-//! really runs it, and every refusal said with its reason; or refused with a
-//! message that names it and says whose fault it is. Nothing crashes.
+//! The promise: a model is either loaded, with its signature, its execution provider and the reason of every refused
+//! one; or refused with a message that names it and says who is to blame. Nothing crashes.
 
 mod common;
 
 use common::{engine, floats, load, model_file, try_load};
-use inference_host::TensorPlace;
-use inference_host::backend::{InferenceBackend, Wanted, Written};
+use inference_host::TensorViewMut;
+use inference_host::backend::{InferenceBackend, LoadOptions, OutputLocation};
 use shm_protocol::agent_to_supervisor::Blame;
 use shm_protocol::tensor::{DType, Port, Shape};
 
 fn refused(file: &str, providers: &[&str], strict: bool) -> (Blame, String) {
     match try_load(file, providers, strict) {
-        Ok(prepared) => panic!("{file} was loaded on {}", prepared.provider),
+        Ok(loaded) => panic!("{file} was loaded on {}", loaded.provider),
         Err(refused) => (refused.blame, refused.message),
     }
 }
@@ -91,14 +90,14 @@ fn broken_files_are_refused_by_name() {
 fn empty_and_cut_files_are_refused() {
     let whole = model_file("policy.onnx");
     for length in (0..whole.len()).step_by(97) {
-        let wanted = Wanted {
+        let options = LoadOptions {
             name: "cut",
             providers: &[],
             strict_providers: false,
-            beside: &[],
-            ports: shm_protocol::limit::TENSORS,
+            external_data: &[],
+            max_ports: shm_protocol::limit::TENSORS,
         };
-        let result = engine().load(&whole[..length], &wanted);
+        let result = engine().load(&whole[..length], &options);
         assert!(
             result.is_err(),
             "{length} of {} bytes were loaded",
@@ -116,25 +115,25 @@ fn flipped_bytes_never_crash() {
         // Many such files are valid models with other weights; what counts is that this process is still there.
         let _ = engine().load(
             &flipped,
-            &Wanted {
+            &LoadOptions {
                 name: "flipped",
                 providers: &[],
                 strict_providers: false,
-                beside: &[],
-                ports: shm_protocol::limit::TENSORS,
+                external_data: &[],
+                max_ports: shm_protocol::limit::TENSORS,
             },
         );
     }
 }
 
 #[test]
-fn the_processor_is_what_runs_without_a_list() {
+fn the_cpu_runs_a_model_without_a_list() {
     for providers in [&[][..], &["cpu"]] {
         for strict in [false, true] {
-            let prepared = try_load("policy.onnx", providers, strict)
+            let loaded = try_load("policy.onnx", providers, strict)
                 .unwrap_or_else(|refused| panic!("{}", refused.message));
-            assert_eq!(prepared.provider, "cpu");
-            assert_eq!(prepared.refused, []);
+            assert_eq!(loaded.provider, "cpu");
+            assert_eq!(loaded.refused, []);
         }
     }
 }
@@ -149,20 +148,20 @@ fn an_unknown_provider_is_named_with_the_valid_ones() {
     );
 }
 
-// The embedded library has no other provider than the processor, wherever these run.
+// The embedded library has no other provider than the CPU, wherever these run.
 
 #[test]
-fn a_fall_back_is_recorded_with_each_reason() {
-    let prepared = try_load("policy.onnx", &["tensorrt", "cuda", "cpu"], false)
+fn a_fallback_is_recorded_with_each_reason() {
+    let loaded = try_load("policy.onnx", &["tensorrt", "cuda", "cpu"], false)
         .unwrap_or_else(|refused| panic!("{}", refused.message));
-    assert_eq!(prepared.provider, "cpu");
-    let names: Vec<&str> = prepared
+    assert_eq!(loaded.provider, "cpu");
+    let names: Vec<&str> = loaded
         .refused
         .iter()
         .map(|refused| refused.provider.as_str())
         .collect();
     assert_eq!(names, ["tensorrt", "cuda"]);
-    for refused in &prepared.refused {
+    for refused in &loaded.refused {
         let (name, reason) = (&refused.provider, &refused.detail);
         assert!(
             reason.contains("not enabled in this build"),
@@ -172,7 +171,7 @@ fn a_fall_back_is_recorded_with_each_reason() {
 }
 
 #[test]
-fn without_the_processor_in_the_list_there_is_no_fall_back() {
+fn without_the_cpu_in_the_list_there_is_no_fallback() {
     let (blame, message) = refused("policy.onnx", &["cuda"], false);
     assert_eq!(blame, Blame::Demand);
     assert!(
@@ -185,7 +184,7 @@ fn without_the_processor_in_the_list_there_is_no_fall_back() {
 fn a_strict_demand_takes_only_the_first() {
     let (blame, message) = refused("policy.onnx", &["cuda", "cpu"], true);
     assert_eq!(blame, Blame::Demand);
-    assert!(message.contains("takes only the first"), "{message}");
+    assert!(message.contains("allows only the first"), "{message}");
 }
 
 #[test]
@@ -195,36 +194,36 @@ fn a_broken_file_is_not_blamed_on_the_provider() {
 }
 
 #[test]
-fn a_place_of_another_shape_is_left_alone_and_the_result_is_given_instead() {
+fn output_memory_of_another_shape_is_not_written() {
     let mut model = load("testdata/mlp.onnx");
     let input = floats(&[3, 64], |n| if n % 2 == 0 { 0.5 } else { -0.25 });
     let view = inference_host::TensorView::of_slice(input.dtype, input.shape, &input.data)
         .expect("a whole tensor");
     assert_eq!(
-        model.predict(0, &[input.shape]),
+        model.predict_shape(0, &[input.shape]),
         Some(Shape::new(&[3, 16]).expect("a shape"))
     );
     for rows in [1_u64, 2, 4] {
         let shape = Shape::new(&[rows, 16]).expect("a shape");
-        // The place is the middle of a larger buffer, whose rest must stay as it is.
+        // The output memory is the middle of a larger buffer, whose rest must stay as it is.
         let bytes = shape.bytes(DType::F32).expect("few elements");
         let mut buffer = vec![0xAB; bytes + 512];
-        let place = TensorPlace::of_slice(DType::F32, shape, &mut buffer[256..256 + bytes])
+        let output = TensorViewMut::of_slice(DType::F32, shape, &mut buffer[256..256 + bytes])
             .expect("it fits");
-        let written = model
-            .run(&[view], &mut [Some(place)])
+        let location = model
+            .run(&[view], &mut [Some(output)])
             .expect("the model runs");
-        assert_eq!(written, Written::Given);
+        assert_eq!(location, OutputLocation::Engine);
         assert!(
             buffer[..256]
                 .iter()
                 .chain(&buffer[256 + bytes..])
                 .all(|byte| *byte == 0xAB)
         );
-        assert_eq!(model.given(0).expect("the result").shape().dims(), [3, 16]);
+        assert_eq!(model.output(0).expect("the result").shape().dims(), [3, 16]);
     }
     assert_eq!(
-        model.predict(0, &[input.shape]),
+        model.predict_shape(0, &[input.shape]),
         None,
         "a rule that failed is not used again"
     );

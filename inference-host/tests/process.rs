@@ -1,6 +1,5 @@
-//! The promise: an inference host is a process that answers every command, gives
-//! up its rights before it reads a model, says what went wrong with an exit code
-//! that names whose fault it is, and never outlives its supervisor.
+//! The promise: an inference host is a process that answers every command, gives up its rights before it reads a model,
+//! reports what went wrong with an exit code that names who is to blame, and never outlives its supervisor.
 
 mod child;
 mod common;
@@ -11,7 +10,7 @@ use inference_host::confine;
 use shm_protocol::agent_to_supervisor::{Blame, FAILURE, Failure, READY, Ready};
 use shm_protocol::codec;
 use shm_protocol::fault::{self, FaultKind, FaultPoint, FaultSlot};
-use shm_protocol::id::{Incarnation, Tick};
+use shm_protocol::id::Tick;
 use shm_protocol::inference_to_supervisor::{
     Batching, ENGINE_READY, EngineReady, MODEL_LOADED, ModelLoaded, OUTPUT,
 };
@@ -22,6 +21,7 @@ use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::thread;
+use test_support::host_process::{INCARNATION, own_process};
 
 /// Its presence makes this program play the host; its value is the host's arguments.
 const ARGUMENTS: &str = "INFERENCE_HOST_TEST_ARGUMENTS";
@@ -39,7 +39,7 @@ fn host() {
 /// Its presence makes this program give up its rights and try to use them.
 const CONFINED: &str = "INFERENCE_HOST_TEST_CONFINED";
 
-/// Gives up its rights when this program was started for that, and says what it can still do.
+/// Gives up its rights when this program was started for that, and prints what it can still do.
 #[test]
 fn confined() {
     let Ok(path) = std::env::var(CONFINED) else {
@@ -83,7 +83,7 @@ fn confined() {
 }
 
 #[test]
-fn what_was_given_up_is_gone() {
+fn a_confined_process_has_no_rights() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = Command::new(std::env::current_exe().expect("a path"))
         .args(["confined", "--exact", "--nocapture"])
@@ -112,12 +112,12 @@ fn what_was_given_up_is_gone() {
 }
 
 #[test]
-fn a_whole_life() {
+fn a_host_serves_from_start_to_drain() {
     let (policy, mixing) = (
         model_file("policy.onnx"),
         model_file("testdata/cross_row.onnx"),
     );
-    let mut host = Host::start(&[&policy, &mixing], std::process::id());
+    let mut host = Host::start(&[&policy, &mixing], own_process());
     let ready: Ready = host.next(READY);
     assert_eq!(ready.protocol, codec::VERSION);
     for layer in &ready.confinement {
@@ -141,16 +141,10 @@ fn a_whole_life() {
     ));
     host.send(supervisor_to_inference::InferenceCommand::Start);
     let input = push_batch(&mut host);
-    let mut output = Vec::new();
-    let header = loop {
-        if let Some(header) = host.link.up.try_take(&mut output).expect("a ring in order") {
-            break header;
-        }
-        thread::yield_now();
-    };
+    let (header, output) = host.0.record();
     assert_eq!(
         (header.kind, header.tick, header.incarnation),
-        (OUTPUT, Tick(1), Incarnation(3))
+        (OUTPUT, Tick(1), INCARNATION)
     );
     assert_eq!(
         output,
@@ -162,12 +156,12 @@ fn a_whole_life() {
 }
 
 #[test]
-fn a_broken_model_is_told_and_the_host_goes_on() {
+fn an_invalid_model_is_reported_and_the_host_goes_on() {
     let (garbage, policy) = (
         model_file("testdata/garbage.onnx"),
         model_file("policy.onnx"),
     );
-    let mut host = Host::start(&[&garbage, &policy], std::process::id());
+    let mut host = Host::start(&[&garbage, &policy], own_process());
     let _: Ready = host.next(READY);
     host.send(setup(None, 1));
     let _: EngineReady = host.next(ENGINE_READY);
@@ -196,7 +190,7 @@ fn a_broken_model_is_told_and_the_host_goes_on() {
 
 #[test]
 fn a_wrong_library_ends_the_host_with_code_two() {
-    let mut host = Host::start(&[&[0]], std::process::id());
+    let mut host = Host::start(&[&[0]], own_process());
     let _: Ready = host.next(READY);
     host.send(setup(Some("/nowhere/libonnxruntime.so"), 1));
     let failure: Failure = host.next(FAILURE);
@@ -215,11 +209,11 @@ fn a_wrong_library_ends_the_host_with_code_two() {
 }
 
 #[test]
-fn a_library_named_by_its_path_serves_as_well() {
+fn a_library_by_its_path_serves_as_well() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), inference_host::embedded_library().bytes).expect("its bytes");
     let policy = model_file("policy.onnx");
-    let mut host = Host::start(&[&policy], std::process::id());
+    let mut host = Host::start(&[&policy], own_process());
     let _: Ready = host.next(READY);
     host.send(setup(file.path().to_str(), 1));
     let _: EngineReady = host.next(ENGINE_READY);
@@ -231,14 +225,14 @@ fn a_library_named_by_its_path_serves_as_well() {
 }
 
 #[test]
-fn a_command_out_of_place_is_our_own_fault() {
-    let mut host = Host::start(&[&[0]], std::process::id());
+fn an_unexpected_command_is_an_internal_error() {
+    let mut host = Host::start(&[&[0]], own_process());
     let _: Ready = host.next(READY);
     host.send(supervisor_to_inference::InferenceCommand::Start);
     let failure: Failure = host.next(FAILURE);
     assert_eq!(failure.blame, Blame::Us);
     assert!(
-        failure.message.contains("a start where a setup belongs"),
+        failure.message.contains("a start instead of a setup"),
         "{}",
         failure.message
     );
@@ -246,18 +240,18 @@ fn a_command_out_of_place_is_our_own_fault() {
 }
 
 #[test]
-fn a_host_that_is_not_the_supervisors_child_does_not_begin() {
-    let host = Host::start(&[&[0]], 1);
-    assert!(host.commands.is_none());
+fn a_host_that_is_no_child_of_the_supervisor_does_not_start() {
+    let mut host = Host::start(&[&[0]], 1);
+    assert_eq!(host.0.announced_name(), "");
     let (status, words) = host.end();
     assert_eq!(status.code(), Some(70));
     assert!(words.contains("not the parent"), "{words}");
 }
 
 #[test]
-fn a_host_whose_channel_ends_is_gone() {
+fn a_host_ends_with_its_control_channel() {
     for start in [false, true] {
-        let mut host = Host::start(&[&[0]], std::process::id());
+        let mut host = Host::start(&[&[0]], own_process());
         let _: Ready = host.next(READY);
         if start {
             host.send(setup(None, 1));
@@ -267,16 +261,16 @@ fn a_host_whose_channel_ends_is_gone() {
             host.send(setup(None, 1));
             let _: EngineReady = host.next(ENGINE_READY);
         }
-        host.commands = None;
-        let status = host.child.wait().expect("a child");
+        host.0.hang_up();
+        let (status, _) = host.end();
         assert_eq!((status.code(), status.signal()), (Some(70), None));
     }
 }
 
-fn fault(phase: FaultPoint, kind: FaultKind) -> FaultSlot {
+fn fault(point: FaultPoint, kind: FaultKind) -> FaultSlot {
     FaultSlot {
         rule: 1,
-        phase,
+        point,
         kind,
         tick: fault::ANY_TICK,
         subject: fault::ANY,
@@ -285,10 +279,10 @@ fn fault(phase: FaultPoint, kind: FaultKind) -> FaultSlot {
 }
 
 #[test]
-fn a_host_passes_all_its_points() {
+fn a_host_passes_all_its_fault_points() {
     let policy = model_file("policy.onnx");
     let points = [
-        FaultPoint::HostBorn,
+        FaultPoint::ProcessStarted,
         FaultPoint::BeforeReady,
         FaultPoint::AfterReady,
         FaultPoint::BeforeEngine,
@@ -300,12 +294,9 @@ fn a_host_passes_all_its_points() {
         FaultPoint::MidAnswer,
         FaultPoint::AfterAnswer,
     ];
-    for phase in points {
-        let mut host = Host::start_with(
-            &[&policy],
-            std::process::id(),
-            &[fault(phase, FaultKind::Slow)],
-        );
+    for point in points {
+        let mut host =
+            Host::start_with(&[&policy], own_process(), &[fault(point, FaultKind::Slow)]);
         let _: Ready = host.next(READY);
         host.send(setup(None, 1));
         let _: EngineReady = host.next(ENGINE_READY);
@@ -313,29 +304,18 @@ fn a_host_passes_all_its_points() {
         facts(host.next(MODEL_LOADED));
         host.send(supervisor_to_inference::InferenceCommand::Start);
         push_batch(&mut host);
-        let mut output = Vec::new();
-        while host
-            .link
-            .up
-            .try_take(&mut output)
-            .expect("in order")
-            .is_none()
-        {
-            thread::yield_now();
-        }
+        host.0.record();
+        assert_eq!(host.0.fired(), 1, "{point:?}");
         host.send(supervisor_to_inference::InferenceCommand::Drain);
-        let status = host.child.wait().expect("a child");
-        assert_eq!(status.code(), Some(0), "{phase:?}");
-        let faults = host.link.faults().expect("faults may be");
-        assert_eq!(faults.fired(), Some(1), "{phase:?}");
+        assert_eq!(host.end().0.code(), Some(0), "{point:?}");
     }
 }
 
 #[test]
-fn a_model_that_is_said_to_be_gone_is_refused_once() {
+fn an_injected_missing_model_is_refused_once() {
     let policy = model_file("policy.onnx");
     let gone = fault(FaultPoint::BeforeModel, FaultKind::ModelGone);
-    let mut host = Host::start_with(&[&policy], std::process::id(), &[gone]);
+    let mut host = Host::start_with(&[&policy], own_process(), &[gone]);
     let _: Ready = host.next(READY);
     host.send(setup(None, 1));
     let _: EngineReady = host.next(ENGINE_READY);

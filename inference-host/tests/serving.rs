@@ -75,7 +75,7 @@ fn several_inputs_and_outputs_keep_their_places() {
 }
 
 #[test]
-fn a_shape_known_only_after_the_run_comes_through_even_if_it_is_empty() {
+fn an_output_shape_known_only_after_the_run_is_kept() {
     serving(SIZES, &["testdata/dynamic_output.onnx"], |served| {
         for (values, found) in [([0.0, 1.0, 0.0, 2.0], 2), ([0.0; 4], 0), ([1.0; 4], 4)] {
             let batch = served.send(0, &[floats(&[4], |n| values[n])]);
@@ -122,7 +122,7 @@ fn what_does_not_fit_the_model_is_refused_with_both_shapes() {
         let batch = served.send(9, &[floats(&[1, 4], sine)]);
         assert_eq!(
             served.answer(batch, 1),
-            Err("there is no model 9".to_owned())
+            Err("model 9 is not loaded".to_owned())
         );
         let batch = served.send(0, &[floats(&[1, 4], sine)]);
         assert!(served.answer(batch, 1).is_ok(), "the next batch is served");
@@ -144,7 +144,7 @@ fn what_the_engine_refuses_is_told_in_its_words() {
 }
 
 #[test]
-fn a_batch_larger_than_the_ring_is_taken_out_of_it_piece_by_piece() {
+fn a_batch_larger_than_the_ring_is_read_in_parts() {
     // Six inputs of 16 000 bytes each pass a ring of 65 536.
     let sum = onnx::model(
         "Sum",
@@ -185,7 +185,7 @@ fn a_nameless_dimension_is_foretold_and_checked() {
     let identity = onnx::model("Abs", &["x"], &["y"], &[Err(""), Ok(2)]);
     let mut direct = common::load_bytes(&identity);
     let input = floats(&[5, 2], sine);
-    assert_eq!(direct.predict(0, &[input.shape]), Some(input.shape));
+    assert_eq!(direct.predict_shape(0, &[input.shape]), Some(input.shape));
     serving_bytes(SIZES, &[("abs", identity)], |served| {
         let batch = served.send(0, std::slice::from_ref(&input));
         assert_eq!(

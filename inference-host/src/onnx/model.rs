@@ -1,18 +1,18 @@
-//! A model that ONNX Runtime holds.
+//! A model in an ONNX Runtime session.
 
 use super::signature::{ShapeRule, signature};
-use crate::backend::{Model, RunError, Written};
+use crate::backend::{Model, ModelRunError, OutputLocation};
 use crate::sys::session::RawSession;
-use crate::sys::tensor::{TensorPlace, TensorView};
+use crate::sys::tensor::{TensorView, TensorViewMut};
 use shm_protocol::progress;
 use shm_protocol::tensor::{Shape, Signature};
 
-/// A session, its signature, and what its output shapes follow from.
+/// A session, its signature, and the rules for its output shapes.
 #[derive(Debug)]
 pub(super) struct OnnxModel {
     session: RawSession,
     signature: Signature,
-    rules: Vec<ShapeRule>,
+    shape_rules: Vec<ShapeRule>,
 }
 
 impl OnnxModel {
@@ -27,7 +27,7 @@ impl OnnxModel {
             .collect();
         Ok(OnnxModel {
             signature,
-            rules,
+            shape_rules: rules,
             session,
         })
     }
@@ -38,39 +38,39 @@ impl Model for OnnxModel {
         &self.signature
     }
 
-    fn predict(&self, output: usize, inputs: &[Shape]) -> Option<Shape> {
-        self.rules.get(output)?.apply(inputs)
+    fn predict_shape(&self, output: usize, inputs: &[Shape]) -> Option<Shape> {
+        self.shape_rules.get(output)?.apply(inputs)
     }
 
     fn run(
         &mut self,
         inputs: &[TensorView<'_>],
-        places: &mut [Option<TensorPlace<'_>>],
-    ) -> Result<Written, RunError> {
-        let ran = self.session.run(inputs, places);
+        outputs: &mut [Option<TensorViewMut<'_>>],
+    ) -> Result<OutputLocation, ModelRunError> {
+        let result = self.session.run(inputs, outputs);
         progress::report();
-        let Err(error) = ran else {
-            return Ok(Written::InPlace);
+        let Err(error) = result else {
+            return Ok(OutputLocation::InPlace);
         };
-        // Whether a place or something else is at fault shows in a run without any.
-        if places.iter().all(Option::is_none) || self.session.run(inputs, &mut []).is_err() {
-            return Err(RunError(without_machine(&error.to_string())));
+        // A run without output memory shows whether that memory or something else is at fault.
+        if outputs.iter().all(Option::is_none) || self.session.run(inputs, &mut []).is_err() {
+            return Err(ModelRunError(redact_machine(&error.to_string())));
         }
-        // A shape that was foretold wrongly is not foretold again.
-        self.rules.iter_mut().for_each(ShapeRule::forget);
-        Ok(Written::Given)
+        // A rule that predicted a wrong shape is not used again.
+        self.shape_rules.iter_mut().for_each(ShapeRule::disable);
+        Ok(OutputLocation::Engine)
     }
 
-    fn given(&self, output: usize) -> Result<TensorView<'_>, RunError> {
+    fn output(&self, output: usize) -> Result<TensorView<'_>, ModelRunError> {
         self.session
-            .given(output)
-            .map_err(|error| RunError(without_machine(&error.to_string())))
+            .output(output)
+            .map_err(|error| ModelRunError(redact_machine(&error.to_string())))
     }
 }
 
-/// An error of the engine without the name of the host and the number of the device, which drivers add to it: it is
-/// journaled as the answer to a request.
-fn without_machine(error: &str) -> String {
+/// An error of the engine without the host name and the device number that drivers add to it: it is journaled as the
+/// answer to a request.
+fn redact_machine(error: &str) -> String {
     let is_of_machine = |part: &&str| part.starts_with("hostname=") || part.starts_with("GPU=");
     let parts = error.split(" ; ").filter(|part| !is_of_machine(part));
     parts.collect::<Vec<_>>().join(" ; ")
@@ -82,11 +82,12 @@ mod tests {
 
     #[test]
     fn an_error_does_not_name_the_machine() {
-        let error = "CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=far ; line=121 ; expr=f()";
+        let error = "CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=far ; line=121 ; \
+                     expr=f()";
         assert_eq!(
-            without_machine(error),
+            redact_machine(error),
             "CUDA failure 700: an illegal memory access was encountered ; line=121 ; expr=f()"
         );
-        assert_eq!(without_machine("no such shape; no"), "no such shape; no");
+        assert_eq!(redact_machine("no such shape; no"), "no such shape; no");
     }
 }

@@ -1,25 +1,25 @@
-//! What a model takes and gives, and what its output shapes follow from.
+//! The inputs and outputs of a model, and the rules by which output shapes follow from input shapes.
 
 use crate::sys::session::dtype_of;
 use ort::value::{Outlet, ValueType};
 use shm_protocol::limit;
 use shm_protocol::tensor::{DType, Port, Shape, Signature};
 
-/// Inputs and outputs of a session, at most `most` of each.
+/// Inputs and outputs of a session, at most `max_ports` of each.
 ///
 /// # Errors
-/// Names the input or output that is not a tensor of ours.
+/// Names the input or output that is not supported.
 pub(super) fn signature(
     inputs: &[Outlet],
     outputs: &[Outlet],
-    most: usize,
+    max_ports: usize,
 ) -> Result<Signature, String> {
     let ports = |direction, outlets: &[Outlet]| -> Result<Vec<Port>, String> {
-        if outlets.len() > most {
+        if outlets.len() > max_ports {
             return Err(format!(
                 "it has {} {direction}s, and the limit is {}",
                 outlets.len(),
-                most
+                max_ports
             ));
         }
         outlets
@@ -57,23 +57,23 @@ fn port(direction: &str, outlet: &Outlet) -> Result<Port, String> {
     })
 }
 
-/// What a dimension of an output follows from.
+/// The source of a dimension of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rule {
-    /// It is always this.
+enum DimRule {
+    /// A constant.
     Fixed(u64),
-    /// It is a dimension of an input.
+    /// A dimension of an input.
     Input { input: usize, dimension: usize },
 }
 
-/// How the shape of an output follows from the shapes of the inputs; `None` where it does not.
+/// The rule by which the shape of an output follows from the shapes of the inputs; `None` if there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ShapeRule(Option<Vec<Rule>>);
+pub(super) struct ShapeRule(Option<Vec<DimRule>>);
 
 impl ShapeRule {
     /// The rule for one output. An open dimension follows from the input dimension of the same symbol. One without a
-    /// symbol is known only when it is the first and the first of every input is open too: then it is taken for
-    /// the batch. The engine checks each shape that is foretold, so a wrong rule costs one run and no result.
+    /// symbol is taken for the batch if it is the first, and the first of every input is open too. The engine checks
+    /// each predicted shape, so a wrong rule costs one run and changes no result.
     pub(super) fn of(output: &Outlet, inputs: &[Outlet]) -> ShapeRule {
         let ValueType::Tensor {
             shape,
@@ -85,16 +85,16 @@ impl ShapeRule {
         };
         let rules = shape.iter().enumerate().map(|(position, dim)| {
             if let Ok(fixed) = u64::try_from(*dim) {
-                return Some(Rule::Fixed(fixed));
+                return Some(DimRule::Fixed(fixed));
             }
             let symbol = dimension_symbols.get(position).map_or("", String::as_str);
             let of_symbol = if symbol.is_empty() {
                 None
             } else {
-                input_of(symbol, inputs)
+                input_with_symbol(symbol, inputs)
             };
             of_symbol.or_else(|| {
-                (symbol.is_empty() && position == 0 && all_open_first(inputs)).then_some(BATCH)
+                (symbol.is_empty() && position == 0 && all_batch_dims_open(inputs)).then_some(BATCH)
             })
         });
         ShapeRule(rules.collect())
@@ -106,26 +106,26 @@ impl ShapeRule {
         let rules = self.0.as_ref()?;
         for (dim, rule) in dims.iter_mut().zip(rules) {
             *dim = match *rule {
-                Rule::Fixed(fixed) => fixed,
-                Rule::Input { input, dimension } => *inputs.get(input)?.dims().get(dimension)?,
+                DimRule::Fixed(fixed) => fixed,
+                DimRule::Input { input, dimension } => *inputs.get(input)?.dims().get(dimension)?,
             };
         }
         Shape::new(&dims[..rules.len()]).ok()
     }
 
-    /// Gives up on foretelling the shape.
-    pub(super) fn forget(&mut self) {
+    /// Predicts no shape any more.
+    pub(super) fn disable(&mut self) {
         self.0 = None;
     }
 }
 
-const BATCH: Rule = Rule::Input {
+const BATCH: DimRule = DimRule::Input {
     input: 0,
     dimension: 0,
 };
 
 /// The first input dimension with this symbol.
-fn input_of(symbol: &str, inputs: &[Outlet]) -> Option<Rule> {
+fn input_with_symbol(symbol: &str, inputs: &[Outlet]) -> Option<DimRule> {
     inputs.iter().enumerate().find_map(|(input, outlet)| {
         let ValueType::Tensor {
             dimension_symbols, ..
@@ -133,12 +133,14 @@ fn input_of(symbol: &str, inputs: &[Outlet]) -> Option<Rule> {
         else {
             return None;
         };
-        let dimension = dimension_symbols.iter().position(|held| held == symbol)?;
-        Some(Rule::Input { input, dimension })
+        let dimension = dimension_symbols
+            .iter()
+            .position(|candidate| candidate == symbol)?;
+        Some(DimRule::Input { input, dimension })
     })
 }
 
-fn all_open_first(inputs: &[Outlet]) -> bool {
+fn all_batch_dims_open(inputs: &[Outlet]) -> bool {
     !inputs.is_empty()
         && inputs.iter().all(|outlet| {
             matches!(outlet.dtype(), ValueType::Tensor { shape, .. } if shape.first().is_some_and(|dim| *dim < 0))
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn symbols_lead_to_the_inputs_that_have_them() {
+    fn a_symbol_is_the_dimension_of_its_input() {
         let inputs = [
             outlet("a", &[(-1, "n"), (3, "")]),
             outlet("b", &[(2, ""), (-1, "m")]),
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_symbol_of_no_input_is_not_foretold() {
+    fn a_symbol_of_no_input_is_not_predicted() {
         let rule = ShapeRule::of(
             &outlet("y", &[(1, ""), (-1, "n")]),
             &[outlet("x", &[(-1, "batch")])],
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nameless_first_dimension_is_the_batch() {
+    fn a_first_dimension_without_symbol_is_the_batch() {
         let rule = ShapeRule::of(
             &outlet("y", &[(-1, ""), (2, "")]),
             &[outlet("x", &[(-1, ""), (4, "")])],
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plain_tensor_is_refused_by_name() {
+    fn a_port_that_is_no_plain_tensor_is_refused_by_name() {
         crate::testing::engine();
         let strings = Outlet::new(
             "words",

@@ -1,15 +1,16 @@
-//! Asks a shared library whether it is ONNX Runtime, and which.
+//! The version of a shared library, if it is ONNX Runtime.
 
+use crate::error_chain::with_causes;
 use libloading::{Library, Symbol};
 use std::ffi::CStr;
 use std::path::Path;
 
-/// Why a library does not tell a version.
+/// The reason why a library has no version.
 #[derive(Debug)]
 pub(crate) enum LibraryVersionError {
-    /// The loader refuses it, for this reason.
+    /// The loader refuses it, with this message.
     Refused(String),
-    /// It loads, but it is some other library.
+    /// It loads, but it is another library.
     NotOnnxRuntime,
 }
 
@@ -21,14 +22,14 @@ impl LoadedLibrary {
     /// Loads the file at `path`, which must have been checked to be complete.
     pub(crate) fn load(path: &Path) -> Result<LoadedLibrary, LibraryVersionError> {
         // SAFETY: loading runs the library's constructors. The library is the engine that this process exists to run,
-        // chosen by the user or embedded; running its code is what is asked for.
+        // chosen by the user or embedded; running its code is the purpose.
         let library = unsafe { Library::new(path) };
         library
             .map(LoadedLibrary)
             .map_err(|error| LibraryVersionError::Refused(with_causes(&error)))
     }
 
-    /// The version that it gives itself, if it is ONNX Runtime.
+    /// Its own version, if it is ONNX Runtime.
     pub(crate) fn version(&self) -> Result<String, LibraryVersionError> {
         // SAFETY: ONNX Runtime declares this function with this signature in every release; nothing else is known
         // to export the name. It returns a pointer to a static structure, or null.
@@ -46,18 +47,4 @@ impl LoadedLibrary {
         };
         Ok(version.to_string_lossy().into_owned())
     }
-}
-
-/// An error with everything that caused it: the outer message alone hides the reason.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }

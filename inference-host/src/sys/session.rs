@@ -1,10 +1,9 @@
-//! A session run through the engine's C interface.
+//! Runs of a session through the engine's C interface.
 //!
-//! `ort`'s own calls either copy, or clone the borrowed tensors and wait for
-//! themselves (`IoBinding::bind_input` in this release). The calls here are those
-//! that `ort` makes itself, with its own pointers.
+//! `ort`'s own calls either copy, or clone the borrowed tensors and wait for themselves (`IoBinding::bind_input` in
+//! this release). The calls here are those that `ort` makes itself, with its own pointers.
 
-use super::tensor::{TensorPlace, TensorView};
+use super::tensor::{TensorView, TensorViewMut};
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
 use ort::sys::{ONNXTensorElementDataType as Element, OrtValue};
@@ -15,15 +14,15 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::{NonNull, null, null_mut};
 
-/// A session, with everything that a run needs prepared. Not `Send`: the engine's runs belong to one thread.
+/// A session with everything that a run needs. Not `Send`: the engine's runs belong to one thread.
 #[derive(Debug)]
 pub(crate) struct RawSession {
     session: Session,
     memory: MemoryInfo<'static>,
-    input_names: Names,
-    output_names: Names,
-    /// What the last run gave for outputs without a place.
-    given: Vec<Option<Value>>,
+    input_names: CStringArray,
+    output_names: CStringArray,
+    /// Outputs of the last run in the engine's memory.
+    outputs: Vec<Option<EngineValue>>,
 }
 
 impl RawSession {
@@ -35,28 +34,28 @@ impl RawSession {
             AllocatorType::Device,
             MemoryType::Default,
         )?;
-        let input_names = Names::new(session.inputs().iter().map(|port| port.name()))?;
-        let output_names = Names::new(session.outputs().iter().map(|port| port.name()))?;
+        let input_names = CStringArray::new(session.inputs().iter().map(|port| port.name()))?;
+        let output_names = CStringArray::new(session.outputs().iter().map(|port| port.name()))?;
         Ok(RawSession {
             session,
             memory,
             input_names,
             output_names,
-            given: Vec::new(),
+            outputs: Vec::new(),
         })
     }
 
-    /// Runs once. Outputs with a place are written there; the others can be read with [`RawSession::given`] until
-    /// the next run. An output without an entry in `places` has no place.
+    /// Runs once. Outputs with memory in `views` are written there; the others can be read with [`RawSession::output`]
+    /// until the next run. An output beyond the end of `views` has no memory.
     pub(crate) fn run(
         &mut self,
         inputs: &[TensorView<'_>],
-        places: &mut [Option<TensorPlace<'_>>],
+        views: &mut [Option<TensorViewMut<'_>>],
     ) -> Result<(), Error> {
-        self.given.clear();
+        self.outputs.clear();
         if inputs.len() != self.input_names.count() {
             let message = format!(
-                "{} inputs for a model that takes {}",
+                "{} inputs for a model with {}",
                 inputs.len(),
                 self.input_names.count()
             );
@@ -65,11 +64,11 @@ impl RawSession {
         let inputs = inputs
             .iter()
             .map(|view| self.borrow_view(view))
-            .collect::<Result<Vec<Value>, Error>>()?;
-        let mut outputs: Vec<Option<Value>> = Vec::with_capacity(self.output_names.count());
+            .collect::<Result<Vec<EngineValue>, Error>>()?;
+        let mut outputs: Vec<Option<EngineValue>> = Vec::with_capacity(self.output_names.count());
         for output in 0..self.output_names.count() {
-            let place = places.get_mut(output).and_then(Option::as_mut);
-            outputs.push(place.map(|place| self.borrow_place(place)).transpose()?);
+            let view = views.get_mut(output).and_then(Option::as_mut);
+            outputs.push(view.map(|view| self.borrow_view_mut(view)).transpose()?);
         }
         let input_values: Vec<*const OrtValue> = inputs
             .iter()
@@ -94,25 +93,25 @@ impl RawSession {
                 output_values.as_mut_ptr(),
             )
         };
-        // What the engine made is ours from here on, even if the run failed half way.
+        // Values that the engine has made are owned from here on, even if the run failed half way.
         for (output, value) in output_values.into_iter().enumerate() {
             if outputs[output].is_none() {
-                self.given.resize_with(output, || None);
-                self.given.push(NonNull::new(value).map(Value));
+                self.outputs.resize_with(output, || None);
+                self.outputs.push(NonNull::new(value).map(EngineValue));
             }
         }
         // SAFETY: the status comes from the engine and is used once.
         unsafe { Error::result_from_status(status) }
     }
 
-    /// An output of the last run that had no place, in the engine's own memory.
-    pub(crate) fn given(&self, output: usize) -> Result<TensorView<'_>, Error> {
-        let value = self.given.get(output).and_then(Option::as_ref);
-        let value = value.ok_or_else(|| Error::new(format!("the run gave no output {output}")))?;
+    /// An output of the last run in the engine's memory.
+    pub(crate) fn output(&self, output: usize) -> Result<TensorView<'_>, Error> {
+        let value = self.outputs.get(output).and_then(Option::as_ref);
+        let value = value.ok_or_else(|| Error::new(format!("the run has no output {output}")))?;
         value.view()
     }
 
-    /// How many nodes of the graph each provider runs, by the engine's names of providers.
+    /// The number of nodes of the graph that each provider runs, by the engine's names of providers.
     pub(crate) fn placement(&self) -> Result<BTreeMap<String, usize>, Error> {
         let mut subgraphs = null();
         let mut count = 0;
@@ -155,7 +154,7 @@ impl RawSession {
         &self.session
     }
 
-    fn borrow_view(&self, view: &TensorView<'_>) -> Result<Value, Error> {
+    fn borrow_view(&self, view: &TensorView<'_>) -> Result<EngineValue, Error> {
         self.borrow(
             view.dtype(),
             view.shape(),
@@ -164,27 +163,27 @@ impl RawSession {
         )
     }
 
-    fn borrow_place(&self, place: &mut TensorPlace<'_>) -> Result<Value, Error> {
-        let (dtype, shape) = (place.dtype(), *place.shape());
-        self.borrow(dtype, &shape, place.as_mut_ptr(), place.bytes())
+    fn borrow_view_mut(&self, view: &mut TensorViewMut<'_>) -> Result<EngineValue, Error> {
+        let (dtype, shape) = (view.dtype(), *view.shape());
+        self.borrow(dtype, &shape, view.as_mut_ptr(), view.bytes())
     }
 
-    /// An engine's tensor over memory of ours. It must not outlive the run it is made for.
+    /// A tensor of the engine over borrowed memory. It must not outlive the run it is made for.
     fn borrow(
         &self,
         dtype: DType,
         shape: &Shape,
         data: *mut u8,
         bytes: usize,
-    ) -> Result<Value, Error> {
+    ) -> Result<EngineValue, Error> {
         let mut dims = [0_i64; limit::RANK];
-        for (held, dim) in dims.iter_mut().zip(shape.dims()) {
-            *held = i64::try_from(*dim)
+        for (kept, dim) in dims.iter_mut().zip(shape.dims()) {
+            *kept = i64::try_from(*dim)
                 .map_err(|_| Error::new(format!("dimension {dim} is out of range")))?;
         }
         let mut value = null_mut();
         // SAFETY: `dims` holds as many dimensions as are named, `memory` is live, and the engine only remembers the
-        // pointer. Whoever made the view or place vouches for `bytes` bytes behind it during the run.
+        // pointer. The view guarantees `bytes` bytes behind it during the run.
         let status = unsafe {
             (ort::api().CreateTensorWithDataAsOrtValue)(
                 self.memory.ptr(),
@@ -199,26 +198,26 @@ impl RawSession {
         // SAFETY: the status comes from the engine and is used once.
         unsafe { Error::result_from_status(status)? };
         NonNull::new(value)
-            .map(Value)
-            .ok_or_else(|| Error::new("the engine made no tensor"))
+            .map(EngineValue)
+            .ok_or_else(|| Error::new("the engine returned no tensor"))
     }
 }
 
-/// Names as the engine takes them: pointers to strings that live beside them.
+/// An array of C strings: pointers with the strings that they point to.
 #[derive(Debug)]
-struct Names {
+struct CStringArray {
     _strings: Vec<CString>,
     pointers: Vec<*const c_char>,
 }
 
-impl Names {
-    fn new<'n>(names: impl Iterator<Item = &'n str>) -> Result<Names, Error> {
+impl CStringArray {
+    fn new<'n>(names: impl Iterator<Item = &'n str>) -> Result<CStringArray, Error> {
         let strings = names
             .map(|name| Ok(CString::new(name)?))
             .collect::<Result<Vec<CString>, Error>>()?;
         // The pointers stay good while the strings move: they point to the strings' own allocations.
         let pointers = strings.iter().map(|name| name.as_ptr()).collect();
-        Ok(Names {
+        Ok(CStringArray {
             _strings: strings,
             pointers,
         })
@@ -235,9 +234,9 @@ impl Names {
 
 /// A value of the engine that this process owns.
 #[derive(Debug)]
-struct Value(NonNull<OrtValue>);
+struct EngineValue(NonNull<OrtValue>);
 
-impl Value {
+impl EngineValue {
     /// The value as a tensor in the engine's own memory.
     fn view(&self) -> Result<TensorView<'_>, Error> {
         let value = self.0.as_ptr().cast_const();
@@ -266,16 +265,16 @@ impl Value {
         }
         let dtype = dtype_of(element)
             .ok_or_else(|| Error::new(format!("an output has elements of {element:?}")))?;
-        let mut held = Vec::with_capacity(rank);
+        let mut kept = Vec::with_capacity(rank);
         for position in 0..rank {
             // SAFETY: the engine returned an array of `rank` dimensions.
             let dim = unsafe { *dims.add(position) };
-            held.push(
+            kept.push(
                 u64::try_from(dim).map_err(|_| Error::new("an output has a negative dimension"))?,
             );
         }
         let refused = |error: shm_protocol::tensor::TensorError| Error::new(error.to_string());
-        let shape = Shape::new(&held).map_err(refused)?;
+        let shape = Shape::new(&kept).map_err(refused)?;
         let bytes = shape.bytes(dtype).map_err(refused)?;
         // SAFETY: a tensor of the engine holds as many bytes as its element type and dimensions say, in one piece,
         // and lives as long as the value that the view borrows.
@@ -283,14 +282,14 @@ impl Value {
     }
 }
 
-impl Drop for Value {
+impl Drop for EngineValue {
     fn drop(&mut self) {
         // SAFETY: this is the only owner, and the value is released once.
         unsafe { (ort::api().ReleaseValue)(self.0.as_ptr()) };
     }
 }
 
-/// Element types in both vocabularies.
+/// The element types and those of the engine.
 const ELEMENTS: [(DType, Element); 23] = [
     (DType::Bool, Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL),
     (DType::U8, Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8),
@@ -335,16 +334,16 @@ const ELEMENTS: [(DType, Element); 23] = [
     (DType::I2, Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT2),
 ];
 
-/// The engine's word for an element type.
+/// The engine's element type.
 fn element_of(dtype: DType) -> Element {
     ELEMENTS[dtype as usize - 1].1
 }
 
-/// Our word for an element type of the engine, if there is one.
+/// The element type for one of the engine, if it is supported.
 pub(crate) fn dtype_of(element: Element) -> Option<DType> {
     ELEMENTS
         .iter()
-        .find(|(_, held)| *held == element)
+        .find(|(_, kept)| *kept == element)
         .map(|(dtype, _)| *dtype)
 }
 
@@ -353,7 +352,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_element_type_has_its_own_word() {
+    fn every_element_type_maps_to_one_of_the_engine() {
         for dtype in DType::ALL {
             assert_eq!(ELEMENTS[dtype as usize - 1].0, dtype);
             assert_eq!(dtype_of(element_of(dtype)), Some(dtype));

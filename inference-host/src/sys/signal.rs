@@ -1,4 +1,4 @@
-//! The signals whose handling this process changes.
+//! Signals whose handling this process changes.
 
 use nix::errno::Errno;
 use nix::libc;
@@ -11,14 +11,14 @@ pub(crate) fn ignore_file_size_signal() -> Result<(), Errno> {
     unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.map(|_| ())
 }
 
-/// What an end within [`rendering`] leaves among the end of standard error.
+/// The last line on standard error of an abort within [`while_rendering`].
 const RENDERING: &[u8] = b"this was while the model's chat template was rendered\n";
 
 static IS_RENDERING: AtomicBool = AtomicBool::new(false);
 
-/// Does `work`, which renders a chat template. There is no way to refuse memory to it that does not end the process; if that
-/// happens, the end of standard error say where.
-pub(crate) fn rendering<T>(work: impl FnOnce() -> T) -> T {
+/// Does `work`, which renders a chat template. Memory can only be refused to it by an abort, and then the end of
+/// standard error says where.
+pub(crate) fn while_rendering<T>(work: impl FnOnce() -> T) -> T {
     let action = SigAction::new(
         SigHandler::Handler(on_abort),
         SaFlags::empty(),
@@ -28,9 +28,9 @@ pub(crate) fn rendering<T>(work: impl FnOnce() -> T) -> T {
     // abort goes on as if there were none.
     let _ = unsafe { sigaction(Signal::SIGABRT, &action) };
     IS_RENDERING.store(true, Ordering::Relaxed);
-    let done = work();
+    let result = work();
     IS_RENDERING.store(false, Ordering::Relaxed);
-    done
+    result
 }
 
 extern "C" fn on_abort(_signal: libc::c_int) {

@@ -1,10 +1,9 @@
 //! Tensors that the engine reads and writes, wherever their bytes lie.
 //!
-//! A record in a ring is memory that another process may change, so no Rust
-//! reference to its bytes is ever formed: these types carry a pointer, a length
-//! that was checked against element type and shape, and a lifetime. Only the
-//! engine looks through the pointer; a peer that changes an input during a run
-//! spoils only the result of its own request.
+//! A record in a ring is memory that another process may change, so no Rust reference to its bytes is ever formed:
+//! these types carry a pointer, a length that was checked against element type and shape, and a lifetime. Only the
+//! engine dereferences the pointer; a peer that changes an input during a run spoils only the result of its own
+//! request.
 
 use shm_protocol::tensor::{DType, Shape, TensorError};
 use std::marker::PhantomData;
@@ -19,9 +18,9 @@ pub struct TensorView<'a> {
     memory: PhantomData<&'a [u8]>,
 }
 
-/// A place where the engine writes a tensor.
+/// Memory of a tensor that the engine writes.
 #[derive(Debug)]
-pub struct TensorPlace<'a> {
+pub struct TensorViewMut<'a> {
     dtype: DType,
     shape: Shape,
     data: *mut u8,
@@ -39,14 +38,8 @@ impl<'a> TensorView<'a> {
         shape: Shape,
         data: &'a [u8],
     ) -> Result<TensorView<'a>, TensorError> {
-        check_length(dtype, shape, data.len())?;
-        Ok(TensorView {
-            dtype,
-            shape,
-            data: data.as_ptr(),
-            bytes: data.len(),
-            memory: PhantomData,
-        })
+        // SAFETY: the borrowed slice is mapped readable for all of `'a`.
+        unsafe { TensorView::of_shared(dtype, shape, data.as_ptr(), data.len()) }
     }
 
     /// A tensor in memory that another process may change.
@@ -102,18 +95,18 @@ impl<'a> TensorView<'a> {
         }
     }
 
-    /// Copies the elements to a place of the same length.
+    /// Copies the elements to a tensor of the same length.
     ///
     /// # Panics
-    /// When the lengths differ; the caller made the place for this tensor.
-    pub fn copy_to_place(&self, place: &mut TensorPlace<'_>) {
+    /// When the lengths differ; the caller made the target for this tensor.
+    pub fn copy_to_view(&self, target: &mut TensorViewMut<'_>) {
         assert_eq!(
-            self.bytes, place.bytes,
-            "the place was made for another tensor"
+            self.bytes, target.bytes,
+            "the target was made for another tensor"
         );
-        // SAFETY: by construction `bytes` bytes are readable behind this tensor and writable behind the place, and the
+        // SAFETY: by construction `bytes` bytes are readable behind this tensor and writable behind the target, and the
         // assertion makes both lengths the same. `copy` allows them to overlap. No reference is formed.
-        unsafe { std::ptr::copy(self.data, place.data, self.bytes) };
+        unsafe { std::ptr::copy(self.data, target.data, self.bytes) };
     }
 
     pub(super) fn as_ptr(&self) -> *const u8 {
@@ -121,8 +114,8 @@ impl<'a> TensorView<'a> {
     }
 }
 
-impl<'a> TensorPlace<'a> {
-    /// A place in private memory.
+impl<'a> TensorViewMut<'a> {
+    /// A tensor in private memory.
     ///
     /// # Errors
     /// When `data` is not as long as `dtype` and `shape` say.
@@ -130,18 +123,12 @@ impl<'a> TensorPlace<'a> {
         dtype: DType,
         shape: Shape,
         data: &'a mut [u8],
-    ) -> Result<TensorPlace<'a>, TensorError> {
-        check_length(dtype, shape, data.len())?;
-        Ok(TensorPlace {
-            dtype,
-            shape,
-            data: data.as_mut_ptr(),
-            bytes: data.len(),
-            memory: PhantomData,
-        })
+    ) -> Result<TensorViewMut<'a>, TensorError> {
+        // SAFETY: the borrowed slice is mapped writable, and nobody else's, for all of `'a`.
+        unsafe { TensorViewMut::of_shared(dtype, shape, data.as_mut_ptr(), data.len()) }
     }
 
-    /// A place in memory that another process may read.
+    /// A tensor in memory that another process may read.
     ///
     /// # Errors
     /// When `bytes` is not what `dtype` and `shape` say.
@@ -154,9 +141,9 @@ impl<'a> TensorPlace<'a> {
         shape: Shape,
         data: *mut u8,
         bytes: usize,
-    ) -> Result<TensorPlace<'a>, TensorError> {
+    ) -> Result<TensorViewMut<'a>, TensorError> {
         check_length(dtype, shape, bytes)?;
-        Ok(TensorPlace {
+        Ok(TensorViewMut {
             dtype,
             shape,
             data,
@@ -217,7 +204,7 @@ mod tests {
             })
         ));
         assert!(matches!(
-            TensorPlace::of_slice(DType::F32, shape, &mut [0; 25]),
+            TensorViewMut::of_slice(DType::F32, shape, &mut [0; 25]),
             Err(TensorError::Length {
                 expected: 24,
                 actual: 25,

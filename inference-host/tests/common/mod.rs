@@ -1,13 +1,13 @@
-//! What the contracts share: one engine for the process, because there can be no
-//! second, the models of the tree, and both ends of a link in one process.
+//! Shared by the contracts: one engine for the process, because there can be no second, the models of the tree, and
+//! both ends of a link in one process.
 #![allow(dead_code, reason = "each contract uses a part of it")]
 #![allow(unreachable_pub, reason = "helpers of tests")]
 
 pub mod onnx;
 
-use inference_host::backend::{InferenceBackend, Model, Prepared, Wanted};
+use inference_host::backend::{InferenceBackend, LoadOptions, LoadedModel, Model};
 use inference_host::library::CheckedLibrary;
-use inference_host::models::Models;
+use inference_host::model_registry::ModelRegistry;
 use inference_host::onnx::OnnxRuntime;
 use inference_host::serve::serve;
 use shm_protocol::codec;
@@ -45,38 +45,38 @@ pub fn try_load(
     file: &str,
     providers: &[&str],
     strict_providers: bool,
-) -> Result<Prepared, LoadRefused> {
+) -> Result<LoadedModel, LoadRefused> {
     let providers: Vec<String> = providers.iter().map(|name| (*name).to_owned()).collect();
     engine().load(
         &model_file(file),
-        &Wanted {
+        &LoadOptions {
             name: "tested",
             providers: &providers,
             strict_providers,
-            beside: &[],
-            ports: limit::TENSORS,
+            external_data: &[],
+            max_ports: limit::TENSORS,
         },
     )
 }
 
-/// A model on the processor.
+/// A model on the CPU.
 pub fn load(file: &str) -> Box<dyn Model> {
     try_load(file, &[], false)
         .unwrap_or_else(|refused| panic!("{}", refused.message))
         .model
 }
 
-/// A model on the processor, from the bytes of its file.
+/// A model on the CPU, from the bytes of its file.
 pub fn load_bytes(file: &[u8]) -> Box<dyn Model> {
-    let wanted = Wanted {
+    let options = LoadOptions {
         name: "tested",
         providers: &[],
         strict_providers: false,
-        beside: &[],
-        ports: limit::TENSORS,
+        external_data: &[],
+        max_ports: limit::TENSORS,
     };
     engine()
-        .load(file, &wanted)
+        .load(file, &options)
         .unwrap_or_else(|refused| panic!("{}", refused.message))
         .model
 }
@@ -93,12 +93,12 @@ pub fn run_alone(model: &mut dyn Model, inputs: &[Tensor]) -> Vec<Tensor> {
     model.run(&views, &mut []).expect("the model runs");
     let outputs = 0..model.signature().outputs.len();
     let copied = outputs.map(|number| {
-        let given = model.given(number).expect("an output");
+        let view = model.output(number).expect("an output");
         let mut data = Vec::new();
-        given.copy_to(&mut data);
+        view.copy_to(&mut data);
         Tensor {
-            dtype: given.dtype(),
-            shape: *given.shape(),
+            dtype: view.dtype(),
+            shape: *view.shape(),
             data,
         }
     });
@@ -157,7 +157,7 @@ pub fn serving_bytes(
                 incarnation,
             )
             .expect("the other end");
-            let mut models = Models::default();
+            let mut models = ModelRegistry::default();
             for (number, (name, bytes)) in files.iter().enumerate() {
                 models.insert(
                     VersionId::from_index(number),
