@@ -2,32 +2,35 @@
 //!
 //! * [`spec`](Fleet): what a fleet is after reading; the rest of Lockstep sees only this;
 //! * `read`: from a path or a text to a [`Fleet`], or to all that is wrong with it;
-//! * `keys`: the keys of every table, the one list that reader and documentation share;
-//! * `section`: takes the keys of one table, in types and within bounds;
-//! * `compound`: takes keys whose value is more than a word or a number;
-//! * `header`, `agents`, `models`, `faults`: what the kinds of table mean;
-//! * `value`: texts that are more than a word: names, memory sizes, ports, sources;
-//! * `problem`, `error`: what is wrong, where, and what to do next;
+//! * `settings`, `agents`, `models`, `changes`, `faults`: the keys of each kind of table, one line for each key with its
+//!   type, bounds and default; the keys that a table has are those for which its reader asks;
+//! * `table`, `value`, `compound`: read a table, the value of a key, and those that are more than a word or a number;
+//! * `parse`, `names`: texts that are names, sizes, ports and sources, and names that may be given once;
+//! * `text`, `context`, `problem`, `error`: from a text to what it means, or to what is wrong, where, and what to do next;
+//! * `nearest`, `renamed`: the word that was meant, and names of former versions;
 //! * `source`: the bytes that a fleet names.
 //!
 //! The invariant: a [`Fleet`] that was read is within every bound, and reading
 //! one text gives the same fleet or the same complaints everywhere.
 
 mod agents;
-mod bounds;
 mod changes;
 mod compound;
+mod context;
 mod error;
 mod faults;
-mod header;
-mod keys;
 mod models;
+mod names;
 mod nearest;
+mod parse;
 mod problem;
 mod read;
-mod section;
+mod renamed;
+mod settings;
 mod source;
 mod spec;
+mod table;
+mod text;
 mod value;
 
 pub use error::{FleetError, Refusal};
@@ -35,8 +38,8 @@ pub use models::unfit_version;
 pub use problem::{Place, Problem};
 pub use source::SourceError;
 pub use spec::{
-    AgentSpec, ChangeSpec, ChangeTo, Durability, Fleet, ModelSpec, Nan, OnLost, RestartLimits,
-    Source,
+    AgentSpec, ChangeSpec, ChangeTo, Durability, Fleet, ModelSpec, Nan, OnProviderLost,
+    RestartLimits, Source,
 };
 
 #[cfg(test)]

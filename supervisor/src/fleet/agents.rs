@@ -1,92 +1,86 @@
-//! What the tables `[[agents]]` mean.
+//! The keys of the tables `[[agents]]`.
 
-use super::bounds;
-use super::keys::AGENTS;
-use super::read::{Names, Reading, TableAt};
-use super::section::Section;
+use super::names::UniqueNames;
+use super::parse::{NAME_CHARACTERS, POSITIVE, Sizes};
 use super::spec::{AgentSpec, Source};
+use super::table::TableReader;
 use shm_protocol::limit;
 use shm_protocol::supervisor_to_agent::OnFailure;
 
-/// Fuel of one step, unless the fleet says otherwise: some ten milliseconds of a processor.
-const FUEL: u64 = 10_000_000;
-
-/// Memory of one agent, unless the fleet says otherwise.
-const MEMORY_BYTES: u64 = 64 << 20;
+/// Sizes from one page of WebAssembly memory to all that 32 bits can address.
+const MEMORY_BYTES: Sizes = Sizes {
+    bytes: 64 << 10..=4 << 30,
+    below: "below one page of 64 KiB",
+    above: "above the 4 GiB that WebAssembly can address",
+    help: "write a size from \"64 KiB\" to \"4 GiB\"",
+};
 
 /// The agents of all tables, in the order of the file.
-pub(super) fn read(tables: &[TableAt<'_, '_>], reading: &Reading<'_>) -> Vec<AgentSpec> {
+pub(super) fn read(tables: Vec<TableReader<'_, '_>>) -> Vec<AgentSpec> {
     let mut agents = Vec::new();
-    let mut names = Names::new("agents");
-    for table in tables {
-        let mut section = Section::open(&AGENTS, table.header.clone(), table.values, reading);
-        read_table(&mut section, &mut names, &mut agents);
-        section.close();
-        if agents.len() > limit::AGENTS {
+    let mut names = UniqueNames::new("agents");
+    for mut table in tables {
+        agents.extend(read_table(&mut table, &mut names));
+        let is_over = agents.len() > limit::AGENTS;
+        if is_over {
             let message = format!("the fleet has more than {} agents", limit::AGENTS);
-            let help = "lower `count` here or in the tables above";
-            reading.problems.add(
-                table.header.clone(),
-                message,
-                "one too many in this table",
-                help,
-            );
+            table.problem_here(message, "lower `count` here or in the tables above");
+        }
+        table.close();
+        if is_over {
             break;
         }
     }
     agents
 }
 
-/// Adds the agents of one table.
-fn read_table(section: &mut Section<'_, '_>, names: &mut Names, agents: &mut Vec<AgentSpec>) {
-    let name = section.name("\"my-agent\"");
-    let count: Option<u32> = section.optional_number("count", &bounds::COUNT);
-    let one = AgentSpec {
+/// The agents of one table.
+pub(super) fn read_table(
+    table: &mut TableReader<'_, '_>,
+    names: &mut UniqueNames,
+) -> Vec<AgentSpec> {
+    let name = table.name("\"my-agent\"");
+    let count: Option<u32> = table.optional_number("count", 1..=limit::AGENTS as i128);
+    let agent = AgentSpec {
         name: String::new(),
-        component: section
-            .source("component", "\"my-agent.wasm\"")
+        component: table
+            .file("component", "\"my-agent.wasm\"")
             .unwrap_or_else(|| Source::Builtin(String::new())),
-        settings: section.settings(),
-        fuel: section.number("fuel", &bounds::POSITIVE, FUEL),
-        memory_bytes: section.memory("memory", MEMORY_BYTES, &bounds::MEMORY_BYTES),
-        isolate: section.boolean("isolate", false),
-        priority: section.number("priority", &bounds::PRIORITY, 0),
-        every: section.number("every", &bounds::POSITIVE, 1),
-        on_failure: section.choice(
+        settings: table.settings(),
+        // Some ten milliseconds of a processor.
+        fuel: table.number("fuel", POSITIVE, 10_000_000),
+        memory_bytes: table.size("memory", 64 << 20, &MEMORY_BYTES),
+        isolate: table.boolean("isolate", false),
+        priority: table.number("priority", i32::MIN.into()..=i32::MAX.into(), 0),
+        every: table.number("every", POSITIVE, 1),
+        on_failure: table.choice(
             "on_failure",
             &[("halt", OnFailure::Halt), ("restart", OnFailure::Restart)],
         ),
     };
-    let Some(name) = name else { return };
+    let Some(name) = name else { return Vec::new() };
     let written: Vec<String> = match count {
-        None => vec![name.value.to_owned()],
+        None => vec![name.get_ref().to_string()],
         Some(count) => (0..count)
-            .map(|number| format!("{}-{number}", name.value))
+            .map(|number| format!("{}-{number}", name.get_ref()))
             .collect(),
     };
     if written
         .last()
-        .is_some_and(|longest| longest.len() > bounds::NAME_CHARACTERS)
+        .is_some_and(|longest| longest.len() > NAME_CHARACTERS)
     {
-        let message = format!(
-            "{} is too long for {} agents",
-            section.called("name"),
-            written.len()
-        );
-        let help = format!(
-            "shorten it: with its number a name has at most {} characters",
-            bounds::NAME_CHARACTERS
-        );
-        section.reading.problems.add(
-            name.span.clone(),
-            message,
-            "the number comes after it",
-            help,
-        );
+        let (called, count) = (format!("`name` in {}", table.title), written.len());
+        let message = format!("{called} is too long for {count} agents");
+        let help =
+            format!("shorten it: with its number a name has at most {NAME_CHARACTERS} characters");
+        table.problem(name.span(), message, "the number comes after it", help);
     }
-    names.take(&written, &name.span, section.reading);
-    agents.extend(written.into_iter().map(|name| AgentSpec {
-        name,
-        ..one.clone()
-    }));
+    names.take(&written, &name.span(), table);
+    written
+        .into_iter()
+        .map(|name| AgentSpec {
+            name,
+            ..agent.clone()
+        })
+        .collect()
 }

@@ -1,56 +1,29 @@
-//! Why there is no fleet.
+//! Errors of reading fleet files and fault plans.
 
-use super::bounds;
 use super::problem::{Place, Problem, render};
 use std::path::PathBuf;
 use std::{fmt, io};
 use thiserror::Error;
 
-/// Why a fleet file did not become a fleet.
+/// An error of reading a fleet file or a fault plan.
 #[derive(Debug, Error)]
 pub enum FleetError {
     /// The file cannot be read at all.
-    #[error("cannot read the fleet file {}: {source}; check the path and its permissions", path.display())]
+    #[error("cannot read the {what} {}: {source}; name a text file in TOML, as `examples/counter.toml`", path.display())]
     Unreadable {
+        /// "fleet file" or "fault plan".
+        what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The answer of the system, or what the file is instead.
         source: io::Error,
-    },
-    /// The path is a folder or a device.
-    #[error("{} is not a file; name a fleet file (TOML), as in `lockstep run examples/counter.toml`", path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-    },
-    /// More bytes than a fleet file may have.
-    #[error("{} is over the {} bytes that a fleet file may have; use `count` for agents that are alike", path.display(), bounds::FILE_BYTES)]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The bytes are not text.
-    #[error("{} is not text: byte {offset} is no UTF-8; a fleet file is TOML", path.display())]
-    NotText {
-        /// The file.
-        path: PathBuf,
-        /// The first byte that is not text, counted from 0.
-        offset: usize,
-    },
-    /// A fault plan cannot be read at all.
-    #[error("cannot read the fault plan {}: {reason}; name a file with [[rules]] (TOML)", path.display())]
-    Plan {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
     },
     /// The file was read, and something in it is wrong.
     #[error("{0}")]
     Refused(Refusal),
 }
 
-/// All that is wrong in a fleet file.
+/// All problems of a fleet file or a fault plan.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     origin: PathBuf,
@@ -77,7 +50,7 @@ impl Refusal {
         &self.origin
     }
 
-    /// All that is wrong, from the top of the file down; at least one.
+    /// The problems, from the top of the file down; at least one.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems

@@ -1,186 +1,173 @@
-//! What the tables `[[models]]` mean.
+//! The keys of the tables `[[models]]`.
 
-use super::bounds;
-use super::keys::MODELS;
-use super::read::{Names, Reading, TableAt};
-use super::section::{Section, unknown_word_help};
-use super::spec::{ModelSpec, Source};
-use shm_protocol::generation::Generator;
-use shm_protocol::limit;
+use super::names::UniqueNames;
+use super::parse::{Unfit, check_version};
+use super::spec::{ChangeSpec, ChangeTo, ModelSpec, Source};
+use super::table::TableReader;
+use shm_protocol::generation::{Generator, MAX_SEQUENCES, MAX_TOKENS};
+use shm_protocol::id::{ModelId, Tick};
 use shm_protocol::provider::Provider;
 use shm_protocol::supervisor_to_agent::OnMismatch;
+use std::ops::RangeInclusive;
 
-/// Rows of one batch, unless the fleet says otherwise: as many as the inference host tries.
-const MAX_BATCH: u64 = 256;
+/// Mebibytes, up to a tebibyte.
+const MIB: RangeInclusive<i128> = 1..=1 << 20;
 
-/// Texts that a language model writes at once, unless the fleet says otherwise.
-const SEQUENCES: u32 = 8;
+/// The keys that no model but a language model has.
+const OF_LANGUAGE_MODELS: [&str; 4] = [
+    "max_concurrent_generations",
+    "tokens_per_tick",
+    "context_length",
+    "cache_mib",
+];
 
-/// Tokens by which a text grows in a tick.
-const TOKENS: u32 = 4;
-
-/// Mebibytes of keys and values that are kept between ticks.
-const CACHE_MIB: u64 = 256;
-
-/// A model, and whether it answers from the first tick on.
-pub(super) struct Told {
-    pub(super) spec: ModelSpec,
-    pub(super) is_loaded: bool,
-}
-
-/// The models of all tables, in the order of the file.
-pub(super) fn read(tables: &[TableAt<'_, '_>], reading: &Reading<'_>) -> Vec<Told> {
-    let mut models = Vec::new();
-    let mut names = Names::new("models");
-    for table in tables.iter().take(limit::MODELS) {
-        let mut section = Section::open(&MODELS, table.header.clone(), table.values, reading);
-        models.extend(read_table(&mut section, &mut names));
-        section.close();
+/// The models of all tables, in the order of the file. Those that are not loaded at first begin with a change.
+pub(super) fn read(
+    tables: Vec<TableReader<'_, '_>>,
+    changes: &mut Vec<ChangeSpec>,
+) -> Vec<ModelSpec> {
+    let mut models: Vec<ModelSpec> = Vec::new();
+    let mut names = UniqueNames::new("models");
+    for mut table in tables {
+        let (model, is_loaded) = read_table(&mut table, &mut names);
+        if let (Some(_), false) = (&model, is_loaded) {
+            let number = ModelId::from_index(models.len());
+            changes.push(ChangeSpec {
+                from: Tick(1),
+                model: number,
+                to: ChangeTo::Unloaded,
+            });
+        }
+        models.extend(model);
+        table.close();
     }
-    reading.most(tables, limit::MODELS, "the fleet has more than", "models");
     models
 }
 
-/// The model of one table, if it has a name.
-fn read_table(section: &mut Section<'_, '_>, names: &mut Names) -> Option<Told> {
-    let name = section.name("\"my-model\"");
-    let (file, is_folder) = file(section);
-    let generator = generator(section, is_folder);
+/// The model of one table, if it has a name, and whether it answers from the first tick on.
+pub(super) fn read_table(
+    table: &mut TableReader<'_, '_>,
+    names: &mut UniqueNames,
+) -> (Option<ModelSpec>, bool) {
+    let name = table.name("\"my-model\"");
+    let (file, is_folder) = file(table);
     let model = ModelSpec {
         name: name
             .as_ref()
-            .map_or_else(String::new, |name| name.value.to_owned()),
+            .map_or_else(String::new, |name| name.get_ref().to_string()),
         file: file.unwrap_or_else(|| Source::Builtin(String::new())),
-        generator,
-        version: version(section, "1"),
-        memory_bytes: section
-            .optional_number::<u64>("memory_mib", &bounds::MODEL_MIB)
-            .map_or(0, |mib| mib << 20),
-        providers: providers(section),
-        latency_ticks: section.number("latency_ticks", &bounds::LATENCY_TICKS, 1),
-        batch: section.boolean("batch", true),
-        max_batch: section.number("max_batch", &bounds::MAX_BATCH, MAX_BATCH),
-        on_mismatch: section.choice(
+        generator: generator(table, is_folder),
+        version: version(table).unwrap_or_else(|| "1".to_owned()),
+        memory_bytes: table
+            .optional_number("memory_mib", MIB)
+            .map_or(0, |mib: u64| mib << 20),
+        providers: providers(table),
+        // Every tick of latency holds the requests of one more tick in memory.
+        latency_ticks: table.number("latency_ticks", 1..=1_024, 1),
+        batch: table.boolean("batch", true),
+        // As many rows as the inference host tries.
+        max_batch: table.number("max_batch", 1..=1 << 20, 256),
+        on_mismatch: table.choice(
             "on_mismatch",
-            &[("stop", OnMismatch::Stop), ("refuse", OnMismatch::Refuse)],
+            &[("stop", OnMismatch::Stop), ("reject", OnMismatch::Reject)],
         ),
-        rejects_nonfinite: section.choice("nonfinite", &[("pass", false), ("reject", true)]),
-        inputs: section.ports("inputs"),
-        outputs: section.ports("outputs"),
+        rejects_nonfinite: table.choice("nonfinite", &[("pass", false), ("reject", true)]),
+        inputs: table.ports("inputs"),
+        outputs: table.ports("outputs"),
     };
     if model.generator.is_some() && model.latency_ticks != 1 {
         let message = format!(
-            "{} is not 1 for a language model",
-            section.called("latency_ticks")
+            "`latency_ticks` in {} is not 1 for a language model",
+            table.title
         );
-        section.reading.problems.add(
-            section.header.clone(),
-            message,
-            "in this table",
-            "leave `latency_ticks` out; `tokens_per_tick` says how fast texts grow",
-        );
+        let help = "leave `latency_ticks` out; `tokens_per_tick` says how fast generations grow";
+        table.problem_here(message, help);
     }
-    let is_loaded = section.boolean("loaded", true);
-    let name = name?;
-    names.take(&[name.value.to_owned()], &name.span, section.reading);
-    Some(Told {
-        spec: model,
-        is_loaded,
-    })
-}
-
-/// Where a model is, and whether it is the folder of a language model.
-pub(super) fn file(section: &mut Section<'_, '_>) -> (Option<Source>, bool) {
-    let Some(folder) = section.folder("folder") else {
-        return (section.source("file", "\"my-model.onnx\""), false);
+    let is_loaded = table.boolean("loaded", true);
+    let Some(name) = name else {
+        return (None, is_loaded);
     };
-    if let Some(file) = section.text("file") {
-        let message = format!("both `file` and `folder` in {}", section.title());
-        section.reading.problems.add(
-            file.span,
-            message,
-            "one too many",
-            "a language model has a `folder`, any other model a `file`",
-        );
+    names.take(&[name.get_ref().to_string()], &name.span(), table);
+    (Some(model), is_loaded)
+}
+
+/// The file or the folder of a model, and `true` if it is the folder of a language model.
+pub(super) fn file(table: &mut TableReader<'_, '_>) -> (Option<Source>, bool) {
+    if table.get("folder").is_none() {
+        return (table.file("file", "\"my-model.onnx\""), false);
     }
-    (folder.value, true)
-}
-
-/// What a version is called.
-pub(super) fn version(section: &mut Section<'_, '_>, usual: &str) -> String {
-    let Some(version) = section.text("version") else {
-        return usual.to_owned();
-    };
-    if !is_version(version.value) {
-        let message = format!("{} is no name", section.called("version"));
-        let help = format!(
-            "write one to {} characters on one line",
-            bounds::NAME_CHARACTERS
-        );
-        let problems = &section.reading.problems;
-        problems.add(version.span, message, "this", help);
+    if let Some(file) = table.get("file") {
+        let message = format!("both `file` and `folder` in {}", table.title);
+        let help = "a language model has a `folder`, any other model a `file`";
+        file.problem(message, "one too many", help);
     }
-    version.value.to_owned()
+    (table.folder("folder"), true)
 }
 
-fn is_version(name: &str) -> bool {
-    let is_long = name.chars().count() > bounds::NAME_CHARACTERS;
-    !name.is_empty() && !is_long && !name.contains(char::is_control)
+/// The name of a version, if the key is there.
+pub(super) fn version(table: &mut TableReader<'_, '_>) -> Option<String> {
+    let value = table.get("version")?;
+    let version = value.text()?.into_inner();
+    value.fitting(check_version(version))?;
+    Some(version.to_owned())
 }
 
-/// Why this cannot be what a version is called, if it cannot.
+/// The reason why a text cannot be the name of a version, if it cannot.
 #[must_use]
 pub fn unfit_version(name: &str) -> Option<String> {
-    let most = bounds::NAME_CHARACTERS;
-    let is_fit = is_version(name);
-    (!is_fit).then(|| {
-        format!("{name:?} is no name of a version: it has one to {most} characters on one line")
-    })
+    let Unfit { help, .. } = check_version(name).err()?;
+    Some(format!("{name:?} is no name of a version: {help}"))
 }
 
-/// How a language model writes. The keys of one belong to no other model.
-fn generator(section: &mut Section<'_, '_>, is_one: bool) -> Option<Generator> {
-    for key in ["sequences", "tokens_per_tick", "context", "cache_mib"] {
-        if let (Some(found), false) = (section.value(key), is_one) {
-            let message = format!("{} is for language models", section.called(key));
+/// The bounds of a language model.
+fn generator(table: &mut TableReader<'_, '_>, is_language_model: bool) -> Option<Generator> {
+    for key in OF_LANGUAGE_MODELS {
+        if let (Some(value), false) = (table.get(key), is_language_model) {
+            let message = format!("{} is for language models", value.called);
             let help = "leave it out, or name the `folder` of a language model";
-            let problems = &section.reading.problems;
-            problems.add(found.span(), message, "for nothing", help);
+            value.problem(message, "for nothing", help);
         }
     }
     let generator = Generator {
-        sequences: section.number("sequences", &bounds::SEQUENCES, SEQUENCES),
-        tokens_per_tick: section.number("tokens_per_tick", &bounds::TOKENS_PER_TICK, TOKENS),
-        context: section.optional_number("context", &bounds::CONTEXT),
-        cache_bytes: section.number::<u64>("cache_mib", &bounds::CACHE_MIB, CACHE_MIB) << 20,
+        max_concurrent_generations: table.number(
+            "max_concurrent_generations",
+            1..=MAX_SEQUENCES as i128,
+            8,
+        ),
+        // More than anybody reads in a tick.
+        tokens_per_tick: table.number("tokens_per_tick", 1..=1_024, 4),
+        // From a prompt and an answer of one token each to what one request to the engine can carry.
+        context_length: table.optional_number("context_length", 2..=MAX_TOKENS as i128),
+        cache_bytes: table.number::<u64>("cache_mib", MIB, 256) << 20,
     };
-    is_one.then_some(generator)
+    is_language_model.then_some(generator)
 }
 
-/// Providers to try, in order; each at most once.
-fn providers(section: &mut Section<'_, '_>) -> Vec<String> {
-    let Some(listed) = section.texts("providers", "[\"cuda\", \"cpu\"]") else {
+/// The providers to try, in order; each at most once. Those that this machine has are known at the start of a run.
+fn providers(table: &mut TableReader<'_, '_>) -> Vec<String> {
+    let Some(list) = table.get("providers") else {
         return vec!["cpu".to_owned()];
     };
-    let problems = &section.reading.problems;
-    let called = section.called("providers");
+    let help = "write it as in `providers = [\"cuda\", \"cpu\"]`";
+    let items = list.items("a list of texts", help);
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        list.problem(
+            format!("{} cannot be empty", list.called),
+            "nothing in it",
+            help,
+        );
+    }
     let mut providers: Vec<String> = Vec::new();
-    for provider in listed {
-        // Whether this machine has it is found out at the start of a run.
-        if Provider::named(provider.value).is_none() {
-            let message = format!("{called} cannot hold \"{}\"", provider.value);
-            problems.add(
-                provider.span,
-                message,
-                "no such provider",
-                unknown_word_help(provider.value, &Provider::ALL.map(Provider::name)),
-            );
-        } else if providers.iter().any(|earlier| earlier == provider.value) {
-            let message = format!("{called} holds \"{}\" twice", provider.value);
-            problems.add(provider.span, message, "tried before", "leave it out here");
-        } else {
-            providers.push(provider.value.to_owned());
+    for item in items.unwrap_or_default() {
+        let Some(provider) = item.one_of(&Provider::ALL.map(Provider::name)) else {
+            continue;
+        };
+        let name = Provider::ALL[provider].name();
+        if providers.iter().any(|earlier| earlier == name) {
+            let message = format!("{} holds \"{name}\" twice", list.called);
+            item.problem(message, "tried before", "leave it out here");
         }
+        providers.push(name.to_owned());
     }
     providers
 }

@@ -1,29 +1,29 @@
-//! One thing that is wrong in a fleet file, and how it is shown.
+//! Problems of a text, and their rendering with the lines that they are about.
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Problems that are shown in full. Who made a hundred slips of one kind sees it by then.
+/// Most problems that are shown in full. A hundred of one kind are understood by then.
 const SHOWN: usize = 20;
 
-/// One thing that is wrong in a fleet file.
+/// One problem of a fleet file or a fault plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The bytes of the file that it is about.
     pub span: Range<usize>,
-    /// What is wrong, naming the key.
+    /// The problem, with the name of the key.
     pub message: String,
-    /// What stands there, in a few words beside the snippet.
+    /// A few words beside the snippet.
     pub label: String,
-    /// What to do next.
+    /// The next step.
     pub help: String,
-    /// Another place that has to do with it, and how.
+    /// Another place that is involved, and a few words on it.
     pub related: Option<(Range<usize>, String)>,
 }
 
-/// Where a problem is, as editors count.
+/// The place of a problem, as editors count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Counted from 1.
@@ -45,7 +45,7 @@ impl Place {
     }
 }
 
-/// Collects what is wrong while a text is read.
+/// The problems that are found while a text is read.
 #[derive(Debug)]
 pub(super) struct Problems<'a> {
     text: &'a str,
@@ -60,7 +60,7 @@ impl<'a> Problems<'a> {
         }
     }
 
-    /// What stands at a span.
+    /// The text of a span.
     pub(super) fn text(&self, span: &Range<usize>) -> &'a str {
         self.text.get(span.clone()).unwrap_or_default()
     }
@@ -81,14 +81,14 @@ impl<'a> Problems<'a> {
         });
     }
 
-    /// Says of the problem added last that another place has to do with it.
+    /// Adds another place to the last problem.
     pub(super) fn relate(&self, span: Range<usize>, label: impl Into<String>) {
         if let Some(last) = self.found.borrow_mut().last_mut() {
             last.related = Some((span, label.into()));
         }
     }
 
-    /// All that was found, from the top of the file down.
+    /// All problems, from the top of the file down.
     pub(super) fn finish(self) -> Vec<Problem> {
         let mut found = self.found.into_inner();
         found.sort_by_key(|problem| problem.span.start);
@@ -96,7 +96,7 @@ impl<'a> Problems<'a> {
     }
 }
 
-/// The problems as people read them: each with its line of the file.
+/// The problems for people, each with its line of the file.
 pub(super) fn render(origin: &str, text: &str, problems: &[Problem], colour: bool) -> String {
     let renderer = if colour {
         Renderer::styled()

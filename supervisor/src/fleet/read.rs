@@ -1,56 +1,21 @@
-//! From a path or a text to a fleet, or to all that is wrong with it.
+//! From a path or a text to a fleet.
 
-use super::bounds::FILE_BYTES;
-use super::error::{FleetError, Refusal};
-use super::keys::{FILE, FLEET};
-use super::problem::Problems;
-use super::section::Section;
-use super::source::{SourceError, regular};
+use super::context::Context;
+use super::error::FleetError;
+use super::faults::TargetNames;
+use super::names::UniqueNames;
+use super::nearest::Keys;
 use super::spec::Fleet;
-use super::{agents, changes, faults, header, models};
+use super::table::{TableReader, keys_of};
+use super::text::{read_text, understand};
+use super::{agents, changes, faults, models, settings};
 use shm_protocol::limit;
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::cell::LazyCell;
 use std::ops::Range;
 use std::path::Path;
-use toml::de::{DeTable, DeValue};
 
-/// What is the same for all tables while a text is read.
-pub(super) struct Reading<'t> {
-    pub(super) problems: Problems<'t>,
-    /// The folder of the fleet file, where paths start.
-    pub(super) folder: &'t Path,
-    /// Whether the files that the fleet names must be there.
-    pub(super) looks_at_files: bool,
-    /// The names that `builtin:` can have, where they are known.
-    pub(super) parts: Option<&'t [&'t str]>,
-}
-
-impl Reading<'_> {
-    /// Notes that the text cannot be taken apart.
-    pub(super) fn not_toml(&self, error: &toml::de::Error) {
-        let span = error.span().unwrap_or_default();
-        let message = format!("this is not TOML: {}", error.message());
-        let help = "texts stand in quotes, and every key stands once in its table";
-        self.problems.add(span, message, "here", help);
-    }
-
-    /// Notes tables of one kind that are over a bound. `over` is the beginning of what is said.
-    pub(super) fn most(&self, tables: &[TableAt<'_, '_>], most: usize, over: &str, kind: &str) {
-        if let Some(table) = tables.get(most) {
-            let (message, help) = (format!("{over} {most} {kind}"), format!("leave {kind} out"));
-            let header = table.header.clone();
-            self.problems.add(header, message, "one too many", help);
-        }
-    }
-}
-
-/// A table of the file and where it starts.
-pub(super) struct TableAt<'s, 't> {
-    pub(super) header: Range<usize>,
-    pub(super) values: &'s DeTable<'t>,
-}
+/// Changes of models in one run.
+const CHANGES: usize = 1_000;
 
 impl Fleet {
     /// Reads a fleet file, and sees that the files it names are there.
@@ -58,7 +23,7 @@ impl Fleet {
     /// # Errors
     /// When the file cannot be read, or with all that is wrong in it.
     pub fn read(path: &Path) -> Result<Fleet, FleetError> {
-        understand(&read_text(path)?, path, true, None)
+        parse(&read_text("fleet file", path)?, path, true, None)
     }
 
     /// As [`Fleet::read`], and sees that what stands after `builtin:` is one of `parts`.
@@ -66,7 +31,7 @@ impl Fleet {
     /// # Errors
     /// As [`Fleet::read`].
     pub fn read_knowing(path: &Path, parts: &[&str]) -> Result<Fleet, FleetError> {
-        understand(&read_text(path)?, path, true, Some(parts))
+        parse(&read_text("fleet file", path)?, path, true, Some(parts))
     }
 
     /// Understands the text of a fleet file. `origin` is what messages call it; paths
@@ -75,229 +40,105 @@ impl Fleet {
     /// # Errors
     /// [`FleetError::Refused`] with all that is wrong in it.
     pub fn parse(text: &str, origin: &Path) -> Result<Fleet, FleetError> {
-        understand(text, origin, false, None)
+        parse(text, origin, false, None)
     }
 }
 
-/// The text of a fleet file.
-pub(super) fn read_text(path: &Path) -> Result<String, FleetError> {
-    let unreadable = |source: io::Error| FleetError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    regular(path).map_err(|error| match error {
-        SourceError::Unreadable { source, .. } => unreadable(source),
-        _ => FleetError::NotAFile {
-            path: path.to_owned(),
-        },
-    })?;
-    let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(unreadable)?
-        .take(FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > FILE_BYTES {
-        return Err(FleetError::TooLarge {
-            path: path.to_owned(),
-        });
-    }
-    String::from_utf8(bytes).map_err(|error| FleetError::NotText {
-        path: path.to_owned(),
-        offset: error.utf8_error().valid_up_to(),
-    })
-}
-
-/// The fleet that a text describes.
-pub(super) fn understand(
+pub(super) fn parse(
     text: &str,
     origin: &Path,
-    looks_at_files: bool,
+    checks_files: bool,
     parts: Option<&[&str]>,
 ) -> Result<Fleet, FleetError> {
     let folder = origin.parent().unwrap_or(Path::new(""));
-    let reading = Reading {
-        problems: Problems::new(text),
-        folder,
-        looks_at_files,
+    let context = Context {
+        checks_files,
         parts,
+        all_keys: LazyCell::new(all_keys),
+        ..Context::of(text, folder)
     };
-    let fleet = match DeTable::parse(text) {
-        Ok(file) => read_file(file.get_ref(), &reading),
-        Err(error) => {
-            reading.not_toml(&error);
-            None
-        }
-    };
-    let problems = reading.problems.finish();
-    match fleet {
-        Some(fleet) if problems.is_empty() => Ok(fleet),
-        _ => Err(FleetError::Refused(Refusal::new(
-            origin.to_owned(),
-            text,
-            problems,
-        ))),
-    }
+    understand(text, origin, "the fleet file", context, read)
+}
+
+/// The keys of the file and of its tables, from the top of the file down. Rules of faults are not among them: few fleets
+/// have any, and their keys are common words.
+pub(super) fn all_keys() -> Vec<Keys> {
+    let no_names = || UniqueNames::new("");
+    vec![
+        keys_of("the fleet file", |file| drop(read(file))),
+        keys_of("[fleet]", |table| drop(settings::read(table))),
+        keys_of("[[agents]]", |table| {
+            drop(agents::read_table(table, &mut no_names()))
+        }),
+        keys_of("[[models]]", |table| {
+            drop(models::read_table(table, &mut no_names()))
+        }),
+        keys_of("[[changes]]", |table| drop(changes::read_table(table, &[]))),
+    ]
 }
 
 /// The fleet of a file that is TOML. `None` only with a noted problem.
-fn read_file(file: &DeTable<'_>, reading: &Reading<'_>) -> Option<Fleet> {
-    let mut section = Section::open(&FILE, 0..0, file, reading);
-    let fleet = fleet_table(&mut section);
-    let agent_tables = tables(&mut section, "agents", "agents");
-    let model_tables = tables(&mut section, "models", "models");
-    let change_tables = tables(&mut section, "changes", "changes");
-
-    let fleet =
-        fleet.map(|table| header::read(Section::open(&FLEET, table.header, table.values, reading)));
-    let agents = agents::read(&agent_tables, reading);
-    let models = models::read(&model_tables, reading);
-    let changes = changes::read(&change_tables, &models, reading);
-    if agent_tables.is_empty() && !file.contains_key("agents") {
-        let help = "add a table [[agents]] with `name` and `component`";
-        reading.problems.add(
-            0..0,
-            "the fleet has no agents",
-            "no [[agents]] in this file",
-            help,
-        );
+fn read(file: &mut TableReader<'_, '_>) -> Option<Fleet> {
+    let (fleet, header) = read_settings(file);
+    let agents = file.get("agents").map(|agents| agents.found.get_ref());
+    if agents.is_none_or(|agents| agents.as_array().is_some_and(|list| list.is_empty())) {
+        let message = "the fleet has no agents";
+        missing(file, message, "[[agents]] with `name` and `component`");
     }
-    let faults = faults::read(
-        &mut section,
-        faults::Cast {
-            agents: &names_of(&agents, |agent| &agent.name),
-            models: &names_of(&models, |model| &model.spec.name),
-        },
-    );
-    section.close();
+    let agent_tables = file.tables("agents", "[[agents]]", usize::MAX);
+    let model_tables = file.tables("models", "[[models]]", limit::MODELS);
+    let change_tables = file.tables("changes", "[[changes]]", CHANGES);
+    let agents = agents::read(agent_tables);
+    let mut changes = Vec::new();
+    let models = models::read(model_tables, &mut changes);
+    changes::read(change_tables, &models, &mut changes);
+    let faults = faults::read(file, &TargetNames::of(&agents, &models));
     let fleet = Fleet {
         agents,
-        models: models.into_iter().map(|model| model.spec).collect(),
+        models,
         changes,
         faults,
         ..fleet?
     };
-    check_hosts(&fleet, file, reading);
+    check_hosts(&fleet, header, file);
     Some(fleet)
 }
 
-fn names_of<T>(named: &[T], name: impl Fn(&T) -> &String) -> Vec<&str> {
-    named.iter().map(|named| name(named).as_str()).collect()
+/// The fleet of the table `[fleet]`, which must be there, and the place of that.
+fn read_settings(file: &mut TableReader<'_, '_>) -> (Option<Fleet>, Range<usize>) {
+    if file.get("fleet").is_none() {
+        let message = "the table [fleet] is missing";
+        missing(file, message, "[fleet] with a line `name = \"my-fleet\"`");
+    }
+    let help = "write [fleet], in single brackets, once";
+    let table = file.table("fleet", "[fleet]", help);
+    let Some(mut table) = table else {
+        return (None, 0..0);
+    };
+    let (fleet, header) = (settings::read(&mut table), table.header.clone());
+    table.close();
+    (Some(fleet), header)
 }
 
-/// The table `[fleet]`, which must be there.
-fn fleet_table<'s, 't>(section: &mut Section<'s, 't>) -> Option<TableAt<'s, 't>> {
-    let Some(found) = section.value("fleet") else {
-        let help = "add a table [fleet] with a line `name = \"my-fleet\"`";
-        section.reading.problems.add(
-            0..0,
-            "the table [fleet] is missing",
-            "not in this file",
-            help,
-        );
-        return None;
-    };
-    if let DeValue::Table(values) = found.get_ref() {
-        return Some(TableAt {
-            header: found.span(),
-            values,
-        });
-    }
-    section.wrong_type(
-        "fleet",
-        "one table",
-        found,
-        "write [fleet], in single brackets, once",
-    );
-    None
+/// Notes that a table is missing which every fleet has.
+fn missing(file: &TableReader<'_, '_>, message: &str, table: &str) {
+    let help = format!("add a table {table}");
+    file.problem(0..0, message, "not in this file", help);
 }
 
-/// The tables of a key that may stand any number of times.
-/// `title` is what stands in the brackets.
-pub(super) fn tables<'s, 't>(
-    section: &mut Section<'s, 't>,
-    key: &'static str,
-    title: &str,
-) -> Vec<TableAt<'s, 't>> {
-    let Some(found) = section.value(key) else {
-        return Vec::new();
-    };
-    let help = format!("write [[{title}]], in double brackets, before each");
-    let DeValue::Array(array) = found.get_ref() else {
-        section.wrong_type(key, "a list of tables", found, &help);
-        return Vec::new();
-    };
-    let mut tables = Vec::new();
-    for item in array {
-        match item.get_ref() {
-            DeValue::Table(values) => tables.push(TableAt {
-                header: item.span(),
-                values,
-            }),
-            _ => section.wrong_type(key, "a list of tables", item, &help),
-        }
-    }
-    if array.is_empty() && key == "agents" {
-        section.reading.problems.add(
-            found.span(),
-            "the fleet has no agents",
-            "an empty list",
-            help,
-        );
-    }
-    tables
-}
-
-/// Checks that the processes of the run are not too many: shared hosts, of
-/// which no more start than there are agents to share them, one for each
-/// isolated agent, and one for the models.
-fn check_hosts(fleet: &Fleet, file: &DeTable<'_>, reading: &Reading<'_>) {
+/// Checks that the processes of the run are not too many: shared hosts, of which no more start than there are agents to
+/// share them, one for each isolated agent, and one for the models.
+fn check_hosts(fleet: &Fleet, header: Range<usize>, file: &TableReader<'_, '_>) {
     let isolated = fleet.agents.iter().filter(|agent| agent.isolate).count();
     let shared = (fleet.hosts.unwrap_or(1) as usize).min(fleet.agents.len() - isolated);
     let others = shared + usize::from(!fleet.models.is_empty());
-    if isolated + others > limit::HOSTS {
-        let header = file.get("fleet").map_or(0..0, |fleet| fleet.span());
-        let message = format!("the fleet needs {} host processes", isolated + others);
+    let (all, most) = (isolated + others, limit::HOSTS);
+    if all > most {
+        let message = format!("the fleet needs {all} host processes");
         let label = format!("{isolated} isolated agents, and {others} more");
         let help = format!(
-            "lower `hosts`, or isolate fewer agents: a run has at most {} host processes",
-            limit::HOSTS
+            "lower `hosts`, or isolate fewer agents: a run has at most {most} host processes"
         );
-        reading.problems.add(header, message, label, help);
-    }
-}
-
-/// The names of one kind, each of which may be given once.
-pub(super) struct Names {
-    kind: &'static str,
-    taken: BTreeMap<String, Range<usize>>,
-}
-
-impl Names {
-    pub(super) fn new(kind: &'static str) -> Self {
-        Names {
-            kind,
-            taken: BTreeMap::new(),
-        }
-    }
-
-    /// Takes the names that one line gives, or notes the first that is given already.
-    pub(super) fn take(&mut self, names: &[String], span: &Range<usize>, reading: &Reading<'_>) {
-        let clash = names
-            .iter()
-            .find_map(|name| Some((name, self.taken.get(name)?)));
-        if let Some((name, earlier)) = clash {
-            let message = format!("two {} are called `{name}`", self.kind);
-            reading.problems.add(
-                span.clone(),
-                message,
-                "the second",
-                "give one of them another name",
-            );
-            reading.problems.relate(earlier.clone(), "the first");
-            return;
-        }
-        self.taken
-            .extend(names.iter().map(|name| (name.clone(), span.clone())));
+        file.problem(header, message, label, help);
     }
 }

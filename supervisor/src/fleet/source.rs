@@ -1,8 +1,8 @@
 //! The bytes that a fleet names.
 
 use super::nearest::nearest;
+use super::parse::Unfit;
 use super::spec::Source;
-use super::value::Unfit;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
@@ -11,7 +11,7 @@ use thiserror::Error;
 /// Entries of a folder that are compared with a name that is not there.
 const NEIGHBOURS: usize = 1_000;
 
-/// Why a source gives no bytes.
+/// An error of reading a source.
 #[derive(Debug, Error)]
 pub enum SourceError {
     /// The file cannot be read.
@@ -19,7 +19,7 @@ pub enum SourceError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The path is a folder or a device.
@@ -83,60 +83,50 @@ pub(super) fn regular(path: &Path) -> Result<(), SourceError> {
     }
 }
 
-/// Checks that a source of a fleet file is a regular file that can be opened.
-pub(super) fn look(path: &Path) -> Result<(), Unfit> {
-    let opened = regular(path).and_then(|()| {
-        File::open(path)
-            .map(drop)
-            .map_err(|source| SourceError::Unreadable {
-                path: path.to_owned(),
-                source,
-            })
-    });
-    let Err(error) = opened else { return Ok(()) };
+/// Checks that a file which a fleet names can be opened.
+pub(super) fn check_file(path: &Path) -> Result<(), Unfit> {
     let shown = path.display();
-    Err(match error {
-        SourceError::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            Unfit {
-                label: "not found".into(),
-                help: match neighbour(path) {
-                    Some(name) => {
-                        format!("there is no {shown}; did you mean `{name}` in the same folder?")
-                    }
-                    None => {
-                        format!("there is no {shown}; paths start at the folder of the fleet file")
-                    }
-                },
-            }
-        }
-        SourceError::Unreadable { source, .. } => Unfit {
-            label: source.to_string(),
-            help: format!("check {shown} and its permissions"),
-        },
-        SourceError::NotAFile { .. } => Unfit {
-            label: "not a regular file".into(),
-            help: format!("{shown} is a folder or device; name the file itself"),
-        },
-        SourceError::NoSuchPart { .. } => unreachable!("a path is no part of this binary"),
-    })
+    let (label, help) = match regular(path).map(|()| File::open(path)) {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(source)) | Err(SourceError::Unreadable { source, .. }) => not_there(path, &source),
+        Err(_) => (
+            "not a regular file".to_owned(),
+            format!("{shown} is a folder or device; name the file itself"),
+        ),
+    };
+    Err(Unfit { label, help })
 }
 
-/// Checks that a source of a fleet file is a folder.
-pub(super) fn look_at_folder(path: &Path) -> Result<(), Unfit> {
+/// Checks that what a fleet names is a folder.
+pub(super) fn check_folder(path: &Path) -> Result<(), Unfit> {
     let shown = path.display();
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(Unfit {
-            label: "not a folder".into(),
-            help: format!(
+    let (label, help) = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => (
+            "not a folder".to_owned(),
+            format!(
                 "{shown} is a file; name the folder that has the model, its tokenizer and its config, or write `file` for a single ONNX file"
             ),
-        }),
-        Err(error) => Err(Unfit {
-            label: error.to_string(),
-            help: format!("check {shown}; paths start at the folder of the fleet file"),
-        }),
+        ),
+        Err(error) => not_there(path, &error),
+    };
+    Err(Unfit { label, help })
+}
+
+/// The label and the next step for a path that the system does not open.
+fn not_there(path: &Path, error: &io::Error) -> (String, String) {
+    let shown = path.display();
+    if error.kind() != io::ErrorKind::NotFound {
+        return (
+            error.to_string(),
+            format!("check {shown} and its permissions"),
+        );
     }
+    let help = match neighbour(path) {
+        Some(name) => format!("there is no {shown}; did you mean `{name}` in the same folder?"),
+        None => format!("there is no {shown}; paths start at the folder of the fleet file"),
+    };
+    ("not found".to_owned(), help)
 }
 
 /// The file in the same folder whose name is nearest.

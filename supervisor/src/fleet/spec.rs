@@ -14,51 +14,51 @@ use std::path::PathBuf;
 pub struct Fleet {
     /// Its name, for people.
     pub name: String,
-    /// Where all randomness of the run comes from.
+    /// Seed of all randomness in the run.
     pub seed: u64,
     /// Ticks to run; without it, until somebody stops the run.
     pub ticks: Option<u64>,
     /// Agent-host processes; without it, one for each core but one, and at least one.
     pub hosts: Option<u32>,
-    /// When a tick counts as kept.
+    /// Durability at which a tick counts as committed.
     pub durability: Durability,
-    /// Bits of floating-point results that are not numbers.
+    /// Bits of NaN results in agents.
     pub nan: Nan,
     /// Threads inside one operator of a model.
-    pub intra_threads: u32,
-    /// Most bytes of everything that one step does, and of the results that reach it.
-    pub step_bytes: u64,
-    /// Milliseconds until a host that has not answered counts as hung.
+    pub intra_op_threads: u32,
+    /// Limit in bytes of all that one step does, and of the results that reach it.
+    pub max_step_bytes: u64,
+    /// Milliseconds without progress after which a host counts as hung.
     pub deadline_ms: u64,
     /// Ticks between two checkpoints.
     pub checkpoint_ticks: u64,
-    /// Milliseconds that lie between two checkpoints at least.
-    pub checkpoint_ms: u64,
-    /// Checkpoints that are kept.
-    pub keep: u32,
-    /// How often hosts may be started again, and what a tick may cost.
+    /// Least time between two checkpoints in milliseconds.
+    pub checkpoint_min_ms: u64,
+    /// Checkpoints that stay on the disk.
+    pub checkpoints_kept: u32,
+    /// Limits of restarts and of crashes in the same place.
     pub restarts: RestartLimits,
-    /// Whether an agent host stands ready to take the place of one that is lost.
-    pub spare: bool,
-    /// Milliseconds until an agent host that has not said that it is ready counts as hung.
+    /// Keeps one more agent host started, which replaces a lost one.
+    pub hot_standby: bool,
+    /// Milliseconds until a restarted agent host must report that it is ready.
     pub agent_ready_ms: u64,
-    /// Milliseconds until the inference host that has not said that it is ready counts as hung.
+    /// Milliseconds until a restarted inference host must report that it is ready.
     pub inference_ready_ms: u64,
-    /// Milliseconds for which a host may be silent while it loads agents or models.
+    /// Milliseconds without progress while a host loads agents or models.
     pub load_ms: u64,
     /// The agents; the position is the agent's number.
     pub agents: Vec<AgentSpec>,
     /// The models; the position is the model's number.
     pub models: Vec<ModelSpec>,
-    /// What becomes of them while the run goes on, in the order of the ticks.
+    /// Changes of models during the run, in the order of their ticks.
     pub changes: Vec<ChangeSpec>,
-    /// What becomes of the run when who runs a model is gone.
-    pub on_provider_lost: OnLost,
-    /// What is made to go wrong.
+    /// Reaction to a provider that is no longer available.
+    pub on_provider_lost: OnProviderLost,
+    /// Faults to inject.
     pub faults: FaultPlan,
 }
 
-/// How often hosts may be started again before it is given up.
+/// Limits of restarts, beyond which a run stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RestartLimits {
@@ -70,18 +70,18 @@ pub struct RestartLimits {
     pub run: u32,
     /// The seconds over which restarts of all hosts are counted.
     pub run_seconds: u64,
-    /// Times that a host may be lost in the same step before its agent is quarantined.
-    pub poison: u32,
+    /// Crashes of a host in the same step after which its agent is quarantined.
+    pub quarantine_after: u32,
 }
 
 impl RestartLimits {
-    /// In the manner of OTP; a host that is lost more often will not be helped by one more start.
+    /// The defaults, as supervisors in Erlang/OTP have them: one more start does not help a host that crashes more often.
     pub const USUAL: RestartLimits = RestartLimits {
         host: 5,
         host_seconds: 30,
         run: 20,
         run_seconds: 60,
-        poison: 3,
+        quarantine_after: 3,
     };
 }
 
@@ -92,19 +92,19 @@ pub struct AgentSpec {
     pub name: String,
     /// Its component.
     pub component: Source,
-    /// What it is told at `init`, in the order of the keys.
+    /// Settings that it gets at `init`, in the order of their keys.
     pub settings: Vec<(String, String)>,
     /// Fuel of one step.
     pub fuel: u64,
-    /// Most bytes of its linear memory.
+    /// Limit of its linear memory in bytes.
     pub memory_bytes: u64,
-    /// Whether it has a host process of its own.
+    /// Gives it a host process of its own.
     pub isolate: bool,
-    /// Higher goes earlier in the schedule order.
+    /// Agents with a higher priority are earlier in the schedule order.
     pub priority: i32,
     /// It is due in every tick that this divides.
     pub every: u64,
-    /// What becomes of it when a step fails.
+    /// Reaction to a step that fails.
     pub on_failure: OnFailure,
 }
 
@@ -115,23 +115,23 @@ pub struct ModelSpec {
     pub name: String,
     /// Its ONNX file, or the folder of a language model.
     pub file: Source,
-    /// What its first version is called.
+    /// Name of its first version.
     pub version: String,
-    /// Most bytes of memory that it may take; zero for no limit.
+    /// Limit of its memory in bytes; zero for no limit.
     pub memory_bytes: u64,
-    /// How it writes, if it is a language model.
+    /// Limits of its generations, if it is a language model.
     pub generator: Option<Generator>,
     /// Providers to try, in order.
     pub providers: Vec<String>,
     /// A request of tick `t` is answered in tick `t + latency_ticks`; at least 1.
     pub latency_ticks: u64,
-    /// Whether several requests may go as one batch.
+    /// Allows requests of one tick to run as one batch.
     pub batch: bool,
     /// Most rows of one batch.
     pub max_batch: u64,
-    /// What becomes of a request that does not fit.
+    /// Reaction to a request that does not fit its inputs.
     pub on_mismatch: OnMismatch,
-    /// Whether numbers that are not finite are refused, on the way there and back.
+    /// Rejects NaN and infinities in inputs and outputs.
     pub rejects_nonfinite: bool,
     /// Inputs that the model must have, if the fleet says so.
     pub inputs: Vec<Port>,
@@ -139,18 +139,18 @@ pub struct ModelSpec {
     pub outputs: Vec<Port>,
 }
 
-/// What becomes of a model from a tick on.
+/// A change of a model at a tick.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChangeSpec {
-    /// The first tick in which it holds.
+    /// The first tick with the change.
     pub from: Tick,
     /// The model.
     pub model: ModelId,
-    /// What becomes of it.
+    /// The change.
     pub to: ChangeTo,
 }
 
-/// What becomes of a model.
+/// The change of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChangeTo {
     /// It answers no requests.
@@ -159,27 +159,27 @@ pub enum ChangeTo {
     Loaded,
     /// It is another version.
     Version {
-        /// What that is called.
+        /// Name of the version.
         version: String,
         /// Its ONNX file, or its folder.
         file: Source,
     },
 }
 
-/// What becomes of a run in which who ran a model is gone.
+/// Reaction of a run to a model whose provider is no longer available.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum OnLost {
-    /// It stops, and goes on once the provider is back.
+pub enum OnProviderLost {
+    /// The run stops, and can be resumed once the provider is back.
     #[default]
-    Refuse,
-    /// It goes on with the next provider of the list, by a verdict.
-    Degrade,
-    /// It stops, and goes on once the provider is back or somebody says that it may go on with the next one.
+    Stop,
+    /// The run continues with the next provider of the model, by a verdict.
+    Fallback,
+    /// The run stops, and can be resumed once the provider is back, or with the next one if the operator allows it.
     Ask,
 }
 
-/// Where bytes come from.
+/// The place from which bytes are read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// A file, already joined with the folder of the fleet file.
@@ -188,8 +188,9 @@ pub enum Source {
     Builtin(String),
 }
 
-/// When a tick counts as kept, and may be told to the outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Durability at which a tick counts as committed, and its outputs may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Durability {
     /// Once it is written: it survives the death of every process.
     Process,
@@ -199,7 +200,16 @@ pub enum Durability {
     Sync,
 }
 
-/// Bits of floating-point results that are not numbers.
+impl Durability {
+    /// The levels by their names in fleet files and on the command line. The first is the default.
+    pub const NAMES: [(&'static str, Durability); 3] = [
+        ("batch", Durability::Batch),
+        ("process", Durability::Process),
+        ("sync", Durability::Sync),
+    ];
+}
+
+/// Bits of NaN results of floating-point arithmetic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nan {
     /// One bit pattern: the same bits on every processor.

@@ -2,10 +2,14 @@
 //! accepted is documented, and everything else is refused with the file, the
 //! line, the key and the next step. How refusals read is in `snapshots/`.
 
-use super::keys::{ALL, FAULT_RULES, Table};
-use super::read::understand;
+use super::faults::{TargetNames, read_rule};
+use super::nearest::Keys;
+use super::read::{self, all_keys};
+use super::renamed::RENAMED;
+use super::table::keys_of;
 use super::*;
 use crate::faults::FaultPlan;
+use shm_protocol::fault::FaultPoint;
 use shm_protocol::supervisor_to_agent::{OnFailure, OnMismatch};
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +28,7 @@ fn parse(text: &str) -> Result<Fleet, FleetError> {
 
 /// The refusal of a text, with its trailing spaces taken away as editors do.
 fn refusal(text: &str, looks_at_files: bool) -> String {
-    let error = understand(text, Path::new("fleet.toml"), looks_at_files, None).expect_err(text);
+    let error = read::parse(text, Path::new("fleet.toml"), looks_at_files, None).expect_err(text);
     error
         .to_string()
         .lines()
@@ -38,6 +42,16 @@ fn snapshot(name: &str, refusal: &str) {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| insta::assert_snapshot!(name, refusal));
+}
+
+/// The tables that the documents describe.
+fn documented_tables() -> Vec<Keys> {
+    let no_names = TargetNames::of(&[], &[]);
+    let mut tables = all_keys().split_off(1);
+    tables.push(keys_of("[[faults.rules]]", |table| {
+        drop(read_rule(table, &no_names));
+    }));
+    tables
 }
 
 fn root() -> PathBuf {
@@ -80,24 +94,24 @@ fn a_small_fleet_gets_the_documented_defaults() {
         hosts: None,
         durability: Durability::Batch,
         nan: Nan::Canonical,
-        step_bytes: 1 << 20,
-        intra_threads: 1,
+        max_step_bytes: 1 << 20,
+        intra_op_threads: 1,
         deadline_ms: 5_000,
         checkpoint_ticks: 64,
-        checkpoint_ms: 100,
-        keep: 3,
+        checkpoint_min_ms: 100,
+        checkpoints_kept: 3,
         restarts: RestartLimits {
             host: 5,
             host_seconds: 30,
             run: 20,
             run_seconds: 60,
-            poison: 3,
+            quarantine_after: 3,
         },
-        spare: true,
+        hot_standby: true,
         agent_ready_ms: 2_000,
         inference_ready_ms: 30_000,
         load_ms: 60_000,
-        on_provider_lost: OnLost::Refuse,
+        on_provider_lost: OnProviderLost::Stop,
         agents: vec![agent],
         models: vec![model],
         changes: Vec::new(),
@@ -159,21 +173,29 @@ fn declared_ports_keep_the_order_in_which_they_are_written() {
 
 #[test]
 fn restarts_and_checkpoints_are_taken_from_the_keys_that_say_so() {
-    let keys = "checkpoint_ticks = 7\ncheckpoint_ms = 0\nkeep = 9\nrestarts_host = 0\n\
-                restarts_host_s = 11\nrestarts_run = 12\nrestarts_run_s = 13\npoison = 1\n\
-                spare = false\nagent_ready_ms = 14\ninference_ready_ms = 15";
+    let keys = "checkpoint_ticks = 7\ncheckpoint_min_ms = 0\ncheckpoints_kept = 9\nrestarts_host = 0\n\
+                restarts_host_s = 11\nrestarts_run = 12\nrestarts_run_s = 13\nquarantine_after = 1\n\
+                hot_standby = false\nagent_ready_ms = 14\ninference_ready_ms = 15";
     let fleet = parse(&RIGHT.replace("\n\n", &format!("\n{keys}\n\n"))).unwrap();
     let expected = RestartLimits {
         host: 0,
         host_seconds: 11,
         run: 12,
         run_seconds: 13,
-        poison: 1,
+        quarantine_after: 1,
     };
     assert_eq!(fleet.restarts, expected);
-    let checkpoints = (fleet.checkpoint_ticks, fleet.checkpoint_ms, fleet.keep);
+    let checkpoints = (
+        fleet.checkpoint_ticks,
+        fleet.checkpoint_min_ms,
+        fleet.checkpoints_kept,
+    );
     assert_eq!(checkpoints, (7, 0, 9));
-    let readiness = (fleet.spare, fleet.agent_ready_ms, fleet.inference_ready_ms);
+    let readiness = (
+        fleet.hot_standby,
+        fleet.agent_ready_ms,
+        fleet.inference_ready_ms,
+    );
     assert_eq!(readiness, (false, 14, 15));
 }
 
@@ -233,6 +255,12 @@ fn every_refusal_names_the_place_the_key_and_the_next_step() {
         ("unknown_key", agent("fule = 1000")),
         ("unknown_key_no_near_one", agent("colour = \"red\"")),
         ("unknown_key_of_another_table", agent("seed = 3")),
+        ("renamed_key", fleet("poison = 3")),
+        ("renamed_value", fleet("on_provider_lost = \"degrade\"")),
+        (
+            "renamed_point",
+            agent("[[faults.rules]]\npoint = \"host-born\"\nkind = \"kill\""),
+        ),
         ("unknown_table", agent("[[model]]\nname = \"m\"")),
         ("name_missing", RIGHT.replace("name = \"a\"\n", "")),
         ("name_with_space", named("Pole 1")),
@@ -273,15 +301,15 @@ fn every_refusal_names_the_place_the_key_and_the_next_step() {
         ("nan", fleet("nan = \"any\"")),
         ("schedule_not_built", fleet("schedule = \"dag\"")),
         ("schedule_unknown", fleet("schedule = \"fifo\"")),
-        ("intra_threads", fleet("intra_threads = 0")),
+        ("intra_op_threads", fleet("intra_op_threads = 0")),
         ("deadline_ms", fleet("deadline_ms = 0")),
         ("checkpoint_ticks", fleet("checkpoint_ticks = 0")),
-        ("checkpoint_ms", fleet("checkpoint_ms = -1")),
-        ("keep", fleet("keep = 0")),
+        ("checkpoint_min_ms", fleet("checkpoint_min_ms = -1")),
+        ("checkpoints_kept", fleet("checkpoints_kept = 0")),
         ("restarts_host", fleet("restarts_host = -1")),
         ("restarts_run_s", fleet("restarts_run_s = 0")),
-        ("poison", fleet("poison = 0")),
-        ("spare", fleet("spare = 1")),
+        ("quarantine_after", fleet("quarantine_after = 0")),
+        ("hot_standby", fleet("hot_standby = 1")),
         ("agent_ready_ms", fleet("agent_ready_ms = 0")),
         (
             "component_missing",
@@ -338,7 +366,10 @@ fn every_refusal_names_the_place_the_key_and_the_next_step() {
         ("max_batch", model("max_batch = 0")),
         ("on_mismatch", model("on_mismatch = \"ignore\"")),
         ("nonfinite", model("nonfinite = \"rejects\"")),
-        ("sequences_without_folder", model("sequences = 3")),
+        (
+            "max_concurrent_generations_without_folder",
+            model("max_concurrent_generations = 3"),
+        ),
         ("folder_and_file", model("folder = \"builtin:talk\"")),
         (
             "folder_latency",
@@ -390,10 +421,25 @@ fn every_refusal_names_the_place_the_key_and_the_next_step() {
 }
 
 #[test]
+fn every_former_name_leads_to_one_that_is_accepted() {
+    let tables = documented_tables();
+    for (of, old, new) in RENAMED {
+        let is_key = |name: &str| tables.iter().any(|(_, keys)| keys.contains(&name));
+        let accepts = |name: &str| match *of {
+            "" => is_key(name),
+            "point" => FaultPoint::from_name(name).is_some(),
+            "on_mismatch" => parse(&format!("{RIGHT}{MODEL}{of} = \"{name}\"\n")).is_ok(),
+            _ => parse(&RIGHT.replace("\n\n", &format!("\n{of} = \"{name}\"\n\n"))).is_ok(),
+        };
+        assert!(accepts(new) && !accepts(old), "{of} {old} {new}");
+    }
+}
+
+#[test]
 fn files_that_are_not_there_are_refused_with_their_line() {
     for (name, component) in [
         ("component_not_found", "no-such-folder/a.wasm"),
-        ("component_not_found_near_one", "src/fleet/mods.rs"),
+        ("component_not_found_near_one", "src/fleet/model.rs"),
         ("component_is_a_folder", "src"),
     ] {
         snapshot(name, &refusal(&RIGHT.replace("builtin:a", component), true));
@@ -407,7 +453,7 @@ fn a_fleet_file_that_is_no_text_file_is_refused() {
     let read = || Fleet::read(&path).unwrap_err().to_string();
     assert!(read().contains("cannot read the fleet file"), "{}", read());
     fs::create_dir(&path).unwrap();
-    assert!(read().contains("is not a file"), "{}", read());
+    assert!(read().contains("it is not a file"), "{}", read());
     fs::remove_dir(&path).unwrap();
     fs::write(&path, b"name = \"\xff\"").unwrap();
     assert!(read().contains("byte 8 is no UTF-8"), "{}", read());

@@ -26,25 +26,25 @@ fn refusal(rule: &str) -> String {
 
 #[test]
 fn a_rule_is_read_with_all_its_keys() {
-    let text = "[[rules]]\nphase = \"before-step\"\nkind = \"slow\"\ntick = 17\nagent = \"right\"\n\
-        ms = 40\ntimes = 3\ncounts = true\n\
-        [[rules]]\nphase = \"host-born\"\nkind = \"start-failure\"\nhost = 2\nlife = 4\n\
-        [[rules]]\nphase = \"tick-opened\"\nkind = \"kill\"\ninference = true\n\
-        [[rules]]\nphase = \"before-model\"\nkind = \"model-gone\"\nmodel = \"policy\"\n";
+    let text = "[[rules]]\npoint = \"before-step\"\nkind = \"slow\"\ntick = 17\nagent = \"right\"\n\
+        delay_ms = 40\ntimes = 3\ncounts_as_restart = true\n\
+        [[rules]]\npoint = \"process-started\"\nkind = \"start-failure\"\nhost = 2\nnth_start = 4\n\
+        [[rules]]\npoint = \"tick-opened\"\nkind = \"kill\"\ninference_host = true\n\
+        [[rules]]\npoint = \"before-model\"\nkind = \"model-gone\"\nmodel = \"policy\"\n";
     let right = FaultTarget::Agent(AgentId(1), "right".into());
     let policy = FaultTarget::Model(ModelId(0), "policy".into());
     let expected = [
         FaultRule {
             tick: Some(Tick(17)),
-            ms: 40,
+            delay_ms: 40,
             times: 3,
-            counts: true,
+            counts_as_restart: true,
             ..FaultRule::new(FaultPoint::BeforeStep, FaultKind::Slow, right)
         },
         FaultRule {
-            life: Some(4),
+            nth_start: Some(4),
             ..FaultRule::new(
-                FaultPoint::HostBorn,
+                FaultPoint::ProcessStarted,
                 FaultKind::StartFailure,
                 FaultTarget::Host(HostId(2)),
             )
@@ -72,13 +72,13 @@ fn a_fleet_without_faults_has_none_and_an_empty_plan_is_one() {
 #[test]
 fn rules_written_as_a_list_are_the_same() {
     let listed =
-        "[faults]\nrules = [{ phase = \"tick-opened\", kind = \"supervisor-kill\", tick = 3 }]\n";
+        "[faults]\nrules = [{ point = \"tick-opened\", kind = \"supervisor-kill\", tick = 3 }]\n";
     assert_eq!(fleet(listed).unwrap().faults.rules[0].tick, Some(Tick(3)));
 }
 
 #[test]
-fn a_plan_is_for_the_agents_of_a_fleet_even_if_the_fleet_is_wrong() {
-    let text = "[[agents]]\nname = \"left\"\ncomponent = \"builtin:a\"\n[[faults.rules]]\nphase = \"in-step\"\n\
+fn a_plan_knows_the_agents_even_of_a_wrong_fleet() {
+    let text = "[[agents]]\nname = \"left\"\ncomponent = \"builtin:a\"\n[[faults.rules]]\npoint = \"in-step\"\n\
         kind = \"kill\"\nagent = \"lfet\"\n";
     let refused = Fleet::parse(text, Path::new("fleet.toml"))
         .unwrap_err()
@@ -89,25 +89,25 @@ fn a_plan_is_for_the_agents_of_a_fleet_even_if_the_fleet_is_wrong() {
 
 #[test]
 fn every_refusal_names_the_value_and_the_valid_ones() {
-    let kill = "phase = \"before-step\"\nkind = \"kill\"";
+    let kill = "point = \"before-step\"\nkind = \"kill\"";
     for (name, rule) in [
         (
-            "faults_phase",
-            "phase = \"before-stpe\"\nkind = \"kill\"".to_owned(),
+            "faults_point",
+            "point = \"before-stpe\"\nkind = \"kill\"".to_owned(),
         ),
-        ("faults_phase_missing", "kind = \"kill\"".to_owned()),
+        ("faults_point_missing", "kind = \"kill\"".to_owned()),
         (
             "faults_kind",
-            "phase = \"before-step\"\nkind = \"explode\"".to_owned(),
+            "point = \"before-step\"\nkind = \"explode\"".to_owned(),
         ),
         (
             "faults_kind_does_not_fit",
-            "phase = \"before-write\"\nkind = \"segfault\"".to_owned(),
+            "point = \"before-write\"\nkind = \"segfault\"".to_owned(),
         ),
         ("faults_agent", format!("{kill}\nagent = \"rihgt\"")),
         (
             "faults_model",
-            "phase = \"before-batch\"\nkind = \"kill\"\nmodel = \"x\"".to_owned(),
+            "point = \"before-batch\"\nkind = \"kill\"\nmodel = \"x\"".to_owned(),
         ),
         ("faults_host", format!("{kill}\nhost = 512")),
         (
@@ -116,20 +116,20 @@ fn every_refusal_names_the_value_and_the_valid_ones() {
         ),
         (
             "faults_no_target",
-            "phase = \"tick-opened\"\nkind = \"stop\"".to_owned(),
+            "point = \"tick-opened\"\nkind = \"stop\"".to_owned(),
         ),
         (
             "faults_target_of_supervisor",
-            "phase = \"tick-opened\"\nkind = \"slow\"\nhost = 1".to_owned(),
+            "point = \"tick-opened\"\nkind = \"slow\"\nhost = 1".to_owned(),
         ),
         (
             "faults_target_never_there",
-            "phase = \"before-batch\"\nkind = \"kill\"\nagent = \"left\"".to_owned(),
+            "point = \"before-batch\"\nkind = \"kill\"\nagent = \"left\"".to_owned(),
         ),
         ("faults_tick", format!("{kill}\ntick = 0")),
-        ("faults_ms", format!("{kill}\nms = 5")),
+        ("faults_delay_ms", format!("{kill}\ndelay_ms = 5")),
         ("faults_times", format!("{kill}\ntimes = 0")),
-        ("faults_life", format!("{kill}\nlife = 2")),
+        ("faults_nth_start", format!("{kill}\nnth_start = 2")),
         ("faults_unknown_key", format!("{kill}\nagnet = \"left\"")),
     ] {
         let mut settings = insta::Settings::clone_current();
@@ -145,7 +145,7 @@ fn a_plan_that_is_no_plan_is_refused() {
     let refused = |text: &str| plan(text).unwrap_err().to_string();
     assert!(refused("rules = 3\n").contains("[[rules]]"));
     assert!(refused("[[rule]]\n").contains("did you mean `rules`?"));
-    assert!(refused("phase = ").contains("not TOML"));
+    assert!(refused("point = ").contains("not TOML"));
     let wrong = fleet("[faults]\nrules = 3\n").unwrap_err().to_string();
     assert!(wrong.contains("[[faults.rules]]"), "{wrong}");
     let wrong = fleet("faults = 3\n").unwrap_err().to_string();

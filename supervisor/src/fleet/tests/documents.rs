@@ -55,8 +55,8 @@ fn every_fleet_in_the_documents_is_accepted() {
 }
 
 /// The keys that a document gives in the tables under the heading of a table.
-fn documented<'a>(document: &'a str, table: &Table) -> BTreeSet<&'a str> {
-    let heading = format!("## `{}`", table.title);
+fn documented<'a>(document: &'a str, title: &str) -> BTreeSet<&'a str> {
+    let heading = format!("## `{title}`");
     let section = document
         .split("\n## ")
         .map(|section| format!("## {section}"))
@@ -70,9 +70,9 @@ fn documented<'a>(document: &'a str, table: &Table) -> BTreeSet<&'a str> {
 #[test]
 fn the_documented_keys_are_the_accepted_ones() {
     let document = fs::read_to_string(root().join("docs/fleet.md")).unwrap();
-    for table in ALL[1..].iter().chain([&&FAULT_RULES]) {
-        let accepted: BTreeSet<&str> = table.keys.iter().copied().collect();
-        assert_eq!(documented(&document, table), accepted, "{}", table.title);
+    for (title, keys) in documented_tables() {
+        let accepted: BTreeSet<&str> = keys.into_iter().collect();
+        assert_eq!(documented(&document, title), accepted, "{title}");
     }
 }
 
@@ -80,8 +80,8 @@ fn the_documented_keys_are_the_accepted_ones() {
 fn the_documents_show_every_key_once_in_use() {
     let document = fs::read_to_string(root().join("docs/fleet.md")).unwrap();
     let shown = toml_blocks(&document).concat();
-    let tables = ALL[1..].iter().chain([&&FAULT_RULES]);
-    for key in tables.flat_map(|table| table.keys) {
+    let tables = documented_tables();
+    for key in tables.iter().flat_map(|(_, keys)| keys) {
         assert!(
             shown
                 .lines()
@@ -89,4 +89,15 @@ fn the_documents_show_every_key_once_in_use() {
             "`{key}` is never shown"
         );
     }
+}
+
+#[test]
+fn the_fault_plan_in_the_document_is_valid() {
+    let document = include_str!("../../../../docs/faults.md");
+    let text = document.split("```toml\n").nth(1).expect("a plan");
+    let text = text.split("```").next().expect("its end");
+    let fleet = "[fleet]\nname = \"f\"\n[[agents]]\nname = \"left\"\ncomponent = \"builtin:a\"\n";
+    let fleet = Fleet::parse(fleet, Path::new("f.toml")).expect("a fleet");
+    let plan = FaultPlan::parse(text, Path::new("plan.toml"), &fleet);
+    assert_eq!(plan.expect("a plan").rules.len(), 2);
 }
