@@ -1,4 +1,4 @@
-//! The records in which a batch goes down to the inference host.
+//! The records that carry a batch to the inference host.
 
 use shm_protocol::codec;
 use shm_protocol::id::{BatchId, ModelId, Tick, VersionId};
@@ -6,7 +6,7 @@ use shm_protocol::ring::RecordHeader;
 use shm_protocol::supervisor_to_inference::{BatchHead, INPUT, RUN};
 use shm_protocol::tensor::{DType, Shape};
 
-/// The head of a batch.
+/// The first record of a batch: header and payload.
 pub(crate) fn head(
     batch: BatchId,
     tick: Tick,

@@ -1,4 +1,4 @@
-//! Records of hosts, decoded.
+//! Decoding of records of hosts.
 
 use crate::host::error::{HostKind, HostSetError};
 use shm_protocol::agent_to_supervisor::{FAILURE, Failure};
@@ -9,7 +9,7 @@ use shm_protocol::ring::RecordHeader;
 /// Decodes a record of a host, which must be of this kind.
 ///
 /// # Errors
-/// As [`Crew::expect`].
+/// As [`super::HostSet::expect`].
 pub fn decoded<T: bincode::Decode<()>>(
     kind: HostKind,
     host: HostId,
@@ -22,7 +22,7 @@ pub fn decoded<T: bincode::Decode<()>>(
         return Err(HostSetError::Failed { blame, message });
     }
     if header.kind != wanted {
-        return Err(HostSetError::OutOfPlace {
+        return Err(HostSetError::UnexpectedRecord {
             kind,
             host,
             record: header.kind,

@@ -1,9 +1,9 @@
-//! Why the hosts of a run cannot go on.
+//! Failures of hosts.
 
 use super::lifecycle::IllegalTransition;
 use super::pool::PoolError;
-use super::process::SpawnError;
-use nix::sys::signal::Signal;
+use super::spawn::SpawnError;
+use crate::sys::is_fault_signal;
 use shm_protocol::agent_to_supervisor::Blame;
 use shm_protocol::codec::{self, DecodeError};
 use shm_protocol::id::HostId;
@@ -13,12 +13,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use thiserror::Error;
 
-/// Which kind of host it is, for messages.
+/// The kind of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostKind {
-    /// It runs agents.
+    /// Runs agents.
     Agents,
-    /// It runs models.
+    /// Runs models.
     Inference,
 }
 
@@ -37,112 +37,112 @@ pub enum HostSetError {
     /// A host could not be started or reached.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
-    /// Waiting failed.
+    /// The supervisor cannot wait for hosts.
     #[error(transparent)]
     Pool(#[from] PoolError),
-    /// The folder for the hosts' sockets could not be made.
+    /// The folder for the hosts' sockets could not be created.
     #[error(
-        "a temporary folder for the control channels could not be made: {0}; set TMPDIR to a writable folder with a short path"
+        "a temporary folder for the control channels could not be created: {0}; set TMPDIR to a writable folder with a short path"
     )]
-    Folder(io::Error),
-    /// A host's ring holds what no sound host writes.
-    #[error("host {host} wrote garbage into its ring: {violation}")]
-    Garbage {
-        /// Whose ring.
+    SocketDir(io::Error),
+    /// A host's ring holds data that no correct host writes.
+    #[error("host {host} wrote invalid ring data: {violation}")]
+    InvalidRing {
+        /// The host.
         host: HostId,
-        /// What is wrong with it.
+        /// The first rule of the ring that the data break.
         violation: RingViolation,
     },
-    /// There is no living incarnation of the host.
+    /// The host has no living incarnation.
     #[error("host {host} is not running")]
     Gone {
-        /// Which.
+        /// The host.
         host: HostId,
     },
-    /// A host process is gone.
+    /// A host process has ended.
     #[error("{kind} {host} {}{}", ending(*status), quoted(stderr_tail))]
     Died {
         /// Its kind.
         kind: HostKind,
-        /// Which.
+        /// The host.
         host: HostId,
-        /// How it ended.
+        /// The exit status of its process.
         status: ExitStatus,
         /// The end of its standard error.
         stderr_tail: String,
     },
-    /// A host said why it cannot go on.
+    /// A host reported why it cannot go on.
     #[error("{message}")]
     Failed {
-        /// Whose fault it is.
+        /// The cause to blame.
         blame: Blame,
-        /// What it said.
+        /// Its message.
         message: String,
     },
-    /// No host answered or reported progress for too long.
+    /// No host answered or reported progress in time.
     #[error(
-        "no host has answered or reported progress for {seconds} s; if the machine is busy or a model very large, raise `load_ms`: in the fleet file before a run begins, with `lockstep resume DIR --load-ms N` after that (`--deadline-ms` of `lockstep infer` and `generate`)"
+        "timed out: timed out after {seconds} s waiting for any host; if the machine is busy or a model very large, raise `load_ms` in the fleet file of a new run, `--load-ms` of `lockstep resume`, or `--deadline-ms` of `lockstep infer` and `generate`"
     )]
-    Silent {
-        /// For how long.
+    TimedOut {
+        /// The timeout, in seconds.
         seconds: f64,
     },
     /// A host's record cannot be decoded.
-    #[error("{kind} {host} sent a bad record: {source}")]
+    #[error("{kind} {host} sent a record that cannot be decoded: {source}")]
     Decode {
         /// Its kind.
         kind: HostKind,
-        /// Which.
+        /// The host.
         host: HostId,
-        /// What is wrong with it.
+        /// The error.
         source: DecodeError,
     },
-    /// A host sent a record that has no place now.
-    #[error("{kind} {host} sent a record of kind {record} out of place")]
-    OutOfPlace {
+    /// A host sent a record that is not expected now.
+    #[error("{kind} {host} sent an unexpected record of kind {record}")]
+    UnexpectedRecord {
         /// Its kind.
         kind: HostKind,
-        /// Which.
+        /// The host.
         host: HostId,
-        /// Kind of the record.
+        /// The kind of the record.
         record: u16,
     },
-    /// A host speaks another version of the messages.
+    /// A host speaks another version of the protocol.
     #[error(
-        "{kind} {host} speaks version {theirs} of the protocol, not {}",
+        "{kind} {host} uses version {theirs} of the protocol, not {}",
         codec::VERSION
     )]
     Version {
         /// Its kind.
         kind: HostKind,
-        /// Which.
+        /// The host.
         host: HostId,
         /// Its version.
         theirs: u16,
     },
-    /// A moment came out of its order; a bug of ours.
+    /// A lifecycle event came out of order; an internal error.
     #[error(transparent)]
     Lifecycle(#[from] IllegalTransition),
-    /// Somebody asked for the end before the run began.
+    /// A stop signal came before the run began.
     #[error("stopped before the first tick")]
     Stopped,
 }
 
 impl HostSetError {
-    /// Whether a host was lost, and another one may do better.
+    /// Whether a host failed, so that a restart may help.
     #[must_use]
     pub fn is_loss(&self) -> bool {
         match self {
             HostSetError::Died { .. }
-            | HostSetError::Silent { .. }
-            | HostSetError::Garbage { .. }
+            | HostSetError::TimedOut { .. }
+            | HostSetError::InvalidRing { .. }
             | HostSetError::Gone { .. }
             | HostSetError::Decode { .. }
-            | HostSetError::OutOfPlace { .. }
+            | HostSetError::UnexpectedRecord { .. }
             | HostSetError::Spawn(SpawnError::Connect { .. }) => true,
             HostSetError::Spawn(_)
             | HostSetError::Pool(_)
-            | HostSetError::Folder(_)
+            | HostSetError::SocketDir(_)
             | HostSetError::Failed { .. }
             | HostSetError::Version { .. }
             | HostSetError::Lifecycle(_)
@@ -152,29 +152,19 @@ impl HostSetError {
 }
 
 /// The exit code of a host that blames the machine.
-const MACHINE: i32 = 5;
+const MACHINE_EXIT_CODE: i32 = 5;
 
-/// Whether a process ended by a fault of its own. Other signals come from outside: from a person, or from a kernel that
-/// is short of memory. They say nothing about what the process worked on.
+/// Whether a process ended by a fault of its own. Other signals come from outside, as from a person or from a kernel that
+/// is short of memory, and say nothing about what the process worked on.
 #[must_use]
 pub fn is_crash(status: ExitStatus) -> bool {
-    const FAULTS: [Signal; 7] = [
-        Signal::SIGABRT,
-        Signal::SIGBUS,
-        Signal::SIGFPE,
-        Signal::SIGILL,
-        Signal::SIGSEGV,
-        Signal::SIGSYS,
-        Signal::SIGTRAP,
-    ];
-    let is_fault = |signal| FAULTS.iter().any(|fault| *fault as i32 == signal);
     match status.signal() {
-        Some(signal) => is_fault(signal),
-        None => status.code() != Some(MACHINE),
+        Some(signal) => is_fault_signal(signal),
+        None => status.code() != Some(MACHINE_EXIT_CODE),
     }
 }
 
-/// How a process ended, in words that follow its name.
+/// The exit status of a process, in words that follow its name.
 #[must_use]
 pub fn ending(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {

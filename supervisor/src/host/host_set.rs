@@ -1,15 +1,17 @@
-//! The hosts of one run as a whole: started, spoken to by kind, replaced one by
-//! one when they are lost, drained together.
+//! The hosts of one run: started together, commanded by kind, replaced one by one when they fail, drained together.
 
 use super::socket_dir::SocketDir;
 use super::spawn_config::SpawnConfig;
 use super::stop_signals::StopSignals;
 use crate::faults::Injection;
+use crate::host::command_sender::CommandSender;
 use crate::host::error::{HostKind, HostSetError};
+use crate::host::event::HostEvent;
 use crate::host::lifecycle::{Lifecycle, LifecycleEvent};
-use crate::host::pool::{HostEvent, HostPool};
-use crate::host::process::{CommandSender, HostProcess, IncarnationMemory, SpawnParams};
-use crate::host::spare::PendingMemory;
+use crate::host::pending_memory::PendingMemory;
+use crate::host::pool::HostPool;
+use crate::host::process::HostProcess;
+use crate::host::spawn::{IncarnationMemory, SpawnParams};
 use crate::sys::clock::now;
 use shm_protocol::agent_to_supervisor::{READY, Ready};
 use shm_protocol::boot::Role;
@@ -20,29 +22,32 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// How long a host may be silent while it starts or loads. Compiling is done
-/// before, so only a hung host or a huge model is silent for longer.
-pub const LOAD_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a host may take between two reports of progress while it starts or loads. Compiling is done before, so only
+/// a hung host or a huge model takes longer.
+pub const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long to wait for the way in which a dying host ends, before that does not matter. A small process is gone in less.
-const DYING: Duration = Duration::from_micros(200);
+/// How long to wait for the exit status of a dying host, which is nice to have. A small process ends in less.
+const EXIT_STATUS_WAIT: Duration = Duration::from_micros(200);
 
-/// How long a host may take to end after it was told to.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a host that cannot be reached may take to end.
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The way down to a host for commands.
+/// How long a host may take to end after the command to drain.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The command channel of a host, by its kind.
 enum CommandChannel {
     Agents(CommandSender<supervisor_to_agent::AgentCommand>),
     Inference(CommandSender<supervisor_to_inference::InferenceCommand>),
 }
 
-/// What the crew knows of a host beside its process.
+/// The state of a host beside its process.
 #[derive(Default)]
 pub(super) struct HostEntry {
     channel: Option<CommandChannel>,
-    /// What it said when it was ready.
+    /// Its report that it is ready.
     ready: Option<Ready>,
-    /// Whether it was told what all agents have in common.
+    /// Whether it has the setup that all agents share.
     pub(super) is_set_up: bool,
 }
 
@@ -50,65 +55,61 @@ pub(super) struct HostEntry {
 pub struct HostSet {
     /// The processes.
     pub pool: HostPool,
-    pub(super) muster: SpawnConfig,
-    pub(super) seats: Vec<HostEntry>,
+    pub(super) config: SpawnConfig,
+    /// By the number of the host; the last slot is the hot standby's.
+    pub(super) slots: Vec<HostEntry>,
     next_incarnation: u32,
-    /// Memory for the next spare, on its way.
-    pub(super) memory_of_spare: Option<PendingMemory>,
+    /// Memory for the next hot standby.
+    pub(super) standby_memory: Option<PendingMemory>,
 }
 
 impl HostSet {
     /// Starts all hosts at once and waits until each is ready.
     ///
     /// # Errors
-    /// [`CrewError`]; hosts that were started are ended.
+    /// [`HostSetError`]; hosts that were started are ended.
     pub fn start(
-        muster: SpawnConfig,
-        patience: Duration,
+        config: SpawnConfig,
+        timeout: Duration,
         stop: StopSignals,
     ) -> Result<HostSet, HostSetError> {
-        let mut crew = HostSet {
-            // The last place is for the spare.
-            pool: HostPool::new(muster.hosts() + 1, stop)?,
-            seats: (0..=muster.hosts()).map(|_| HostEntry::default()).collect(),
-            muster,
+        let mut set = HostSet {
+            // The last slot is for the hot standby.
+            pool: HostPool::new(config.hosts() + 1, stop)?,
+            slots: (0..=config.hosts()).map(|_| HostEntry::default()).collect(),
+            config,
             next_incarnation: 1,
-            memory_of_spare: None,
+            standby_memory: None,
         };
-        for host in (0..crew.hosts()).map(HostId::from_index) {
-            crew.spawn(host)?;
+        for host in (0..set.hosts()).map(HostId::from_index) {
+            set.spawn(host)?;
         }
-        for _ in 0..crew.hosts() {
-            let (host, header) = crew.record(patience)?;
-            crew.welcome(host, &header)?;
+        for _ in 0..set.hosts() {
+            let (host, header) = set.record(timeout)?;
+            set.complete_handshake(host, &header)?;
         }
-        Ok(crew)
+        Ok(set)
     }
 
-    /// Starts an incarnation of a host, which says when it is ready; or lets the spare be one, which has said so.
+    /// Starts an incarnation of a host, which reports when it is ready; or makes the hot standby one, which is.
     ///
     /// # Errors
     /// When the system refuses it.
     pub fn spawn(&mut self, host: HostId) -> Result<Incarnation, HostSetError> {
-        if self.may_take_spare(host)
-            && let Some(mut process) = self.pool.take(self.spare())?
+        if self.may_take_standby(host)
+            && let Some(mut process) = self.pool.take(self.standby())?
         {
-            self.muster.faults.born(host);
+            self.config.faults.host_started(host);
             process.serve_as(host);
             let incarnation = process.incarnation();
-            self.pool.seat(process)?;
-            let spare = self.spare().index();
-            self.seats[host.index()] = std::mem::take(&mut self.seats[spare]);
+            self.pool.insert(process)?;
+            let standby = self.standby().index();
+            self.slots[host.index()] = std::mem::take(&mut self.slots[standby]);
             self.arm(host);
             return Ok(incarnation);
         }
-        self.begin(host)
-    }
-
-    /// Starts a process for a place.
-    fn begin(&mut self, host: HostId) -> Result<Incarnation, HostSetError> {
         let incarnation = self.next_incarnation();
-        self.begin_with(host, incarnation, None)?;
+        self.spawn_with(host, incarnation, None)?;
         Ok(incarnation)
     }
 
@@ -118,58 +119,62 @@ impl HostSet {
         incarnation
     }
 
-    /// Starts a process for a place, with memory that is there already if some is.
-    pub(super) fn begin_with(
+    /// Starts a process for a host, with memory that was created in advance if there is some.
+    pub(super) fn spawn_with(
         &mut self,
         host: HostId,
         incarnation: Incarnation,
         memory: Option<IncarnationMemory>,
     ) -> Result<(), HostSetError> {
-        let (role, sizes, artifacts) = match &self.muster.inference {
+        let (role, sizes, artifacts) = match &self.config.inference {
             Some((models, sizes)) if Some(host) == self.inference_host() => {
                 (Role::InferenceHost, *sizes, models.as_fd())
             }
             _ => (
                 Role::AgentHost,
-                self.muster.agent_sizes,
-                self.muster.components.as_fd(),
+                self.config.agent_sizes,
+                self.config.components.as_fd(),
             ),
         };
-        let birth = SpawnParams {
+        let params = SpawnParams {
             host,
             incarnation,
             role,
             sizes,
             artifacts,
-            folder: SocketDir::new().map_err(HostSetError::Folder)?,
-            faults: &self.muster.faults,
-            agents: self.muster.sight(host).agents,
+            socket_dir: SocketDir::new().map_err(HostSetError::SocketDir)?,
+            faults: &self.config.faults,
+            agents: self.config.view(host).agents,
             memory,
         };
         self.pool
-            .seat(HostProcess::start(&self.muster.program, birth)?)?;
-        self.seats[host.index()] = HostEntry::default();
+            .insert(HostProcess::start(&self.config.program, params)?)?;
+        self.slots[host.index()] = HostEntry::default();
         Ok(())
     }
 
-    /// Whether a host has said that it is ready.
+    /// Whether a host has reported that it is ready.
     #[must_use]
     pub fn is_ready(&self, host: HostId) -> bool {
-        self.seats[host.index()].ready.is_some()
+        self.slots[host.index()].ready.is_some()
     }
 
-    /// Whether a host was told what all agents have in common.
+    /// Whether a host has the setup that all agents share.
     #[must_use]
     pub fn is_set_up(&self, host: HostId) -> bool {
-        self.seats[host.index()].is_set_up
+        self.slots[host.index()].is_set_up
     }
 
-    /// Hears that a host is ready, which is the record that came last, and connects to it. A host says so after it has
+    /// Takes the last record as a host's report that it is ready, and connects to it. A host reports that after it has
     /// offered its control channel, so this does not wait.
     ///
     /// # Errors
-    /// [`CrewError`] when it says something else or cannot be reached.
-    pub fn welcome(&mut self, host: HostId, header: &RecordHeader) -> Result<(), HostSetError> {
+    /// [`HostSetError`] when it is another record or the host cannot be reached.
+    pub fn complete_handshake(
+        &mut self,
+        host: HostId,
+        header: &RecordHeader,
+    ) -> Result<(), HostSetError> {
         let ready: Ready = self.expect(host, header, READY)?;
         let kind = self.kind(host);
         if ready.protocol != codec::VERSION {
@@ -183,14 +188,12 @@ impl HostSet {
             .pool
             .host_mut(host)
             .ok_or(HostSetError::Gone { host })?;
-        process.note(LifecycleEvent::SaidReady)?;
+        process.advance(LifecycleEvent::SaidReady)?;
         let channel = match kind {
-            HostKind::Agents => HostSet::reached(process, kind).map(CommandChannel::Agents)?,
-            HostKind::Inference => {
-                HostSet::reached(process, kind).map(CommandChannel::Inference)?
-            }
+            HostKind::Agents => connect(process, kind).map(CommandChannel::Agents)?,
+            HostKind::Inference => connect(process, kind).map(CommandChannel::Inference)?,
         };
-        self.seats[host.index()] = HostEntry {
+        self.slots[host.index()] = HostEntry {
             channel: Some(channel),
             ready: Some(ready),
             is_set_up: false,
@@ -198,55 +201,41 @@ impl HostSet {
         Ok(())
     }
 
-    /// Connects to a host. One that ended before it could be reached has said why.
-    fn reached<C: serde::Serialize + Send + 'static>(
-        process: &mut HostProcess,
-        kind: HostKind,
-    ) -> Result<CommandSender<C>, HostSetError> {
-        process.connect().map_err(|error| match process.farewell() {
-            Some((status, stderr_tail)) => HostSetError::Died {
-                kind,
-                host: process.host(),
-                status,
-                stderr_tail: stderr_tail,
-            },
-            None => error.into(),
-        })
-    }
-
     /// Arms the faults that are due in a host.
     pub fn arm(&mut self, host: HostId) {
-        let sight = self.muster.sight(host);
+        let view = self.config.view(host);
         if let Some(armed) = self
             .pool
             .host_mut(host)
             .and_then(|process| process.link.faults())
         {
-            self.muster.faults.arm(&sight, armed);
+            self.config.faults.arm(&view, armed);
         }
     }
 
-    /// How a host ended that is dying, if that can be known at once.
+    /// The exit status of a dying host, if it is known at once.
     pub fn ending_of(&mut self, host: HostId) -> Option<ExitStatus> {
-        self.pool.host_mut(host)?.ending_within(DYING)
+        self.pool
+            .host_mut(host)?
+            .exit_status_within(EXIT_STATUS_WAIT)
     }
 
-    /// The next incarnation of the inference host finds its models in this memory.
-    pub fn renew_models(&mut self, memory: OwnedFd) {
-        if let Some((models, _)) = &mut self.muster.inference {
+    /// Sets the memory in which the next incarnation of the inference host finds its models.
+    pub fn set_models(&mut self, memory: OwnedFd) {
+        if let Some((models, _)) = &mut self.config.inference {
             *models = memory;
         }
     }
 
-    /// Ends the incarnation of a host, whatever it does. Gives the end of its standard error.
+    /// Ends the incarnation of a host at once. Gives the end of its standard error.
     pub fn end(&mut self, host: HostId) -> String {
-        self.seats[host.index()] = HostEntry::default();
+        self.slots[host.index()] = HostEntry::default();
         self.pool.kill_and_reap_later(host)
     }
 
-    /// A host has come to a fault: does to it what the rule says.
-    pub(super) fn strike(&mut self, host: HostId, rule: u32) {
-        let injection = self.muster.faults.fired(rule, host);
+    /// Does to a host that has reached a fault point what the rule says.
+    pub(super) fn inject(&mut self, host: HostId, rule: u32) {
+        let injection = self.config.faults.fired(rule, host);
         let process = self.pool.host(host);
         match (injection, process) {
             (Some(Injection::Kill(..)), Some(process)) => process.kill(),
@@ -255,55 +244,55 @@ impl HostSet {
         }
     }
 
-    /// How many hosts there are.
+    /// The number of hosts.
     #[must_use]
     pub fn hosts(&self) -> usize {
-        self.muster.hosts()
+        self.config.hosts()
     }
 
-    /// How many agent hosts there are.
+    /// The number of agent hosts.
     #[must_use]
     pub fn agent_hosts(&self) -> usize {
-        self.muster.agent_hosts
+        self.config.agent_hosts
     }
 
     /// The inference host, if there is one.
     #[must_use]
     pub fn inference_host(&self) -> Option<HostId> {
-        let host = HostId::from_index(self.muster.agent_hosts);
-        self.muster.inference.as_ref().map(|_| host)
+        let host = HostId::from_index(self.config.agent_hosts);
+        self.config.inference.as_ref().map(|_| host)
     }
 
-    /// Which kind a host is.
+    /// The kind of a host.
     #[must_use]
     pub fn kind(&self, host: HostId) -> HostKind {
-        if host.index() < self.muster.agent_hosts || host == self.spare() {
+        if host.index() < self.config.agent_hosts || host == self.standby() {
             HostKind::Agents
         } else {
             HostKind::Inference
         }
     }
 
-    /// What each host said when it was ready, of those that did.
+    /// The reports of the hosts that are ready.
     #[must_use]
     pub fn ready(&self) -> Vec<Ready> {
-        self.seats
+        self.slots
             .iter()
-            .take(self.muster.hosts())
-            .filter_map(|seat| seat.ready.clone())
+            .take(self.config.hosts())
+            .filter_map(|slot| slot.ready.clone())
             .collect()
     }
 
     /// Sends a command to an agent host.
     ///
     /// # Errors
-    /// [`CrewError`] when it is gone.
+    /// [`HostSetError`] when it has ended.
     pub fn command_agents(
         &self,
         host: HostId,
         command: supervisor_to_agent::AgentCommand,
     ) -> Result<(), HostSetError> {
-        match &self.seats[host.index()].channel {
+        match &self.slots[host.index()].channel {
             Some(CommandChannel::Agents(commands)) => Ok(commands.send(command)?),
             _ => Err(HostSetError::Gone { host }),
         }
@@ -312,36 +301,36 @@ impl HostSet {
     /// Sends a command to the inference host.
     ///
     /// # Errors
-    /// [`CrewError`] when it is gone.
+    /// [`HostSetError`] when it has ended.
     pub fn command_inference(
         &self,
         command: supervisor_to_inference::InferenceCommand,
     ) -> Result<(), HostSetError> {
-        let host = HostId::from_index(self.muster.agent_hosts);
-        match self.seats.get(host.index()).map(|seat| &seat.channel) {
+        let host = HostId::from_index(self.config.agent_hosts);
+        match self.slots.get(host.index()).map(|slot| &slot.channel) {
             Some(Some(CommandChannel::Inference(commands))) => Ok(commands.send(command)?),
             _ => Err(HostSetError::Gone { host }),
         }
     }
 
-    /// Notes that a host was told to start.
+    /// Notes that a host got the command to start.
     ///
     /// # Errors
-    /// [`CrewError::Lifecycle`].
+    /// [`HostSetError::Lifecycle`].
     pub fn started(&mut self, host: HostId) -> Result<(), HostSetError> {
         match self.pool.host_mut(host) {
-            Some(process) => Ok(process.note(LifecycleEvent::ToldStart)?),
+            Some(process) => Ok(process.advance(LifecycleEvent::ToldStart)?),
             None => Err(HostSetError::Gone { host }),
         }
     }
 
-    /// Tells all hosts to finish and waits until they are gone; kills those that do not go.
+    /// Commands all hosts to finish and waits until they have ended; kills those that do not end in time.
     ///
     /// # Errors
-    /// [`CrewError`] when waiting itself fails.
+    /// [`HostSetError`] when waiting itself fails.
     pub fn drain(mut self) -> Result<(), HostSetError> {
-        for channel in self.seats.iter().filter_map(|seat| seat.channel.as_ref()) {
-            // A host that cannot be told is gone or about to be killed.
+        for channel in self.slots.iter().filter_map(|slot| slot.channel.as_ref()) {
+            // A host that gets no command any more has ended or is about to be killed.
             let _ = match channel {
                 CommandChannel::Agents(commands) => {
                     commands.send(supervisor_to_agent::AgentCommand::Drain)
@@ -353,27 +342,47 @@ impl HostSet {
         }
         for process in self.pool.hosts_mut() {
             match process.lifecycle() {
-                Lifecycle::Ready | Lifecycle::Serving => process.note(LifecycleEvent::ToldDrain)?,
-                // It cannot be told yet, and has nothing to lose.
+                Lifecycle::Ready | Lifecycle::Serving => {
+                    process.advance(LifecycleEvent::ToldDrain)?
+                }
+                // It takes no commands yet, and has nothing to lose.
                 Lifecycle::Starting => process.kill(),
-                // One that has said why it cannot go on may be gone already.
+                // One that has reported a failure may have ended already.
                 Lifecycle::Draining | Lifecycle::Ended => {}
             }
         }
-        let until = now() + DRAIN_PATIENCE;
+        let until = now() + DRAIN_TIMEOUT;
         let lives = |process: &mut HostProcess| process.lifecycle() != Lifecycle::Ended;
         while self.pool.hosts_mut().any(lives) {
             match self.pool.next(until.saturating_duration_since(now()))? {
-                HostEvent::Silence => break,
-                HostEvent::Garbage { host, .. } => drop(self.pool.kill_and_reap_later(host)),
-                HostEvent::Fault { host, rule } => self.strike(host, rule),
+                HostEvent::TimedOut => break,
+                HostEvent::InvalidRing { host, .. } => drop(self.pool.kill_and_reap_later(host)),
+                HostEvent::Fault { host, rule } => self.inject(host, rule),
                 HostEvent::Exited { .. }
                 | HostEvent::Dying { .. }
                 | HostEvent::Record { .. }
-                | HostEvent::StopAsked => {}
+                | HostEvent::StopRequested => {}
             }
         }
         // Dropping a process kills it if it is still there, and reaps it.
         Ok(())
     }
+}
+
+/// Connects to a host. Where the host has ended, the error is how.
+fn connect<C: serde::Serialize + Send + 'static>(
+    process: &mut HostProcess,
+    kind: HostKind,
+) -> Result<CommandSender<C>, HostSetError> {
+    process
+        .connect()
+        .map_err(|error| match process.exit_status_within(EXIT_TIMEOUT) {
+            Some(status) => HostSetError::Died {
+                kind,
+                host: process.host(),
+                status,
+                stderr_tail: process.stderr_tail(),
+            },
+            None => error.into(),
+        })
 }

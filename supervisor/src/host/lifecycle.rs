@@ -1,53 +1,52 @@
-//! Where a host is in its life. One function changes it, so that every way
-//! from one state to another is on this page.
+//! The lifecycle of a host. One function changes it, so that every transition is on this page.
 
 use thiserror::Error;
 
-/// Where a host is in its life.
+/// The state of a host's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifecycle {
-    /// The process was started and has not said anything.
+    /// The process was started and has not reported anything.
     Starting,
     /// It has attached its memory, confined itself and reads commands.
     Ready,
-    /// It was told that nothing more will be loaded and takes work from its ring.
+    /// Everything is loaded, and it takes work from its ring.
     Serving,
-    /// It was told to finish.
+    /// It got the command to finish.
     Draining,
-    /// The process is gone and reaped.
+    /// The process has ended and is reaped.
     Ended,
 }
 
-/// Something that happens to a host.
+/// An event in the life of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LifecycleEvent {
-    /// It said that it is ready.
+    /// It reported that it is ready.
     SaidReady,
-    /// It was told to start.
+    /// It got the command to start.
     ToldStart,
-    /// It was told to drain.
+    /// It got the command to drain.
     ToldDrain,
-    /// Its process is gone.
+    /// Its process has ended.
     Exited,
 }
 
-/// Something happened that cannot happen in this state.
+/// An event that cannot happen in this state.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("a host that is {state:?} cannot see {moment:?}")]
+#[error("internal error: event {event:?} of a host in state {state:?}")]
 pub struct IllegalTransition {
-    /// Where the host was.
+    /// The state of the host.
     pub state: Lifecycle,
-    /// What happened.
-    pub moment: LifecycleEvent,
+    /// The event.
+    pub event: LifecycleEvent,
 }
 
 impl Lifecycle {
-    /// The state after a moment.
+    /// The state after an event.
     ///
     /// # Errors
-    /// [`IllegalTransition`] when the moment cannot happen in this state.
-    pub fn after(self, moment: LifecycleEvent) -> Result<Lifecycle, IllegalTransition> {
-        match (self, moment) {
+    /// [`IllegalTransition`] when the event cannot happen in this state.
+    pub fn after(self, event: LifecycleEvent) -> Result<Lifecycle, IllegalTransition> {
+        match (self, event) {
             (Lifecycle::Starting, LifecycleEvent::SaidReady) => Ok(Lifecycle::Ready),
             (Lifecycle::Ready, LifecycleEvent::ToldStart) => Ok(Lifecycle::Serving),
             (Lifecycle::Ready | Lifecycle::Serving, LifecycleEvent::ToldDrain) => {
@@ -58,11 +57,11 @@ impl Lifecycle {
                 Lifecycle::Starting | Lifecycle::Ready | Lifecycle::Serving | Lifecycle::Draining,
                 LifecycleEvent::Exited,
             ) => Ok(Lifecycle::Ended),
-            (state, moment) => Err(IllegalTransition { state, moment }),
+            (state, event) => Err(IllegalTransition { state, event }),
         }
     }
 
-    /// Whether the end of the process is what was asked for.
+    /// Whether the process is expected to end.
     #[must_use]
     pub fn may_end(self) -> bool {
         matches!(self, Lifecycle::Draining | Lifecycle::Ended)
@@ -74,21 +73,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_life_in_good_order() {
-        let moments = [
+    fn a_host_goes_through_its_states_in_order() {
+        let events = [
             LifecycleEvent::SaidReady,
             LifecycleEvent::ToldStart,
             LifecycleEvent::ToldDrain,
             LifecycleEvent::Exited,
         ];
-        let end = moments
+        let end = events
             .into_iter()
             .try_fold(Lifecycle::Starting, Lifecycle::after);
         assert_eq!(end, Ok(Lifecycle::Ended));
     }
 
     #[test]
-    fn nobody_is_ready_twice_and_nobody_dies_twice() {
+    fn no_state_is_entered_twice() {
         assert!(Lifecycle::Ready.after(LifecycleEvent::SaidReady).is_err());
         assert!(Lifecycle::Ended.after(LifecycleEvent::Exited).is_err());
         assert!(

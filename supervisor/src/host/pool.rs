@@ -1,128 +1,76 @@
 //! All hosts of a run, and the one place where the supervisor waits.
 //!
 //! Waiting is adaptive. A wake across cores costs tens of microseconds, a
-//! hand-over to a spinning process a tenth of one, so the pool looks at the
-//! rings for a while before it sleeps in `epoll` over bells, process
-//! descriptors, standard errors and signals.
+//! hand-over to a spinning process a tenth of one, so the pool polls the rings
+//! for a while before it sleeps over the bells, processes and standard errors of
+//! the hosts and the stop signals.
 
+use super::event::HostEvent;
 use super::lifecycle::{Lifecycle, LifecycleEvent};
+use super::poll_source::PollSource;
 use super::process::HostProcess;
 use super::stop_signals::StopSignals;
+use crate::sys::Poller;
 use crate::sys::clock::now;
-use rustix::event::epoll;
 use shm_protocol::id::HostId;
 use shm_protocol::link::Spinner;
-use shm_protocol::ring::{RecordHeader, RingViolation};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::process::ExitStatus;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// How long the rings are looked at before the supervisor sleeps. Longer than
-/// a batch of a hundred small rows takes, so that a tick is not paid with a wake.
+/// How long the rings are polled before the supervisor sleeps. Longer than a batch of a hundred small rows takes, so that
+/// a tick does not cost a wake.
 const SPIN: Duration = Duration::from_micros(400);
 
-/// How long the supervisor sleeps at most before it looks at the life words of hosts, which wake nobody.
-const GLANCE: Duration = Duration::from_millis(1);
+/// The longest sleep: the life words of hosts, which wake nobody, are polled this often.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// How often deaths and signals are looked for while work never pauses.
-const LOOK_ASIDE: Duration = Duration::from_millis(2);
+/// How often ended processes and signals are polled while records never cease.
+const SIGNAL_POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// What the supervisor hears.
-#[derive(Debug)]
-pub enum HostEvent {
-    /// A record of a host; its payload is in [`Pool::payload`].
-    Record {
-        /// Whose.
-        host: HostId,
-        /// Its header.
-        header: RecordHeader,
-    },
-    /// A host process is gone. Whatever it had published before was told first.
-    Exited {
-        /// Which.
-        host: HostId,
-        /// How.
-        status: ExitStatus,
-    },
-    /// A host's ring holds what no sound host writes. Nothing more is read out of it.
-    Garbage {
-        /// Whose.
-        host: HostId,
-        /// What is wrong with it.
-        violation: RingViolation,
-    },
-    /// A host is dying, and how is not known yet: the memory of its process is being torn down. Told once, after
-    /// whatever it had published.
-    Dying {
-        /// Which.
-        host: HostId,
-    },
-    /// A host has come to a fault that was armed in it.
-    Fault {
-        /// Which host.
-        host: HostId,
-        /// The number of the rule.
-        rule: u32,
-    },
-    /// SIGINT, SIGTERM or SIGHUP came; told once.
-    StopAsked,
-    /// Nothing happened for as long as asked.
-    Silence,
-}
-
-/// Why waiting failed.
+/// Why the pool cannot wait.
 #[derive(Debug, Error)]
 pub enum PoolError {
-    /// The system failed to wait or reap.
+    /// The system refused to wait or to reap.
     #[error("waiting for hosts failed: {0}")]
     Wait(#[from] io::Error),
 }
 
-/// Where `epoll` points: a descriptor class and a host.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum PollSource {
-    Bell,
-    Process(usize),
-    Stderr(usize),
-    Signals,
-}
-
 /// All hosts of a run.
 pub struct HostPool {
-    /// By the number of the host; none where no incarnation lives.
+    /// The living incarnation of each host, by the number of the host.
     hosts: Vec<Option<HostProcess>>,
-    /// Incarnations that were killed and not reaped yet. The memory of a large one takes a while to be torn down, and
-    /// nobody waits for that.
-    buried: Vec<HostProcess>,
+    /// Incarnations that were killed and not reaped yet. The system takes a while to free the memory of a large one,
+    /// and nobody waits for that.
+    zombies: Vec<HostProcess>,
     stop: StopSignals,
-    epoll: OwnedFd,
+    poller: Poller,
     payload: Vec<u8>,
     next_host: usize,
-    looked_aside: Instant,
-    /// A signal came and was not told yet.
+    /// When ended processes and signals were polled last.
+    last_poll: Instant,
+    /// A signal came and was not reported yet.
     stop_pending: bool,
-    /// Deaths that were not told yet: what those hosts had published comes first.
+    /// Exits that were not reported yet: what those hosts had published comes first.
     exited: VecDeque<HostEvent>,
 }
 
 impl HostPool {
-    /// A pool with this many places, all of them empty.
+    /// A pool with this many slots, all of them empty.
     ///
     /// # Errors
-    /// What the system says about `epoll`.
+    /// When no descriptor is left.
     pub fn new(hosts: usize, stop: StopSignals) -> Result<HostPool, PoolError> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
         let pool = HostPool {
             hosts: (0..hosts).map(|_| None).collect(),
-            buried: Vec::new(),
+            zombies: Vec::new(),
             stop,
-            epoll,
+            poller: Poller::new()?,
             payload: Vec::new(),
             next_host: 0,
-            looked_aside: now(),
+            last_poll: now(),
             stop_pending: false,
             exited: VecDeque::new(),
         };
@@ -130,80 +78,84 @@ impl HostPool {
         Ok(pool)
     }
 
-    /// Takes a new incarnation into its host's place, which is empty.
+    /// Puts a new incarnation into its host's slot, which is empty.
     ///
     /// # Errors
-    /// What the system says about `epoll`.
-    pub fn seat(&mut self, process: HostProcess) -> Result<(), PoolError> {
+    /// When the system refuses to watch its descriptors.
+    pub fn insert(&mut self, process: HostProcess) -> Result<(), PoolError> {
         let position = process.host().index();
         assert!(
             self.hosts[position].is_none(),
             "one incarnation of a host at a time"
         );
         self.watch(process.link.bell(), PollSource::Bell)?;
-        self.watch(process.pidfd(), PollSource::Process(position))?;
+        self.watch(process.exit_descriptor(), PollSource::Process(position))?;
         self.watch(process.stderr(), PollSource::Stderr(position))?;
         self.hosts[position] = Some(process);
         Ok(())
     }
 
-    /// Takes the incarnation out of a place, alive.
+    /// Takes the incarnation out of a slot, alive.
     ///
     /// # Errors
-    /// What the system says about `epoll`.
+    /// When the system refuses to stop watching its descriptors.
     pub fn take(&mut self, host: HostId) -> Result<Option<HostProcess>, PoolError> {
         let Some(process) = self.hosts[host.index()].take() else {
             return Ok(None);
         };
-        for descriptor in [process.link.bell(), process.pidfd(), process.stderr()] {
-            epoll::delete(&self.epoll, descriptor).map_err(io::Error::from)?;
+        for descriptor in [
+            process.link.bell(),
+            process.exit_descriptor(),
+            process.stderr(),
+        ] {
+            self.poller.remove(descriptor)?;
         }
         Ok(Some(process))
     }
 
-    /// Ends the incarnation of a host and empties its place. Nothing that it has published and that was not told is
-    /// told any more. Gives the end of its standard error.
+    /// Kills the incarnation of a host and empties its slot. Nothing of it is reported any more. Gives the end of its
+    /// standard error.
     pub fn kill_and_reap_later(&mut self, host: HostId) -> String {
         let Some(mut process) = self.hosts[host.index()].take() else {
             return String::new();
         };
         process.kill();
-        process.listen();
-        // What was not watched any more is no trouble.
-        for descriptor in [process.link.bell(), process.pidfd(), process.stderr()] {
-            let _ = epoll::delete(&self.epoll, descriptor);
+        process.read_stderr();
+        // Some of them may not be watched any more.
+        for descriptor in [
+            process.link.bell(),
+            process.exit_descriptor(),
+            process.stderr(),
+        ] {
+            let _ = self.poller.remove(descriptor);
         }
-        self.exited
-            .retain(|news| !matches!(news, HostEvent::Exited { host: gone, .. } if *gone == host));
+        self.exited.retain(
+            |event| !matches!(event, HostEvent::Exited { host: exited, .. } if *exited == host),
+        );
         let stderr_tail = process.stderr_tail();
         if process.lifecycle() != Lifecycle::Ended {
-            self.buried.push(process);
+            self.zombies.push(process);
         }
         stderr_tail
     }
 
-    /// Reaps what was killed and is gone by now.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn reap_buried(&mut self) -> Result<(), PoolError> {
-        let mut left = Vec::new();
-        for mut process in self.buried.drain(..) {
+    /// Reaps the killed processes that have ended by now.
+    fn reap_zombies(&mut self) -> Result<(), PoolError> {
+        let mut alive = Vec::new();
+        for mut process in self.zombies.drain(..) {
             match process.reap()? {
                 Some(_) => process
-                    .note(LifecycleEvent::Exited)
+                    .advance(LifecycleEvent::Exited)
                     .map_err(io::Error::other)?,
-                None => left.push(process),
+                None => alive.push(process),
             }
         }
-        self.buried = left;
+        self.zombies = alive;
         Ok(())
     }
 
     fn watch(&self, descriptor: BorrowedFd<'_>, source: PollSource) -> Result<(), PoolError> {
-        let data = epoll::EventData::new_u64(source.to_word());
-        epoll::add(&self.epoll, descriptor, data, epoll::EventFlags::IN)
-            .map_err(|error| io::Error::from(error).into())
+        Ok(self.poller.add(descriptor, source.to_key())?)
     }
 
     /// The living incarnation of a host, if there is one.
@@ -212,7 +164,7 @@ impl HostPool {
         self.hosts[host.index()].as_ref()
     }
 
-    /// The living incarnation of a host, to write to it.
+    /// The living incarnation of a host, to change it.
     pub fn host_mut(&mut self, host: HostId) -> Option<&mut HostProcess> {
         self.hosts[host.index()].as_mut()
     }
@@ -222,7 +174,7 @@ impl HostPool {
         self.hosts.iter_mut().flatten()
     }
 
-    /// The payload of the record that [`Pool::next`] told of last.
+    /// The payload of the last record that [`HostPool::next`] reported.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.payload
@@ -233,64 +185,66 @@ impl HostPool {
         std::mem::take(&mut self.payload)
     }
 
-    /// Waits for the next thing that happens, at most `patience`.
+    /// Waits for the next event, for at most `timeout`: then it is [`HostEvent::TimedOut`].
     ///
     /// # Errors
     /// [`PoolError`].
-    pub fn next(&mut self, patience: Duration) -> Result<HostEvent, PoolError> {
-        let mut spinner = Spinner::new(SPIN.min(patience));
+    pub fn next(&mut self, timeout: Duration) -> Result<HostEvent, PoolError> {
+        let mut spinner = Spinner::new(SPIN.min(timeout));
         let mut asleep_since = None;
         loop {
-            if let Some(news) = self.look()? {
-                return Ok(news);
+            if let Some(event) = self.poll()? {
+                return Ok(event);
             }
             if asleep_since.is_none() && spinner.spin() {
                 continue;
             }
-            // A bell may ring for what was heard before, so waking up is no news in itself.
-            let left = patience.saturating_sub(asleep_since.get_or_insert_with(now).elapsed());
+            // A bell may ring for a record that was read before, so waking up is no event in itself.
+            let left = timeout.saturating_sub(asleep_since.get_or_insert_with(now).elapsed());
             if left.is_zero() {
-                return Ok(HostEvent::Silence);
+                return Ok(HostEvent::TimedOut);
             }
-            self.sleep(left.min(GLANCE))?;
+            self.sleep(left.min(POLL_INTERVAL))?;
         }
     }
 
-    /// Whether a signal has come, without waiting. To be called now and then while records never cease.
+    /// Whether a stop signal has come, without waiting. To be called now and then while records never cease.
     ///
     /// # Errors
     /// [`PoolError`].
-    pub fn look_aside(&mut self) -> Result<bool, PoolError> {
-        if self.looked_aside.elapsed() >= LOOK_ASIDE {
-            self.wait_aside(Duration::ZERO)?;
+    pub fn poll_stop_signal(&mut self) -> Result<bool, PoolError> {
+        if self.last_poll.elapsed() >= SIGNAL_POLL_INTERVAL {
+            self.poll_descriptors(Duration::ZERO)?;
         }
         Ok(std::mem::take(&mut self.stop_pending))
     }
 
-    /// What has happened. A death is told once nothing is left in the rings.
-    fn look(&mut self) -> Result<Option<HostEvent>, PoolError> {
+    /// The next event that is there. An exit is reported once nothing is left in the rings.
+    fn poll(&mut self) -> Result<Option<HostEvent>, PoolError> {
         if std::mem::take(&mut self.stop_pending) {
-            return Ok(Some(HostEvent::StopAsked));
+            return Ok(Some(HostEvent::StopRequested));
         }
-        if let Some(fault) = self.look_for_faults() {
+        if let Some(fault) = self.poll_faults() {
             return Ok(Some(fault));
         }
-        match self.look_into_rings() {
-            Ok(news) => Ok(news.or_else(|| self.exited.pop_front())),
-            // The fault may have come since the look above. What is wrong in the ring is still wrong at the next look.
-            Err(error) => self.look_for_faults().map(Some).ok_or(error),
+        match self.poll_rings() {
+            // A fault may have been announced since the poll above. The ring stays invalid until the next one.
+            Some(invalid @ HostEvent::InvalidRing { .. }) => {
+                Ok(Some(self.poll_faults().unwrap_or(invalid)))
+            }
+            event => Ok(event.or_else(|| self.exited.pop_front())),
         }
     }
 
-    /// A host says that a fault has come before it lets it happen, so this is heard before what came of it.
-    fn look_for_faults(&mut self) -> Option<HostEvent> {
+    /// A host announces a fault before it lets it happen, so this comes before its effects.
+    fn poll_faults(&mut self) -> Option<HostEvent> {
         self.hosts.iter_mut().flatten().find_map(|process| {
             let (host, rule) = (process.host(), process.link.faults()?.fired()?);
             Some(HostEvent::Fault { host, rule })
         })
     }
 
-    fn look_into_rings(&mut self) -> Result<Option<HostEvent>, PoolError> {
+    fn poll_rings(&mut self) -> Option<HostEvent> {
         for _ in 0..self.hosts.len() {
             let position = self.next_host;
             self.next_host = (position + 1) % self.hosts.len();
@@ -301,29 +255,30 @@ impl HostPool {
             let mut taken = process.link.up.try_take(&mut self.payload);
             let is_dying = matches!(taken, Ok(None)) && process.is_newly_dying();
             if is_dying {
-                // It may have published something between the two looks, and nothing after that.
+                // It may have published something since the first try, and nothing after that.
                 taken = process.link.up.try_take(&mut self.payload);
             }
             match taken {
                 Ok(None) if is_dying => {
                     process.note_dying();
-                    return Ok(Some(HostEvent::Dying { host }));
+                    return Some(HostEvent::Dying { host });
                 }
                 Ok(None) => {}
-                Ok(Some(header)) => return Ok(Some(HostEvent::Record { host, header })),
-                Err(violation) => return Ok(Some(HostEvent::Garbage { host, violation })),
+                Ok(Some(header)) => return Some(HostEvent::Record { host, header }),
+                Err(violation) => return Some(HostEvent::InvalidRing { host, violation }),
             }
         }
-        Ok(None)
+        None
     }
 
-    fn sleep(&mut self, patience: Duration) -> Result<(), PoolError> {
+    /// Sleeps until a host rings its bell or another descriptor is ready.
+    fn sleep(&mut self, timeout: Duration) -> Result<(), PoolError> {
         let mut may_sleep = true;
         for process in self.hosts_mut() {
             may_sleep &= process.link.arm();
         }
         let woken = if may_sleep {
-            self.wait_aside(patience)
+            self.poll_descriptors(timeout)
         } else {
             Ok(())
         };
@@ -333,29 +288,19 @@ impl HostPool {
         woken
     }
 
-    /// Waits for anything but records to be read, and keeps what is news.
-    fn wait_aside(&mut self, patience: Duration) -> Result<(), PoolError> {
-        self.looked_aside = now();
-        if !self.buried.is_empty() {
-            self.reap_buried()?;
+    /// Waits until a descriptor is ready and handles those that are, but for the rings. Reaps killed processes.
+    fn poll_descriptors(&mut self, timeout: Duration) -> Result<(), PoolError> {
+        self.last_poll = now();
+        if !self.zombies.is_empty() {
+            self.reap_zombies()?;
         }
-        let timeout = rustix::event::Timespec {
-            tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: patience.subsec_nanos().into(),
-        };
-        let mut events = Vec::with_capacity(16);
-        let into = rustix::buffer::spare_capacity(&mut events);
-        match epoll::wait(&self.epoll, into, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(io::Error::from(error).into()),
-        }
-        for event in events {
-            match PollSource::from_word(event.data.u64()) {
+        for key in self.poller.wait(timeout)? {
+            match PollSource::from_key(key) {
                 PollSource::Bell => {}
                 PollSource::Stderr(position) => self.read_stderr(position)?,
                 PollSource::Signals => {
                     self.stop_pending = true;
-                    self.forget_signals()?;
+                    self.poller.remove(self.stop.readable())?;
                 }
                 PollSource::Process(position) => self.reap(position)?,
             }
@@ -365,15 +310,11 @@ impl HostPool {
 
     fn read_stderr(&mut self, position: usize) -> Result<(), PoolError> {
         if let Some(process) = &mut self.hosts[position]
-            && !process.listen()
+            && !process.read_stderr()
         {
-            epoll::delete(&self.epoll, process.stderr()).map_err(io::Error::from)?;
+            self.poller.remove(process.stderr())?;
         }
         Ok(())
-    }
-
-    fn forget_signals(&mut self) -> Result<(), PoolError> {
-        Ok(epoll::delete(&self.epoll, self.stop.readable()).map_err(io::Error::from)?)
     }
 
     fn reap(&mut self, position: usize) -> Result<(), PoolError> {
@@ -383,37 +324,13 @@ impl HostPool {
         let Some(status) = process.reap()? else {
             return Ok(());
         };
-        process.listen();
+        process.read_stderr();
         process
-            .note(LifecycleEvent::Exited)
+            .advance(LifecycleEvent::Exited)
             .map_err(io::Error::other)?;
         let host = process.host();
-        epoll::delete(&self.epoll, process.pidfd()).map_err(io::Error::from)?;
+        self.poller.remove(process.exit_descriptor())?;
         self.exited.push_back(HostEvent::Exited { host, status });
         Ok(())
-    }
-}
-
-impl PollSource {
-    const CLASSES: u64 = 4;
-
-    fn to_word(self) -> u64 {
-        match self {
-            PollSource::Bell => 0,
-            PollSource::Process(position) => 1 + PollSource::CLASSES * position as u64,
-            PollSource::Stderr(position) => 2 + PollSource::CLASSES * position as u64,
-            PollSource::Signals => 3,
-        }
-    }
-
-    fn from_word(word: u64) -> PollSource {
-        let position =
-            usize::try_from(word / PollSource::CLASSES).expect("a position that fitted before");
-        match word % PollSource::CLASSES {
-            1 => PollSource::Process(position),
-            2 => PollSource::Stderr(position),
-            3 => PollSource::Signals,
-            _ => PollSource::Bell,
-        }
     }
 }

@@ -1,90 +1,89 @@
 //! The folder in which hosts offer their control channels.
 //!
-//! It lives for the moments between the start of the hosts and their
-//! connection. A supervisor that is killed in these moments leaves it behind,
-//! so each is locked while it is in use, and whoever makes one or resumes a run
-//! sweeps away those that nobody holds.
+//! It exists from the start of a host until the host is connected. A supervisor
+//! that is killed in between leaves it behind, so each is locked while it is in
+//! use, and everyone who creates one or resumes a run removes those that nobody
+//! has locked.
 
-use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use tempfile::TempDir;
 
-/// Most bytes of the path of a folder for sockets. The system allows a socket's
-/// path 107, of which `ipc-channel` takes some twenty for the names that it adds.
-const SOCKET_FOLDER_BYTES: usize = 70;
+/// Most bytes of the path of a folder for sockets. The system allows a socket's path 107, of which `ipc-channel` takes
+/// some twenty for the names that it adds.
+const MAX_PATH_BYTES: usize = 70;
 
-/// Where they are if the path of the temporary folder is too long.
-const ELSEWHERE: &str = "/tmp";
+/// The parent folder if the path of the temporary folder is too long.
+const SHORT_PARENT: &str = "/tmp";
 
-/// How the names of these folders begin.
+/// The first part of the names of these folders.
 const PREFIX: &str = "lockstep-sockets-";
 
-/// How often another supervisor's sweep may take the new folder away before it is locked.
-const TRIES: usize = 8;
+/// How often another supervisor's sweep may remove the new folder before it is locked.
+const MAX_TRIES: usize = 8;
 
-/// A folder for sockets, which goes with this value.
+/// A folder for sockets, which is removed with this value.
 #[derive(Debug)]
 pub(super) struct SocketDir {
     folder: TempDir,
     /// Locked for as long as the folder is in use.
-    _held: File,
+    _lock: File,
 }
 
 impl SocketDir {
     /// A folder in the temporary folder or, if its path is too long for sockets, in `/tmp`.
     pub(super) fn new() -> io::Result<SocketDir> {
         let (temporary, bytes) = (std::env::temp_dir(), path_bytes());
-        if bytes <= SOCKET_FOLDER_BYTES {
+        if bytes <= MAX_PATH_BYTES {
             return SocketDir::below(&temporary);
         }
-        SocketDir::below(Path::new(ELSEWHERE)).map_err(|source| {
+        SocketDir::below(Path::new(SHORT_PARENT)).map_err(|source| {
             io::Error::other(format!(
-                "the path below TMPDIR has {bytes} bytes, sockets allow {SOCKET_FOLDER_BYTES}, and in {ELSEWHERE}: {source}"
+                "the path below TMPDIR has {bytes} bytes, sockets allow {MAX_PATH_BYTES}, and in {SHORT_PARENT}: {source}"
             ))
         })
     }
 
     fn below(parent: &Path) -> io::Result<SocketDir> {
         sweep(parent);
-        for _ in 0..TRIES {
+        for _ in 0..MAX_TRIES {
             let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
-            if let Ok(held) = File::open(folder.path())
-                && flock(&held, FlockOperation::NonBlockingLockExclusive).is_ok()
-                && held.metadata()?.nlink() > 0
+            if let Ok(lock) = File::open(folder.path())
+                && lock.try_lock().is_ok()
+                && lock.metadata()?.nlink() > 0
             {
                 return Ok(SocketDir {
                     folder,
-                    _held: held,
+                    _lock: lock,
                 });
             }
         }
-        Err(io::Error::other("other programs take the new folders away"))
+        Err(io::Error::other("other programs remove the new folders"))
     }
 
-    /// Where it is.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// How long the path of a folder below the temporary folder is.
+/// The length of the path of a folder below the temporary folder, in bytes.
 fn path_bytes() -> usize {
     std::env::temp_dir().join(PREFIX).as_os_str().len() + "XXXXXX".len()
 }
 
-/// Removes what supervisors that were killed have left behind.
+/// Removes the folders that killed supervisors have left behind.
 pub fn sweep_socket_folders() {
-    if path_bytes() <= SOCKET_FOLDER_BYTES {
+    if path_bytes() <= MAX_PATH_BYTES {
         sweep(&std::env::temp_dir());
     } else {
-        sweep(Path::new(ELSEWHERE));
+        sweep(Path::new(SHORT_PARENT));
     }
 }
 
-/// Removes folders that nobody holds. What cannot be removed is somebody else's, or the next sweep's.
+/// Removes folders that nobody has locked. One that cannot be removed belongs to another user, or stays for the next sweep.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else {
         return;
@@ -96,15 +95,15 @@ fn sweep(parent: &Path) {
             .starts_with(PREFIX.as_bytes());
         if is_ours
             && entry.file_type().is_ok_and(|kind| kind.is_dir())
-            && let Ok(held) = File::open(entry.path())
-            && flock(&held, FlockOperation::NonBlockingLockExclusive).is_ok()
+            && let Ok(lock) = File::open(entry.path())
+            && lock.try_lock().is_ok()
         {
             remove(&entry.path());
         }
     }
 }
 
-/// Removes a folder of sockets and folders. Anything else that is in it stays, and the folder with it.
+/// Removes a folder of sockets and folders. Anything else in it stays, and the folder with it.
 fn remove(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         match entry.file_type() {
@@ -122,7 +121,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     #[test]
-    fn what_nobody_holds_is_swept_away_and_what_is_held_or_no_socket_stays() {
+    fn a_sweep_removes_unlocked_folders_of_sockets_only() {
         let parent = tempfile::tempdir().expect("a temporary folder");
         let held = SocketDir::below(parent.path()).expect("it can be made");
         let folder = |name: &str| {
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_with_its_value() {
+    fn the_folder_is_removed_with_its_value() {
         let parent = tempfile::tempdir().expect("a temporary folder");
         let path = SocketDir::below(parent.path())
             .expect("it can be made")

@@ -1,4 +1,4 @@
-//! What the hosts of a run are started with, and started again.
+//! The configuration that the hosts of a run are started and restarted with.
 
 use crate::faults::{Faults, HostView};
 use crate::host::program::HostProgram;
@@ -8,30 +8,30 @@ use shm_protocol::supervisor_to_agent;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// What the hosts are started with, and started again.
+/// The configuration that the hosts of a run are started and restarted with.
 #[derive(Debug)]
 pub struct SpawnConfig {
     /// The binary.
     pub program: Arc<HostProgram>,
-    /// How many agent hosts.
+    /// The number of agent hosts.
     pub agent_hosts: usize,
-    /// How large their rings are.
+    /// The sizes of their rings.
     pub agent_sizes: LinkSizes,
     /// Sealed memory with the compiled components.
     pub components: OwnedFd,
-    /// Sealed memory with the models, and how large the inference host's rings are, if there are models to run.
+    /// Sealed memory with the models and the sizes of the inference host's rings, if there are models.
     pub inference: Option<(OwnedFd, LinkSizes)>,
     /// The agents of each agent host.
     pub agents: Vec<Vec<AgentId>>,
-    /// What may be made to go wrong.
+    /// The faults that may be injected.
     pub faults: Faults,
-    /// What an agent host that stands ready to take another's place is told beforehand; none stands ready without it.
-    pub spare: Option<supervisor_to_agent::AgentSetup>,
+    /// The setup of the hot standby; without it there is none.
+    pub standby_setup: Option<supervisor_to_agent::AgentSetup>,
 }
 
 impl SpawnConfig {
-    /// A host, as rules of faults are matched with it.
-    pub(super) fn sight(&self, host: HostId) -> HostView<'_> {
+    /// A host as fault rules see it.
+    pub(super) fn view(&self, host: HostId) -> HostView<'_> {
         HostView {
             host,
             is_inference: self.inference.is_some() && host.index() == self.agent_hosts,
@@ -39,6 +39,7 @@ impl SpawnConfig {
         }
     }
 
+    /// The number of hosts of both kinds.
     pub(super) fn hosts(&self) -> usize {
         self.agent_hosts + usize::from(self.inference.is_some())
     }

@@ -1,21 +1,20 @@
-//! The end of what a host wrote to standard error: often the only thing that
-//! says why it died.
+//! The end of a host's standard error, often the only hint at why it died.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
 use std::process::ChildStderr;
 
-/// How much is kept, in bytes: a panic message with its place fits.
-const KEPT_BYTES: usize = 4096;
+/// Most bytes that are kept: a panic message with its place fits.
+const MAX_BYTES: usize = 4096;
 
-/// The last [`KEPT_BYTES`] of a host's standard error.
+/// The last [`MAX_BYTES`] of a host's standard error.
 #[derive(Debug, Default)]
 pub struct StderrTail {
     bytes: VecDeque<u8>,
 }
 
 impl StderrTail {
-    /// Reads what is there without blocking. False when nothing will come any more.
+    /// Reads what is there without waiting. `false` when standard error has ended.
     pub(super) fn read_from(&mut self, stderr: &mut ChildStderr) -> bool {
         let mut chunk = [0; 1024];
         loop {
@@ -30,11 +29,11 @@ impl StderrTail {
 
     fn keep(&mut self, bytes: &[u8]) {
         self.bytes.extend(bytes);
-        let over = self.bytes.len().saturating_sub(KEPT_BYTES);
+        let over = self.bytes.len().saturating_sub(MAX_BYTES);
         self.bytes.drain(..over);
     }
 
-    /// What was kept, as text.
+    /// The kept bytes as text; bytes that are not UTF-8 are replaced.
     #[must_use]
     pub fn text(&self) -> String {
         let (front, back) = self.bytes.as_slices();
@@ -50,10 +49,10 @@ mod tests {
 
     #[test]
     fn only_the_end_is_kept() {
-        let mut words = StderrTail::default();
-        words.keep(&[b'a'; KEPT_BYTES]);
-        words.keep(b"the end");
-        assert_eq!(words.text().len(), KEPT_BYTES);
-        assert!(words.text().ends_with("athe end"));
+        let mut tail = StderrTail::default();
+        tail.keep(&[b'a'; MAX_BYTES]);
+        tail.keep(b"the end");
+        assert_eq!(tail.text().len(), MAX_BYTES);
+        assert!(tail.text().ends_with("athe end"));
     }
 }

@@ -1,63 +1,59 @@
-//! SIGINT, SIGTERM and SIGHUP as a descriptor in the one loop.
+//! SIGINT, SIGTERM and SIGHUP as a descriptor for the event loop.
 //!
 //! The first asks the run to finish its tick; the second ends the process at
 //! once, in the handler. Handlers do no other work.
 
-use rustix::event::{EventfdFlags, eventfd};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::{flag, low_level};
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use crate::sys::notify_stop_signals;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Exit code when a second signal ends the process at once.
-const AT_ONCE: i32 = 130;
+const EXIT_CODE_OF_SECOND_SIGNAL: i32 = 130;
 
 /// The signals that ask a run to end.
 #[derive(Clone, Debug)]
 pub struct StopSignals {
     asked: Arc<AtomicBool>,
-    readable: Arc<OwnedFd>,
+    /// Becomes readable with the first signal and stays so.
+    receiver: Arc<UnixStream>,
+    /// The other end.
+    sender: Arc<UnixStream>,
 }
 
 impl StopSignals {
-    /// Takes over the signals for the rest of the process's life.
+    /// Handles the signals for the rest of the process's life.
     ///
     /// # Errors
-    /// What the system says.
+    /// When the system refuses a handler or no descriptor is left.
     pub fn install() -> io::Result<StopSignals> {
-        let (receiver, sender) = UnixStream::pair()?;
-        receiver.set_nonblocking(true)?;
-        let asked = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            // The order matters: the second signal finds the flag that the first one set.
-            flag::register_conditional_shutdown(signal, AT_ONCE, Arc::clone(&asked))?;
-            flag::register(signal, Arc::clone(&asked))?;
-            low_level::pipe::register(signal, sender.try_clone()?)?;
-        }
-        Ok(StopSignals {
-            asked,
-            readable: Arc::new(receiver.into()),
-        })
+        let signals = StopSignals::none()?;
+        notify_stop_signals(&signals.asked, &signals.sender, EXIT_CODE_OF_SECOND_SIGNAL)?;
+        Ok(signals)
     }
 
-    /// Signals that never come, for callers that have their own.
+    /// Signals that come by [`StopSignals::raise`] only.
     ///
     /// # Errors
-    /// What the system says.
+    /// When no descriptor is left.
     pub fn none() -> io::Result<StopSignals> {
+        let (receiver, sender) = UnixStream::pair()?;
+        // Neither a handler nor `raise` may wait for a reader.
+        sender.set_nonblocking(true)?;
         Ok(StopSignals {
             asked: Arc::default(),
-            readable: Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?),
+            receiver: Arc::new(receiver),
+            sender: Arc::new(sender),
         })
     }
 
-    /// Lets one come, of those that never come by themselves.
+    /// Does what a signal does: asks the run to end.
     pub fn raise(&self) {
         self.asked.store(true, Ordering::Relaxed);
-        let _ = rustix::io::write(&self.readable, &1_u64.to_ne_bytes());
+        // When the buffer is full it is readable already.
+        let _ = (&*self.sender).write(&[0]);
     }
 
     /// Whether one has come.
@@ -68,6 +64,6 @@ impl StopSignals {
 
     /// Readable once one has come.
     pub(crate) fn readable(&self) -> BorrowedFd<'_> {
-        self.readable.as_fd()
+        self.receiver.as_fd()
     }
 }

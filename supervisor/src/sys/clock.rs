@@ -1,8 +1,8 @@
-//! The one place where the supervisor reads a clock. No outcome depends on it.
+//! The only place where the supervisor reads a clock. No outcome of a run depends on it.
 
 use std::time::Instant;
 
-/// This moment, to wait with patience and to tell people how long something took.
+/// The current time, for timeouts and for durations that people are shown.
 #[allow(clippy::disallowed_methods, reason = "this is the only clock")]
 pub(crate) fn now() -> Instant {
     Instant::now()

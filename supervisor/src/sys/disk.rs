@@ -2,9 +2,7 @@
 //!
 //! [`Disk`] and [`File`] are the whole surface: [`RealDisk`] performs the calls,
 //! [`super::memory_disk::MemoryDisk`] keeps everything in memory and can fail any
-//! of them. Nothing here repeats a failed call: whoever asked decides.
-
-#![forbid(unsafe_code)]
+//! of them. Nothing here repeats a failed call: the caller decides.
 
 use std::fmt::Debug;
 use std::fs;
@@ -15,37 +13,37 @@ use std::sync::Arc;
 
 /// A tree of files.
 pub trait Disk: Send + Sync + Debug {
-    /// Whether threads may work with it beside each other. Otherwise everything is done within the calls of one, so that
-    /// the same always happens in the same order.
+    /// Whether several threads may use the disk. Otherwise one thread makes all calls, so that their order is the same in
+    /// every run.
     fn has_threads(&self) -> bool {
         true
     }
 
-    /// Makes a folder and the folders above it. True when it was not there before.
+    /// Creates a folder and the folders above it. `true` when it was not there before.
     ///
     /// # Errors
-    /// When a folder cannot be made.
+    /// When a folder cannot be created.
     fn create_dir(&self, path: &Path) -> io::Result<bool>;
 
-    /// Names of what is in a folder, sorted.
+    /// The names in a folder, sorted.
     ///
     /// # Errors
     /// When the folder cannot be read.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
 
-    /// Makes a file to append to.
+    /// Creates a file to append to.
     ///
     /// # Errors
-    /// When it cannot be made or is there already.
+    /// When it cannot be created or exists already.
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
-    /// Opens a file to append to, and makes it if there is none.
+    /// Opens a file to append to, and creates it if there is none.
     ///
     /// # Errors
     /// When it cannot be opened.
     fn open_append(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
-    /// Opens a file to write at any place with [`File::write_at`], and makes it if there is none.
+    /// Opens a file to write at any place with [`File::write_at`], and creates it if there is none.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -57,7 +55,7 @@ pub trait Disk: Send + Sync + Debug {
     /// When it cannot be opened.
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
-    /// Gives a file another name, replacing what has that name.
+    /// Renames a file, in the place of one that has that name.
     ///
     /// # Errors
     /// When it cannot be renamed.
@@ -90,57 +88,57 @@ pub trait Disk: Send + Sync + Debug {
 
 /// An open file.
 pub trait File: Send + Sync + Debug {
-    /// Appends with one call and says how many bytes it took; fewer than given is not an error here.
+    /// Appends with one call and returns how many bytes it took; fewer than given is no error here.
     ///
     /// # Errors
     /// When nothing was appended.
     fn append(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Writes at a position with one call, over what is there, and says how many bytes it took. Only for a file from
+    /// Overwrites at a position with one call and returns how many bytes it took. Only for a file from
     /// [`Disk::open_write`].
     ///
     /// # Errors
     /// When nothing was written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
-    /// Reads at a position; fewer bytes than asked for, when the file ends or the call says so.
+    /// Reads at a position and returns the number of bytes, which can be fewer than asked for.
     ///
     /// # Errors
     /// When nothing could be read.
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// How long the file is.
+    /// The length of the file, in bytes.
     ///
     /// # Errors
-    /// When the file cannot be asked.
+    /// When the system does not tell.
     fn bytes(&self) -> io::Result<u64>;
 
     /// Makes what was written survive a power cut.
     ///
     /// # Errors
-    /// When it may not. It must not be tried again: the kernel may have dropped the data and would say yes.
+    /// When it may not survive. It must not be tried again: the kernel may have dropped the data and would report success.
     fn sync(&self) -> io::Result<()>;
 
-    /// Cuts the file.
+    /// Shortens the file to this length.
     ///
     /// # Errors
-    /// When it cannot be cut.
+    /// When it cannot be shortened.
     fn truncate(&self, bytes: u64) -> io::Result<()>;
 }
 
-/// How taking a lock ended.
+/// The result of [`Disk::lock`].
 #[derive(Debug)]
 pub enum Locking {
-    /// It is ours until this is dropped.
+    /// This process has the lock until the guard is dropped.
     Held(Box<dyn Guard>),
-    /// Somebody has it and claimed it with these words.
+    /// Another process has the lock, with this claim.
     InUse(String),
 }
 
 /// A lock that is held until this is dropped.
 pub trait Guard: Send + Sync + Debug {}
 
-/// Reads until `into` is full or the file ends, and says how many bytes there were.
+/// Reads until `into` is full or the file ends, and returns the number of bytes.
 ///
 /// # Errors
 /// When a read fails.
@@ -155,12 +153,11 @@ pub fn read_fully(file: &dyn File, into: &mut [u8], offset: u64) -> io::Result<u
     Ok(filled)
 }
 
-/// What a lock file says about its holder: this process, and which start of the machine it lives in.
+/// The claim of this process for a lock file: its process number and the boot id of the machine.
 #[must_use]
 pub fn process_claim() -> String {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_else(|_| "unknown".to_owned());
-    format!("pid {}\nboot {}\n", std::process::id(), boot.trim())
+    let boot = super::boot_id().unwrap_or_else(|| "unknown".to_owned());
+    format!("pid {}\nboot {boot}\n", std::process::id())
 }
 
 /// The file system of this machine.
@@ -231,7 +228,6 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path, claim: &str) -> io::Result<Locking> {
-        use rustix::fs::{FlockOperation, flock};
         loop {
             let file = fs::OpenOptions::new()
                 .read(true)
@@ -239,11 +235,12 @@ impl Disk for RealDisk {
                 .create(true)
                 .truncate(false)
                 .open(path)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Err(rustix::io::Errno::WOULDBLOCK) => {
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(fs::TryLockError::WouldBlock) => {
                     return Ok(Locking::InUse(fs::read_to_string(path)?));
                 }
-                taken => taken?,
+                Err(fs::TryLockError::Error(error)) => return Err(error),
             }
             // The holder before us may have removed the file between our open and our lock. A lock on a
             // file without a name excludes nobody.
@@ -257,7 +254,7 @@ impl Disk for RealDisk {
     }
 }
 
-/// Whether a path leads to an open file.
+/// Whether a path names an open file.
 fn names_this(path: &Path, file: &fs::File) -> io::Result<bool> {
     let open = file.metadata()?;
     match fs::metadata(path) {
@@ -309,7 +306,7 @@ impl File for fs::File {
     }
 
     fn sync(&self) -> io::Result<()> {
-        rustix::fs::fdatasync(self).map_err(io::Error::from)
+        self.sync_data()
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {

@@ -1,74 +1,36 @@
 //! The in-memory twin of the disk: the same interface, a fault at any call, and
 //! power cuts.
 //!
-//! A file has what was written and what of it a sync has made durable; a folder
-//! likewise has names and durable names. [`MemoryDisk::after_power_cut`] is the
-//! disk with only the durable part of both, [`MemoryDisk::after_power_cut_with`]
-//! one with some of the rest, as a seed decides. A sync that fails loses what it
-//! should have kept, and a second one would say that all is well.
-
-#![forbid(unsafe_code)]
+//! A file has the bytes that were written and those that a sync has made durable;
+//! a folder likewise has names and durable names. [`MemoryDisk::after_power_cut`]
+//! is the disk with only the durable part of both,
+//! [`MemoryDisk::after_power_cut_with`] one with some of the rest, chosen by a
+//! seed. A sync that fails loses the bytes that it should have made durable, and
+//! a second one would succeed.
 
 mod call;
-mod chance;
 mod content;
 mod file;
 mod names;
+mod state;
 
 pub use call::DiskCall;
+pub use state::DiskFault;
 
 use super::disk::{Disk, File, Guard, Locking};
-use chance::Chance;
 use content::{Content, Survivors};
 use file::MemoryFile;
-use names::{DiskNames, FileId};
-use std::collections::{BTreeMap, BTreeSet};
+use names::FileId;
+use shm_protocol::random::SplitMix64;
+use state::{DiskState, SharedDiskState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk {
-    state: Arc<Mutex<DiskState>>,
-}
-
-/// How one call goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskFault {
-    /// EIO, and nothing happened.
-    Before,
-    /// EIO, and it happened.
-    After,
-    /// An append takes half of the bytes and says so. Other calls fail as with [`Fault::Before`].
-    Short,
-    /// ENOSPC; an append leaves half of the bytes behind all the same.
-    NoSpace,
-}
-
-impl DiskFault {
-    /// Every way.
-    pub const ALL: [DiskFault; 4] = [
-        DiskFault::Before,
-        DiskFault::After,
-        DiskFault::Short,
-        DiskFault::NoSpace,
-    ];
-}
-
-#[derive(Clone, Debug, Default)]
-struct DiskState {
-    contents: Vec<Content>,
-    names: DiskNames,
-    folders: BTreeSet<PathBuf>,
-    locks: BTreeMap<PathBuf, String>,
-    /// The changing calls so far, oldest first.
-    made: Vec<DiskCall>,
-    fault: Option<(u64, DiskFault)>,
-    /// Whether every call after the one that goes wrong does so too.
-    ends: bool,
-    /// Whether all calls come from one thread.
-    is_alone: bool,
+    state: SharedDiskState,
 }
 
 impl MemoryDisk {
@@ -87,57 +49,57 @@ impl MemoryDisk {
         })
     }
 
-    /// Makes the changing call number `call`, counted from zero over the disk's life, go wrong.
+    /// Makes the changing call number `call` fail, counted from zero over the disk's life.
     pub fn fail_call(&self, call: u64, fault: DiskFault) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         (state.fault, state.ends) = (Some((call, fault)), false);
     }
 
-    /// As [`MemoryDisk::fail_call`], and no changing call after it does anything: as if whoever calls had died there.
+    /// As [`MemoryDisk::fail_call`], and no changing call after it does anything, as if the caller had died there.
     pub fn crash_at(&self, call: u64, fault: DiskFault) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         (state.fault, state.ends) = (Some((call, fault)), true);
     }
 
-    /// How many changing calls there were.
+    /// The number of changing calls so far.
     #[must_use]
     pub fn calls(&self) -> u64 {
-        self.state().made.len() as u64
+        self.state.lock().made.len() as u64
     }
 
     /// The changing calls so far, oldest first.
     #[must_use]
     pub fn made(&self) -> Vec<DiskCall> {
-        self.state().made.clone()
+        self.state.lock().made.clone()
     }
 
-    /// Another disk with what a power cut now would leave at worst: nothing that was not synced.
+    /// Another disk with the least that a power cut now would leave: only what was synced.
     #[must_use]
     pub fn after_power_cut(&self) -> MemoryDisk {
-        let state = self.state();
-        state.after_power_cut([Survivors::Nothing; 2], &mut Chance::new(0))
+        let state = self.state.lock();
+        MemoryDisk::holding(state.after_power_cut([Survivors::Nothing; 2], &mut SplitMix64::new(0)))
     }
 
-    /// Another disk with what a power cut now may leave: of what was not synced, a seed decides what is kept, lost, torn
-    /// and there without what was written before it.
+    /// Another disk with what a power cut now may leave: of the changes that were not synced, a seed chooses those that are
+    /// kept, lost, torn, or kept without earlier ones.
     #[must_use]
     pub fn after_power_cut_with(&self, seed: u64) -> MemoryDisk {
-        let state = self.state();
-        let mut chance = Chance::new(seed);
+        let state = self.state.lock();
+        let mut random = SplitMix64::new(seed);
         let calls = state.made.len();
-        let left = [(); 2].map(|()| match chance.below(5) {
+        let left = [(); 2].map(|()| match random.index(5) {
             0 => Survivors::Nothing,
             1 => Survivors::Everything,
-            2 => Survivors::Before(chance.below(calls + 1) as u64),
+            2 => Survivors::Before(random.index(calls + 1) as u64),
             _ => Survivors::Any,
         });
-        state.after_power_cut(left, &mut chance)
+        MemoryDisk::holding(state.after_power_cut(left, &mut random))
     }
 
-    /// Another disk with what the death of every process now would leave: everything but the locks.
+    /// Another disk with what the end of every process now would leave: everything but the locks.
     #[must_use]
     pub fn after_process_death(&self) -> MemoryDisk {
-        let state = self.state();
+        let state = self.state.lock();
         MemoryDisk::holding(DiskState {
             contents: state.contents.clone(),
             names: state.names.clone(),
@@ -152,14 +114,14 @@ impl MemoryDisk {
     /// The bytes of a file.
     #[must_use]
     pub fn read(&self, path: &Path) -> Option<Vec<u8>> {
-        let state = self.state();
+        let state = self.state.lock();
         let file = state.names.get(path)?;
         Some(state.contents[file].bytes.clone())
     }
 
     /// Sets the bytes of a file, past every fault. For tests that damage one.
     pub fn write(&self, path: &Path, bytes: &[u8]) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let file = state.named_or_new(path);
         state.contents[file] = Content::on_disk(bytes.to_vec());
         state.names.put(path, file);
@@ -167,91 +129,25 @@ impl MemoryDisk {
 
     fn holding(state: DiskState) -> MemoryDisk {
         MemoryDisk {
-            state: Arc::new(Mutex::new(state)),
+            state: SharedDiskState::new(state),
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, DiskState> {
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn open(&self, file: FileId) -> Arc<dyn File> {
         Arc::new(MemoryFile {
-            disk: self.clone(),
+            state: self.state.clone(),
             file,
-        })
-    }
-
-    /// Performs a changing call, or fails it.
-    fn change<T>(
-        &self,
-        kind: DiskCall,
-        call: impl FnOnce(&mut DiskState) -> io::Result<T>,
-    ) -> io::Result<T> {
-        let mut state = self.state();
-        match state.count_call(kind) {
-            None => call(&mut state),
-            Some(DiskFault::After) => call(&mut state).and_then(|_| Err(input_output_error())),
-            Some(DiskFault::NoSpace) => Err(no_space_error()),
-            Some(DiskFault::Before | DiskFault::Short) => Err(input_output_error()),
-        }
-    }
-}
-
-impl DiskState {
-    /// Counts a changing call and says how it goes wrong, if it does.
-    fn count_call(&mut self, kind: DiskCall) -> Option<DiskFault> {
-        let call = self.made.len() as u64;
-        self.made.push(kind);
-        match self.fault {
-            Some((at, fault)) if at == call => Some(fault),
-            Some((at, _)) if self.ends && at < call => Some(DiskFault::Before),
-            _ => None,
-        }
-    }
-
-    /// The number of the call that is being performed: later changes have higher ones.
-    fn number(&self) -> u64 {
-        self.made.len() as u64
-    }
-
-    fn named_or_new(&mut self, path: &Path) -> FileId {
-        if let Some(file) = self.names.get(path) {
-            return file;
-        }
-        let file = self.contents.len();
-        self.contents.push(Content::default());
-        self.names.make(self.number(), path, file);
-        file
-    }
-
-    fn after_power_cut(
-        &self,
-        [of_names, of_contents]: [Survivors; 2],
-        chance: &mut Chance,
-    ) -> MemoryDisk {
-        let names = DiskNames::on_disk(self.names.after_power_cut(of_names, chance));
-        let mut cut =
-            |content: &Content| Content::on_disk(content.after_power_cut(of_contents, chance));
-        MemoryDisk::holding(DiskState {
-            contents: self.contents.iter().map(&mut cut).collect(),
-            names,
-            folders: self.folders.clone(),
-            is_alone: self.is_alone,
-            ..DiskState::default()
         })
     }
 }
 
 impl Disk for MemoryDisk {
     fn has_threads(&self) -> bool {
-        !self.state().is_alone
+        !self.state.lock().is_alone
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
-        self.change(DiskCall::CreateDir, |state| {
+        self.state.change(DiskCall::CreateDir, |state| {
             let new = !state.folders.contains(path);
             state
                 .folders
@@ -261,7 +157,7 @@ impl Disk for MemoryDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        let state = self.state();
+        let state = self.state.lock();
         if !state.folders.contains(path) {
             return Err(not_found_error());
         }
@@ -283,12 +179,14 @@ impl Disk for MemoryDisk {
             Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
             None => Ok(state.named_or_new(path)),
         };
-        self.change(DiskCall::Create, create)
+        self.state
+            .change(DiskCall::Create, create)
             .map(|file| self.open(file))
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.change(DiskCall::Open, |state| Ok(state.named_or_new(path)))
+        self.state
+            .change(DiskCall::Open, |state| Ok(state.named_or_new(path)))
             .map(|file| self.open(file))
     }
 
@@ -297,26 +195,26 @@ impl Disk for MemoryDisk {
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let file = self.state().names.get(path);
+        let file = self.state.lock().names.get(path);
         file.map(|file| self.open(file)).ok_or_else(not_found_error)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change(DiskCall::Rename, |state| {
+        self.state.change(DiskCall::Rename, |state| {
             let number = state.number();
             state.names.rename(number, from, to)
         })
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.change(DiskCall::Remove, |state| {
+        self.state.change(DiskCall::Remove, |state| {
             let number = state.number();
             state.names.remove(number, path)
         })
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.change(DiskCall::RemoveDir, |state| {
+        self.state.change(DiskCall::RemoveDir, |state| {
             if state.folders.remove(path) {
                 Ok(())
             } else {
@@ -326,14 +224,14 @@ impl Disk for MemoryDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.change(DiskCall::SyncDir, |state| {
+        self.state.change(DiskCall::SyncDir, |state| {
             state.names.sync(path);
             Ok(())
         })
     }
 
     fn lock(&self, path: &Path, claim: &str) -> io::Result<Locking> {
-        let claimed = self.change(DiskCall::Lock, |state| {
+        let claimed = self.state.change(DiskCall::Lock, |state| {
             let claimed = state.locks.get(path).cloned();
             if claimed.is_none() {
                 let file = state.named_or_new(path);
@@ -347,7 +245,7 @@ impl Disk for MemoryDisk {
         // The guard is made outside of the call, because dropping it takes the state again.
         let guard = || {
             Locking::Held(Box::new(MemoryLock {
-                disk: self.clone(),
+                state: self.state.clone(),
                 path: path.to_path_buf(),
             }))
         };
@@ -357,7 +255,7 @@ impl Disk for MemoryDisk {
 
 #[derive(Debug)]
 struct MemoryLock {
-    disk: MemoryDisk,
+    state: SharedDiskState,
     path: PathBuf,
 }
 
@@ -365,16 +263,8 @@ impl Guard for MemoryLock {}
 
 impl Drop for MemoryLock {
     fn drop(&mut self) {
-        self.disk.state().locks.remove(&self.path);
+        self.state.lock().locks.remove(&self.path);
     }
-}
-
-fn input_output_error() -> io::Error {
-    rustix::io::Errno::IO.into()
-}
-
-fn no_space_error() -> io::Error {
-    rustix::io::Errno::NOSPC.into()
 }
 
 fn not_found_error() -> io::Error {

@@ -1,6 +1,6 @@
-//! The calls of the disk that change something, by kind.
+//! The calls that change a disk, by kind.
 
-/// A call that changes something.
+/// A call that changes a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DiskCall {
     /// Bytes are written, at the end of a file or in place.

@@ -1,6 +1,6 @@
-//! The bytes of a file: what a reader sees, what is on the disk, and the changes in between.
+//! The bytes of a file: those that a reader sees, those on the disk, and the changes in between.
 
-use super::chance::Chance;
+use shm_protocol::random::SplitMix64;
 
 /// Bytes that reach a disk together or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -8,11 +8,11 @@ const SECTOR_BYTES: usize = 512;
 /// A file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
-    /// What a reader sees.
+    /// The bytes that a reader sees.
     pub(super) bytes: Vec<u8>,
-    /// What is on the disk for certain.
+    /// The bytes on the disk for certain.
     durable: Vec<u8>,
-    /// What no sync has brought to the disk, oldest first.
+    /// The changes that no sync has brought to the disk, oldest first.
     pending: Vec<Pending>,
 }
 
@@ -30,7 +30,7 @@ enum ContentChange {
     Length(usize),
 }
 
-/// What a power cut leaves of the changes that were not synced.
+/// The changes without a sync that survive a power cut.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Survivors {
     /// None of them.
@@ -76,14 +76,14 @@ impl Content {
         }
     }
 
-    /// As the kernel does after a sync that failed: readers go on seeing the changes, and nobody brings them to the disk
-    /// any more.
+    /// Forgets that changes are not on the disk, as the kernel does after a sync that failed: readers see them still, and
+    /// no later sync brings them to the disk.
     pub(super) fn forget_changes(&mut self) {
         self.pending.clear();
     }
 
     /// The bytes after a power cut.
-    pub(super) fn after_power_cut(&self, left: Survivors, chance: &mut Chance) -> Vec<u8> {
+    pub(super) fn after_power_cut(&self, left: Survivors, random: &mut SplitMix64) -> Vec<u8> {
         let mut bytes = self.durable.clone();
         for Pending { number, change } in &self.pending {
             match left {
@@ -91,10 +91,10 @@ impl Content {
                 Survivors::Everything => apply(&mut bytes, change),
                 Survivors::Before(end) if *number < end => apply(&mut bytes, change),
                 Survivors::Before(end) if *number == end => {
-                    apply_first_part(&mut bytes, change, chance)
+                    apply_first_part(&mut bytes, change, random)
                 }
                 Survivors::Before(_) => {}
-                Survivors::Any => apply_any_part(&mut bytes, change, chance),
+                Survivors::Any => apply_any_part(&mut bytes, change, random),
             }
         }
         bytes
@@ -118,13 +118,13 @@ fn apply(bytes: &mut Vec<u8>, change: &ContentChange) {
 }
 
 /// A write that stopped at any byte.
-fn apply_first_part(bytes: &mut Vec<u8>, change: &ContentChange, chance: &mut Chance) {
+fn apply_first_part(bytes: &mut Vec<u8>, change: &ContentChange, random: &mut SplitMix64) {
     if let ContentChange::Write {
         offset,
         bytes: written,
     } = change
     {
-        let part = written[..chance.below(written.len() + 1)].to_vec();
+        let part = written[..random.index(written.len() + 1)].to_vec();
         apply(
             bytes,
             &ContentChange::Write {
@@ -137,13 +137,13 @@ fn apply_first_part(bytes: &mut Vec<u8>, change: &ContentChange, chance: &mut Ch
 
 /// A change of which the disk took any sectors: those that it did not take are as they were before, or zero where the
 /// file was shorter. The file may have got its new length without them.
-fn apply_any_part(bytes: &mut Vec<u8>, change: &ContentChange, chance: &mut Chance) {
+fn apply_any_part(bytes: &mut Vec<u8>, change: &ContentChange, random: &mut SplitMix64) {
     let ContentChange::Write {
         offset,
         bytes: written,
     } = change
     else {
-        if chance.is_heads() {
+        if random.flip() {
             apply(bytes, change);
         }
         return;
@@ -153,7 +153,7 @@ fn apply_any_part(bytes: &mut Vec<u8>, change: &ContentChange, chance: &mut Chan
     while start < end {
         let sector_end = (start / SECTOR_BYTES + 1) * SECTOR_BYTES;
         let stop = sector_end.min(end);
-        if chance.is_heads() {
+        if random.flip() {
             let sector = written[start - offset..stop - offset].to_vec();
             apply(
                 bytes,
@@ -165,7 +165,7 @@ fn apply_any_part(bytes: &mut Vec<u8>, change: &ContentChange, chance: &mut Chan
         }
         start = stop;
     }
-    if bytes.len() < end && chance.is_heads() {
+    if bytes.len() < end && random.flip() {
         bytes.resize(end, 0);
     }
 }

@@ -1,15 +1,17 @@
 //! An open file of the disk in memory.
 
+use super::call::DiskCall;
 use super::content::Content;
 use super::names::FileId;
-use super::{DiskCall, DiskFault, MemoryDisk, input_output_error, no_space_error};
+use super::state::{DiskFault, SharedDiskState};
 use crate::sys::disk::File;
+use crate::sys::{input_output_error, no_space_error};
 use std::io;
 
 /// An open file.
 #[derive(Debug)]
 pub(super) struct MemoryFile {
-    pub(super) disk: MemoryDisk,
+    pub(super) state: SharedDiskState,
     pub(super) file: FileId,
 }
 
@@ -25,7 +27,7 @@ impl File for MemoryFile {
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.disk.state();
+        let state = self.state.lock();
         let bytes = &state.contents[self.file].bytes;
         let start = usize::try_from(offset)
             .unwrap_or(usize::MAX)
@@ -36,16 +38,16 @@ impl File for MemoryFile {
     }
 
     fn bytes(&self) -> io::Result<u64> {
-        Ok(self.disk.state().contents[self.file].bytes.len() as u64)
+        Ok(self.state.lock().contents[self.file].bytes.len() as u64)
     }
 
     fn sync(&self) -> io::Result<()> {
-        let synced = self.disk.change(DiskCall::Sync, |state| {
+        let synced = self.state.change(DiskCall::Sync, |state| {
             state.contents[self.file].sync();
             Ok(())
         });
-        let mut state = self.disk.state();
-        // The death of who asks is no failure of the disk: the kernel goes on with what it has.
+        let mut state = self.state.lock();
+        // The death of the caller is no failure of the disk: the kernel keeps the changes.
         if synced.is_err() && !state.ends {
             state.contents[self.file].forget_changes();
         }
@@ -54,7 +56,7 @@ impl File for MemoryFile {
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
-        self.disk.change(DiskCall::Truncate, |state| {
+        self.state.change(DiskCall::Truncate, |state| {
             let number = state.number();
             state.contents[self.file].set_length(number, bytes);
             Ok(())
@@ -63,9 +65,9 @@ impl File for MemoryFile {
 }
 
 impl MemoryFile {
-    /// Writes where `place` says, or goes wrong.
+    /// Writes at the position that `place` gives, or fails.
     fn write(&self, bytes: &[u8], place: impl FnOnce(&Content) -> usize) -> io::Result<usize> {
-        let mut state = self.disk.state();
+        let mut state = self.state.lock();
         let fault = state.count_call(DiskCall::Write);
         let number = state.number();
         let content = &mut state.contents[self.file];

@@ -1,7 +1,7 @@
-//! The names of a disk: those that are seen, those that a power cut leaves, and the changes in between.
+//! The names of a disk: those that a reader sees, those on the disk for certain, and the changes in between.
 
-use super::chance::Chance;
 use super::content::Survivors;
+use shm_protocol::random::SplitMix64;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -141,7 +141,7 @@ impl DiskNames {
     pub(super) fn after_power_cut(
         &self,
         left: Survivors,
-        chance: &mut Chance,
+        random: &mut SplitMix64,
     ) -> BTreeMap<PathBuf, FileId> {
         let mut names = self.durable.clone();
         for (number, change) in &self.pending {
@@ -149,7 +149,7 @@ impl DiskNames {
                 Survivors::Nothing => false,
                 Survivors::Everything => true,
                 Survivors::Before(end) => *number < end,
-                Survivors::Any => chance.is_heads(),
+                Survivors::Any => random.flip(),
             };
             if is_kept {
                 change.apply(&mut names);

@@ -1,9 +1,10 @@
 //! What the twin promises those who test with it.
 
 use super::*;
+use std::collections::BTreeSet;
 
 #[test]
-fn a_power_cut_keeps_what_was_synced_under_names_that_were_synced() {
+fn a_power_cut_keeps_synced_files_under_synced_names() {
     let disk = MemoryDisk::new();
     let (folder, kept, lost) = (
         Path::new("/run"),
@@ -61,7 +62,7 @@ fn changed() -> MemoryDisk {
 }
 
 #[test]
-fn a_power_cut_leaves_any_of_what_was_not_synced_and_all_of_what_was() {
+fn a_power_cut_keeps_all_synced_and_any_unsynced_bytes() {
     let disk = changed();
     let whole = disk.read(Path::new("/run/a")).unwrap();
     let mut seen = BTreeSet::new();
@@ -100,7 +101,7 @@ fn a_power_cut_leaves_any_of_what_was_not_synced_and_all_of_what_was() {
 }
 
 #[test]
-fn a_sync_that_failed_has_lost_its_data_whatever_a_second_one_says() {
+fn a_failed_sync_has_lost_its_data_for_good() {
     let disk = MemoryDisk::new();
     let path = Path::new("/file");
     let file = disk.create_new(path).unwrap();

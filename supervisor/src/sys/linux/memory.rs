@@ -1,11 +1,23 @@
-//! How much memory may still be taken: of the machine, and of the group of processes that this one is in.
+//! Available memory, and memory with a descriptor.
 
-use std::fs;
+use rustix::fs::{MemfdFlags, memfd_create};
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
-/// Bytes that may still be taken, if the system says so.
+/// Empty memory that grows as it is written, with a descriptor that can be passed to a child. It is closed on `exec`.
+/// The name shows in the process's list of descriptors only.
+///
+/// # Errors
+/// When no descriptor is left.
+pub fn anonymous_memory(name: &str) -> io::Result<File> {
+    Ok(File::from(memfd_create(name, MemfdFlags::CLOEXEC)?))
+}
+
+/// Bytes of memory that this process may still allocate: the least of what the machine and the control groups that
+/// the process is in have left. `None` where the system does not tell.
 #[must_use]
-pub(crate) fn available() -> Option<u64> {
+pub fn available_memory_bytes() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo")
         .ok()
         .and_then(|text| of_machine(&text));
@@ -15,7 +27,7 @@ pub(crate) fn available() -> Option<u64> {
     machine.into_iter().chain(group).min()
 }
 
-/// The line `MemAvailable:  1234 kB`.
+/// Bytes of the line `MemAvailable:  1234 kB` of `/proc/meminfo`.
 fn of_machine(text: &str) -> Option<u64> {
     let line = text
         .lines()
@@ -24,7 +36,7 @@ fn of_machine(text: &str) -> Option<u64> {
     kib.checked_mul(1 << 10)
 }
 
-/// What the group of the line `0::/its/path` and those around it leave.
+/// Bytes left in the control group of the line `0::/its/path` and in those around it.
 fn of_group(text: &str) -> Option<u64> {
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let root = Path::new("/sys/fs/cgroup");
@@ -38,8 +50,8 @@ fn of_group(text: &str) -> Option<u64> {
             .ok()
     };
     let left = |group: &Path| {
-        let most = number(group, "memory.max")?;
-        Some(most.saturating_sub(number(group, "memory.current")?))
+        let limit = number(group, "memory.max")?;
+        Some(limit.saturating_sub(number(group, "memory.current")?))
     };
     groups.filter_map(left).min()
 }
@@ -49,10 +61,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_says_what_is_left() {
+    fn available_memory_is_read_from_the_kernel() {
         let text = "MemTotal:  16384 kB\nMemFree:   100 kB\nMemAvailable:   2048 kB\n";
         assert_eq!(of_machine(text), Some(2 << 20));
         assert_eq!(of_machine("MemTotal: 1 kB\n"), None);
-        assert!(available().is_none_or(|bytes| bytes > 0));
+        assert!(available_memory_bytes().is_none_or(|bytes| bytes > 0));
     }
 }
