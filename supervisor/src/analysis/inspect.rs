@@ -1,38 +1,32 @@
-//! What happened in a run, as text for people.
+//! Records as text for people and as JSON for programs. The fields that a record holds itself stand on one line, which is
+//! broken if it is long; elements of its lists and tensors follow on lines of their own, under the paths that `diff` names.
 
-mod header;
-mod numbers;
-mod summary;
-
-pub use header::{ChangeText, HeaderText};
-pub use numbers::Numbers;
-pub use summary::Summary;
-
-use crate::journal::frame::hex;
-use crate::record::{ModelPin, ResultRecord, RunHeader, TickRecord};
-pub(crate) use numbers::{element, number};
-use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
-use shm_protocol::id::{AgentId, ModelId, Tick};
-use shm_protocol::supervisor_to_agent::RequestResult;
-use shm_protocol::tensor::{DType, Port, Tensor};
+use super::projection::{FieldValue, Project, relative};
+use crate::record::{AgentPin, ModelChange, RunHeader, TickRecord};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use shm_protocol::id::{AgentId, Tick};
+use std::borrow::Cow;
 use std::fmt;
 
-/// Most bytes of a payload that are shown.
-const SHOWN_BYTES: usize = 96;
+/// Length at which a line is broken, unless a single field is longer.
+const MAX_LINE_BYTES: usize = 120;
 
 /// One tick of a run, or one agent's part of it.
-pub struct TickText<'run> {
+pub struct TickView<'run> {
     /// The header of the run.
     pub header: &'run RunHeader,
     /// The number of the tick.
     pub tick: Tick,
-    /// The tick.
+    /// The record of the tick.
     pub record: &'run TickRecord,
-    /// Show what concerns this agent only.
+    /// Restricts results, outcomes and dropped messages to one agent.
     pub agent: Option<AgentId>,
 }
 
-/// The number of the agent with a name.
+/// The header of a run.
+pub struct HeaderView<'run>(pub &'run RunHeader);
+
+/// The ID of the agent with this name.
 #[must_use]
 pub fn agent_named(header: &RunHeader, name: &str) -> Option<AgentId> {
     header
@@ -42,222 +36,161 @@ pub fn agent_named(header: &RunHeader, name: &str) -> Option<AgentId> {
         .map(AgentId::from_index)
 }
 
-fn short(digest: &[u8]) -> String {
-    hex(&digest[..8])
+/// A change of a model on one line.
+#[must_use]
+pub fn change_text(header: &RunHeader, change: &ModelChange) -> String {
+    let mut text = String::new();
+    lines(&mut text, "", "change", &change.project(header)).expect("a string takes every text");
+    text.trim_end().to_owned()
 }
 
-impl fmt::Display for TickText<'_> {
+impl TickView<'_> {
+    /// The lists of the record, and of their elements those to show, each with its position.
+    fn lists(&self) -> impl Iterator<Item = (Cow<'_, str>, Vec<(usize, FieldValue<'_>)>)> {
+        let lists = fields(self.record, self.header).into_iter();
+        lists.map(|(name, list)| {
+            let FieldValue::List(elements) = list else {
+                unreachable!("a tick record holds nothing but lists");
+            };
+            let is_shown = |element: &FieldValue<'_>| {
+                name == "verdicts" || self.agent.is_none_or(|only| element.agent() == Some(only))
+            };
+            let elements = elements.into_iter().enumerate();
+            let elements = elements.filter(|(_, element)| is_shown(element)).collect();
+            (name, elements)
+        })
+    }
+}
+
+impl fmt::Display for TickView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |agent: AgentId| self.agent.is_none_or(|only| only == agent);
         writeln!(f, "tick {}", self.tick)?;
-        for result in self
-            .record
-            .results
-            .iter()
-            .filter(|result| shown(result.agent))
-        {
-            self.result(f, result)?;
+        for (name, elements) in self.lists().filter(|(name, _)| name != "verdicts") {
+            for (position, element) in elements {
+                lines(f, "  ", &format!("{name}[{position}]"), &element)?;
+            }
         }
-        for outcome in self
-            .record
-            .outcomes
-            .iter()
-            .filter(|outcome| shown(outcome.agent))
-        {
-            self.outcome(f, outcome)?;
-        }
-        for dropped in self
-            .record
-            .dropped
-            .iter()
-            .filter(|dropped| shown(dropped.receiver))
-        {
-            writeln!(
-                f,
-                "  dropped: {} messages to {}",
-                dropped.messages,
-                self.agent_name(dropped.receiver)
-            )?;
-        }
-        for verdict in &self.record.verdicts {
-            writeln!(f, "  verdict: {}", verdict.text(self.header))?;
+        for (position, verdict) in self.record.verdicts.iter().enumerate() {
+            writeln!(f, "  verdicts[{position}]: {}", verdict.text(self.header))?;
         }
         Ok(())
     }
 }
 
-impl TickText<'_> {
-    fn result(&self, f: &mut fmt::Formatter<'_>, result: &ResultRecord) -> fmt::Result {
-        let (agent, model) = (self.agent_name(result.agent), self.model(result.model));
-        writeln!(
-            f,
-            "  result of request {} to {} for {agent}",
-            result.request,
-            model_name(model, result.model)
-        )?;
-        answer(f, model, &result.outcome)
-    }
-
-    fn outcome(&self, f: &mut fmt::Formatter<'_>, outcome: &Outcome) -> fmt::Result {
-        write!(f, "  {}: ", self.agent_name(outcome.agent))?;
-        match &outcome.status {
-            Status::Completed => write!(f, "completed")?,
-            Status::Trapped(reason) => write!(f, "trapped: {reason}")?,
-            Status::OutOfFuel => write!(f, "out of fuel")?,
-            Status::Mismatch(reason) => write!(f, "request does not fit: {reason}")?,
-            Status::Halted(reason) => write!(f, "halted: {reason}")?,
+impl Serialize for TickView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("tick", &self.tick)?;
+        for (name, elements) in self.lists() {
+            let elements: Vec<_> = elements.iter().map(|(_, element)| element).collect();
+            map.serialize_entry(&name, &elements)?;
         }
-        writeln!(f, ", fuel {}", outcome.fuel_used)?;
-        let mut answers = self
-            .record
-            .awaited
-            .iter()
-            .filter(|awaited| awaited.agent == outcome.agent);
-        for effect in &outcome.effects {
-            self.effect(f, effect)?;
-            if let Effect::Infer { model, .. } = effect
-                && let Some(awaited) = answers.next()
-            {
-                writeln!(f, "    answered:")?;
-                answer(f, self.model(*model), &awaited.outcome)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn effect(&self, f: &mut fmt::Formatter<'_>, effect: &Effect) -> fmt::Result {
-        match effect {
-            Effect::Send { to, payload } => {
-                writeln!(
-                    f,
-                    "    send to {}: {}",
-                    self.agent_name(*to),
-                    Payload(payload)
-                )
-            }
-            Effect::Submit {
-                request,
-                model,
-                inputs,
-            } => {
-                let pin = self.model(*model);
-                let name = model_name(pin, *model);
-                writeln!(f, "    submit request {request} to {name}")?;
-                self::inputs(f, pin, inputs)
-            }
-            Effect::Infer { model, inputs } => {
-                let pin = self.model(*model);
-                writeln!(f, "    wait for {}", model_name(pin, *model))?;
-                tensors(f, inputs, pin.map(|pin| pin.signature.inputs.as_slice()))
-            }
-            Effect::Emit { topic, payload } => {
-                writeln!(f, "    emit {topic:?}: {}", Payload(payload))
-            }
-            Effect::Log(line) => writeln!(
-                f,
-                "    log {}: {:?}",
-                format!("{:?}", line.level).to_lowercase(),
-                line.text
-            ),
-        }
-    }
-
-    fn agent_name(&self, agent: AgentId) -> String {
-        self.header
-            .agents
-            .get(agent.index())
-            .map_or_else(|| format!("agent {agent}"), |pin| pin.name.clone())
-    }
-
-    fn model(&self, model: ModelId) -> Option<&ModelPin> {
-        self.header.models.get(model.index())
+        map.end()
     }
 }
 
-fn model_name(pin: Option<&ModelPin>, model: ModelId) -> String {
-    pin.map_or_else(|| format!("model {model}"), |pin| pin.name.clone())
-}
-
-/// What a model answered, or why it did not.
-fn answer(
-    f: &mut fmt::Formatter<'_>,
-    pin: Option<&ModelPin>,
-    answer: &RequestResult,
-) -> fmt::Result {
-    match answer {
-        Ok(outputs) => {
-            let ports = pin.map(|pin| pin.signature.outputs.as_slice());
-            match pin.is_some_and(|pin| pin.generator.is_some()) {
-                false => tensors(f, outputs, ports),
-                true => words(f, outputs, ports.unwrap_or_default()),
-            }
-        }
-        Err(reason) => writeln!(f, "    failed: {reason}"),
-    }
-}
-
-fn inputs(f: &mut fmt::Formatter<'_>, pin: Option<&ModelPin>, inputs: &[Tensor]) -> fmt::Result {
-    let ports = pin.map(|pin| pin.signature.inputs.as_slice());
-    match pin.is_some_and(|pin| pin.generator.is_some()) {
-        false => tensors(f, inputs, ports),
-        true => words(f, inputs, ports.unwrap_or_default()),
-    }
-}
-
-/// What a language model takes and gives: bytes are text, and what is empty says nothing.
-fn words(f: &mut fmt::Formatter<'_>, outputs: &[Tensor], ports: &[Port]) -> fmt::Result {
-    for (port, tensor) in ports.iter().zip(outputs) {
-        match tensor.dtype {
-            _ if tensor.data.is_empty() => {}
-            DType::U8 => writeln!(f, "      {}: {}", port.name, Payload(&tensor.data))?,
-            _ => writeln!(
-                f,
-                "      {} {}{:?}: {}",
-                port.name,
-                tensor.dtype,
-                tensor.shape,
-                Numbers(tensor)
-            )?,
-        }
-    }
-    Ok(())
-}
-
-fn tensors(f: &mut fmt::Formatter<'_>, tensors: &[Tensor], ports: Option<&[Port]>) -> fmt::Result {
-    for (position, tensor) in tensors.iter().enumerate() {
-        let named = ports.and_then(|ports| ports.get(position));
-        let name = named.map_or_else(|| position.to_string(), |port| port.name.clone());
-        writeln!(
-            f,
-            "      {name} {}{:?}: {}",
-            tensor.dtype,
-            tensor.shape,
-            Numbers(tensor)
-        )?;
-    }
-    Ok(())
-}
-
-/// Bytes as text where they are text, otherwise in hexadecimal digits; the beginning of them if there are many.
-pub(crate) struct Payload<'bytes>(pub(crate) &'bytes [u8]);
-
-impl fmt::Display for Payload<'_> {
+impl fmt::Display for HeaderView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.0;
-        let shown = &bytes[..bytes.len().min(SHOWN_BYTES)];
-        match std::str::from_utf8(bytes) {
-            Ok(text) => write!(
-                f,
-                "{:?}",
-                text.chars().take(SHOWN_BYTES).collect::<String>()
-            )?,
-            Err(_) => write!(f, "0x{}", hex(shown))?,
+        let HeaderView(header) = self;
+        let mut run = fields(*header, header);
+        run.retain(|(name, _)| name != "agents");
+        lines(f, "", "run", &FieldValue::Record(run))?;
+        let mut groups: Vec<(usize, usize)> = Vec::new();
+        for (position, pin) in header.agents.iter().enumerate() {
+            match groups.last_mut() {
+                Some((first, last)) if is_alike(&header.agents[*first], pin) => *last = position,
+                _ => groups.push((position, position)),
+            }
         }
-        if bytes.len() > SHOWN_BYTES {
-            write!(f, "... ({} bytes)", bytes.len())
-        } else {
-            Ok(())
+        for (first, last) in groups {
+            let path = match first == last {
+                true => format!("agents[{first}]"),
+                false => format!("agents[{first}] to agents[{last}], of which the first"),
+            };
+            lines(f, "  ", &path, &header.agents[first].project(header))?;
         }
+        Ok(())
+    }
+}
+
+impl Serialize for HeaderView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.project(self.0).serialize(serializer)
+    }
+}
+
+/// True if two agents differ in nothing but name and settings, so that one line can stand for both.
+fn is_alike(left: &AgentPin, right: &AgentPin) -> bool {
+    let shared = |pin: &AgentPin| AgentPin {
+        name: String::new(),
+        settings: Vec::new(),
+        ..pin.clone()
+    };
+    shared(left) == shared(right)
+}
+
+fn fields<'run>(
+    record: &'run impl Project,
+    header: &'run RunHeader,
+) -> Vec<(Cow<'run, str>, FieldValue<'run>)> {
+    match record.project(header) {
+        FieldValue::Record(fields) => fields,
+        _ => unreachable!("a header or tick is projected to a record"),
+    }
+}
+
+/// Writes a value: its own fields on one line, what its lists hold and tensors on further lines.
+fn lines(f: &mut impl fmt::Write, indent: &str, path: &str, value: &FieldValue<'_>) -> fmt::Result {
+    if let FieldValue::Record(fields) = value
+        && let [(variant, value @ FieldValue::Record(_))] = &fields[..]
+    {
+        return lines(f, indent, &format!("{path}.{variant}"), value);
+    }
+    let (mut own, mut further) = (Vec::new(), Vec::new());
+    split("", value, &mut own, &mut further);
+    let mut line = format!("{indent}{path}:");
+    for (position, field) in own.iter().enumerate() {
+        let comma = if position + 1 < own.len() { "," } else { "" };
+        if line.len() + field.len() + comma.len() >= MAX_LINE_BYTES {
+            writeln!(f, "{line}")?;
+            line = format!("{indent}     ");
+        }
+        line += &format!(" {field}{comma}");
+    }
+    writeln!(f, "{line}")?;
+    let indent = format!("{indent}  ");
+    further
+        .iter()
+        .try_for_each(|(path, value)| match value.parts() {
+            Some(_) => lines(f, &indent, path, value),
+            None => writeln!(f, "{indent}{path}: {value}"),
+        })
+}
+
+/// Sorts the fields of a value into those for its own line, as text, and those for further lines.
+fn split<'value, 'run>(
+    path: &str,
+    value: &'value FieldValue<'run>,
+    own: &mut Vec<String>,
+    further: &mut Vec<(String, &'value FieldValue<'run>)>,
+) {
+    let name = relative(path).to_owned();
+    match value {
+        FieldValue::Null => {}
+        // An empty text is one that the language model was not asked for.
+        FieldValue::TextTensor(tensor) if tensor.data.is_empty() => {}
+        FieldValue::Tensor(_) | FieldValue::TextTensor(_) => further.push((name, value)),
+        FieldValue::List(_) | FieldValue::Record(_) => {
+            let is_list = matches!(value, FieldValue::List(_));
+            for (step, part) in value.parts().into_iter().flatten() {
+                let path = format!("{path}{step}");
+                match is_list && part.parts().is_some() {
+                    true => further.push((relative(&path).to_owned(), part)),
+                    false => split(&path, part, own, further),
+                }
+            }
+        }
+        _ => own.push(format!("{name} {value}")),
     }
 }
 

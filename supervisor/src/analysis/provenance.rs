@@ -1,8 +1,8 @@
-//! Where a result comes from: which version of which model, run by whom, made it
-//! of what. All of it follows from the journal.
+//! Provenance of results: the version of the model and the provider that made a result, and digests of its inputs and
+//! outputs. All of it follows from the journal.
 
 use crate::journal::JournalEntry;
-use crate::models::{ModelVersion, judge, lives, versions};
+use crate::models::{ModelVersion, apply_verdicts, timeline, versions};
 use crate::record::{Digest, RunHeader, Verdict};
 use crate::tick::{VersionSpan, VersionTimeline};
 use shm_protocol::agent_to_supervisor::Effect;
@@ -12,65 +12,65 @@ use shm_protocol::supervisor_to_agent::RequestResult;
 use shm_protocol::tensor::Tensor;
 use std::collections::BTreeMap;
 
-/// Where one result comes from.
+/// The provenance of one result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
     /// The tick in which it reached its agent.
     pub tick: Tick,
-    /// The tick in which it was asked for.
-    pub asked: Tick,
-    /// Who asked.
+    /// The tick in which it was requested.
+    pub request_tick: Tick,
+    /// The agent that made the request.
     pub agent: AgentId,
-    /// The agent's number for the request; none if its step waited for it.
+    /// The agent's number for the request; none if its step awaited the result.
     pub request: Option<RequestId>,
     /// The name of the model.
     pub model: String,
-    /// What made it; none if the model was not loaded.
-    pub made_by: Option<MadeBy>,
+    /// The version that made it; none if the model was not loaded.
+    pub version: Option<ProducingVersion>,
     /// BLAKE3 of the inputs, as they are journaled.
     pub input: Digest,
-    /// BLAKE3 of the outputs, as they are journaled, or why there are none.
+    /// BLAKE3 of the outputs, as they are journaled, or the error of the request.
     pub output: Result<Digest, String>,
 }
 
-/// What made a result.
+/// The version of a model that made a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MadeBy {
-    /// What the version is called.
-    pub version: String,
+pub struct ProducingVersion {
+    /// The name of the version.
+    pub name: String,
     /// BLAKE3 of its file.
     pub file: Digest,
-    /// The provider that ran it. Two, as in `cuda or cpu`, for what was under way when the first was lost.
+    /// The provider that ran it. Two, as in `cuda or cpu`, for a request that was in flight when the first was lost.
     pub provider: String,
 }
 
-/// Follows a journal from its first tick on.
+/// Derives the provenance of every result while it follows a journal from the first tick on.
 #[derive(Debug)]
-pub struct Provenances<'run> {
+pub struct ProvenanceTracker<'run> {
     header: &'run RunHeader,
     versions: Vec<ModelVersion>,
     lives: Vec<VersionTimeline>,
-    /// When who ran a version was lost, and who that was.
+    /// Providers that were lost: the version that each ran, the tick of the verdict and the provider.
     lost: Vec<(VersionId, Tick, String)>,
-    /// What was asked and may have results still.
-    asked: BTreeMap<(AgentId, RequestId), (Tick, Digest)>,
+    /// Tick and inputs of the requests that may have results still.
+    open_requests: BTreeMap<(AgentId, RequestId), (Tick, Digest)>,
 }
 
-impl<'run> Provenances<'run> {
-    /// Before the first tick.
+impl<'run> ProvenanceTracker<'run> {
+    /// A tracker that stands before the first tick.
     #[must_use]
-    pub fn of(header: &'run RunHeader) -> Provenances<'run> {
+    pub fn new(header: &'run RunHeader) -> ProvenanceTracker<'run> {
         let models = (0..header.models.len()).map(ModelId::from_index);
-        Provenances {
+        ProvenanceTracker {
             header,
             versions: versions(header),
-            lives: models.map(|model| lives(header, model)).collect(),
+            lives: models.map(|model| timeline(header, model)).collect(),
             lost: Vec::new(),
-            asked: BTreeMap::new(),
+            open_requests: BTreeMap::new(),
         }
     }
 
-    /// Where the results of the next tick come from.
+    /// The provenance of the results of the next tick.
     pub fn next(&mut self, entry: &JournalEntry) -> Vec<Provenance> {
         let (tick, record) = (entry.tick, &entry.record);
         for verdict in &record.verdicts {
@@ -81,26 +81,32 @@ impl<'run> Provenances<'run> {
                     self.lost.extend(lost);
                 }
                 Verdict::Changed { model, version, .. } => {
-                    self.lives[model.index()].change(VersionSpan {
+                    self.lives[model.index()].insert(VersionSpan {
                         from: tick.next(),
                         version: *version,
-                        joined: false,
+                        is_batched: false,
                     });
                 }
                 Verdict::Quarantined { .. } | Verdict::RequestAbandoned { .. } => {}
             }
         }
-        judge(&mut self.versions, record.verdicts.iter());
-        let mut found = Vec::new();
+        apply_verdicts(&mut self.versions, record.verdicts.iter());
+        let mut provenances = Vec::new();
         for result in &record.results {
             let request = (result.agent, result.request);
-            let Some((asked, input)) = self.asked.get(&request).copied() else {
+            let Some((request_tick, input)) = self.open_requests.get(&request).copied() else {
                 continue;
             };
             let model = (result.model, Some(result.request));
-            found.push(self.one((tick, asked), result.agent, model, input, &result.outcome));
+            provenances.push(self.one(
+                (tick, request_tick),
+                result.agent,
+                model,
+                input,
+                &result.outcome,
+            ));
             if self.header.models[result.model.index()].generator.is_none() {
-                self.asked.remove(&request);
+                self.open_requests.remove(&request);
             }
         }
         let mut answers = record.awaited.iter();
@@ -110,19 +116,16 @@ impl<'run> Provenances<'run> {
                     Effect::Submit {
                         request, inputs, ..
                     } => {
-                        let asked = (tick, digest(inputs));
-                        self.asked.insert((outcome.agent, *request), asked);
+                        let request = (outcome.agent, *request);
+                        self.open_requests.insert(request, (tick, digest(inputs)));
                     }
                     Effect::Infer { model, inputs } => {
                         if let Some(answer) = answers.next() {
-                            let input = digest(inputs);
-                            let model = (*model, None);
-                            let ticks = (tick, tick);
-                            found.push(self.one(
-                                ticks,
+                            provenances.push(self.one(
+                                (tick, tick),
                                 outcome.agent,
-                                model,
-                                input,
+                                (*model, None),
+                                digest(inputs),
                                 &answer.outcome,
                             ));
                         }
@@ -131,33 +134,35 @@ impl<'run> Provenances<'run> {
                 }
             }
         }
-        found
+        provenances
     }
 
     fn one(
         &self,
-        (tick, asked): (Tick, Tick),
+        (tick, request_tick): (Tick, Tick),
         agent: AgentId,
         (model, request): (ModelId, Option<RequestId>),
         input: Digest,
         answer: &RequestResult,
     ) -> Provenance {
-        let version = self.lives[model.index()].at(asked).version;
-        let made_by = version.and_then(|number| {
-            let pin = &self.versions.get(number.index())?.pin;
-            Some(MadeBy {
-                version: pin.version.clone(),
-                file: pin.file,
-                provider: self.provider(number, asked, tick),
-            })
-        });
+        let version = self.lives[model.index()]
+            .at(request_tick)
+            .version
+            .and_then(|number| {
+                let pin = &self.versions.get(number.index())?.pin;
+                Some(ProducingVersion {
+                    name: pin.version.clone(),
+                    file: pin.file,
+                    provider: self.provider(number, request_tick, tick),
+                })
+            });
         Provenance {
             tick,
-            asked,
+            request_tick,
             agent,
             request,
             model: self.header.models[model.index()].name.clone(),
-            made_by,
+            version,
             input,
             output: match answer {
                 Ok(outputs) => Ok(digest(outputs)),
@@ -166,13 +171,13 @@ impl<'run> Provenances<'run> {
         }
     }
 
-    fn provider(&self, version: VersionId, asked: Tick, tick: Tick) -> String {
+    fn provider(&self, version: VersionId, request_tick: Tick, tick: Tick) -> String {
         let now = &self.versions[version.index()].pin.provider;
-        let under_way = self
+        let in_flight = self
             .lost
             .iter()
-            .find(|(of, lost, _)| *of == version && asked <= *lost && tick >= *lost);
-        match under_way {
+            .find(|(of, lost, _)| *of == version && request_tick <= *lost && tick >= *lost);
+        match in_flight {
             Some((_, _, before)) => format!("{before} or {now}"),
             None => now.clone(),
         }

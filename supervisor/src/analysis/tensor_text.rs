@@ -1,22 +1,22 @@
-//! Tensors as numbers.
+//! The elements of a tensor as text.
 
 use shm_protocol::tensor::{DType, Tensor};
 use std::fmt;
 
-/// Most elements that are shown.
-const SHOWN_ELEMENTS: usize = 16;
+/// Maximum number of elements in text.
+const MAX_ELEMENTS: usize = 16;
 
 /// The elements of a tensor, the first few if there are many.
-pub struct Numbers<'tensor>(pub &'tensor Tensor);
+pub struct TensorText<'tensor>(pub &'tensor Tensor);
 
-impl fmt::Display for Numbers<'_> {
+impl fmt::Display for TensorText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = elements(self.0);
-        for position in 0..count.min(SHOWN_ELEMENTS) {
+        let count = self.elements();
+        for position in 0..count.min(MAX_ELEMENTS) {
             let space = if position == 0 { "" } else { " " };
             write!(f, "{space}{}", number(self.0, position))?;
         }
-        if count > SHOWN_ELEMENTS {
+        if count > MAX_ELEMENTS {
             write!(f, " ... ({count} elements)")
         } else {
             Ok(())
@@ -24,14 +24,16 @@ impl fmt::Display for Numbers<'_> {
     }
 }
 
-/// How many elements there are.
-fn elements(tensor: &Tensor) -> usize {
-    let held = tensor.data.len() * 8 / tensor.dtype.bits();
-    tensor.shape.elements().unwrap_or(held).min(held)
+impl TensorText<'_> {
+    /// The number of elements, also of a tensor that holds fewer bytes than its shape says.
+    pub(super) fn elements(&self) -> usize {
+        let held = self.0.data.len() * 8 / self.0.dtype.bits();
+        self.0.shape.elements().unwrap_or(held).min(held)
+    }
 }
 
-/// The bytes of one element; those of a packed one have its bits in their lower half.
-pub(crate) fn element(tensor: &Tensor, position: usize) -> Vec<u8> {
+/// The bytes of one element. A packed element is in the low bits of one byte.
+pub(super) fn element(tensor: &Tensor, position: usize) -> Vec<u8> {
     let (bits, data) = (tensor.dtype.bits(), &tensor.data);
     if tensor.dtype.is_packed() {
         let per_byte = 8 / bits;
@@ -43,7 +45,7 @@ pub(crate) fn element(tensor: &Tensor, position: usize) -> Vec<u8> {
 }
 
 /// One element as a number.
-pub(crate) fn number(tensor: &Tensor, position: usize) -> String {
+pub(super) fn number(tensor: &Tensor, position: usize) -> String {
     let bytes = element(tensor, position);
     macro_rules! as_type {
         ($number:ty) => {
@@ -93,7 +95,7 @@ fn quarter(bits: u8) -> f32 {
     }
 }
 
-/// What an eight-bit float has beside numbers.
+/// The values of an eight-bit float that are not finite numbers.
 #[derive(Clone, Copy)]
 enum Special {
     /// Infinities and several NaNs at the highest exponent, as IEEE 754 has them.
@@ -197,10 +199,10 @@ mod tests {
             shape: Shape::new(&[3]).unwrap(),
             data: vec![0x8f, 0x07],
         };
-        assert_eq!(Numbers(&tensor(DType::U4)).to_string(), "15 8 7");
-        assert_eq!(Numbers(&tensor(DType::I4)).to_string(), "-1 -8 7");
-        assert_eq!(Numbers(&tensor(DType::U2)).to_string(), "3 3 0");
-        assert_eq!(Numbers(&tensor(DType::I2)).to_string(), "-1 -1 0");
+        assert_eq!(TensorText(&tensor(DType::U4)).to_string(), "15 8 7");
+        assert_eq!(TensorText(&tensor(DType::I4)).to_string(), "-1 -8 7");
+        assert_eq!(TensorText(&tensor(DType::U2)).to_string(), "3 3 0");
+        assert_eq!(TensorText(&tensor(DType::I2)).to_string(), "-1 -1 0");
     }
 
     #[test]
@@ -211,7 +213,7 @@ mod tests {
             data: (0..18).collect(),
         };
         assert_eq!(
-            Numbers(&tensor).to_string(),
+            TensorText(&tensor).to_string(),
             "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 ... (18 elements)"
         );
     }

@@ -1,46 +1,49 @@
-//! What each agent did over a whole run.
+//! Counts of each agent over a whole run.
 
 use crate::journal::{JournalEntry, JournalError, JournalReader};
 use crate::record::RunHeader;
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use std::fmt;
 
-/// What each agent did over a run.
+/// Counts of each agent over a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// One for each agent, in the order of their numbers.
+pub struct RunSummary {
+    /// One for each agent, by [`shm_protocol::id::AgentId`].
     pub agents: Vec<AgentSummary>,
-    /// Ticks that were read.
+    /// Number of ticks.
     pub ticks: u64,
 }
 
-/// What one agent did over a run.
+/// Counts of one agent over a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentSummary {
-    /// Its name.
+    /// Name of the agent.
     pub name: String,
-    /// Steps it took.
+    /// Steps.
     pub steps: u64,
-    /// Fuel that they used.
+    /// Fuel that the steps used.
     pub fuel_used: u64,
-    /// Messages it sent.
+    /// Messages sent.
     pub messages: u64,
-    /// Inference requests it made.
+    /// Inference requests, with those that a step awaited.
     pub requests: u64,
-    /// Outputs for the outside world.
+    /// Outputs to the outbox.
     pub emits: u64,
     /// Steps that did not complete.
     pub failures: u64,
-    /// Messages to it that were dropped.
+    /// Messages to the agent that were dropped.
     pub dropped: u64,
 }
 
-impl Summary {
-    /// Reads a journal to its end and sums it up.
+impl RunSummary {
+    /// Counts over a journal from where the reader stands to its end.
     ///
     /// # Errors
     /// When the journal is damaged.
-    pub fn read(header: &RunHeader, reader: &mut JournalReader) -> Result<Summary, JournalError> {
+    pub fn read(
+        header: &RunHeader,
+        reader: &mut JournalReader,
+    ) -> Result<RunSummary, JournalError> {
         let named = |name: &String| AgentSummary {
             name: name.clone(),
             ..AgentSummary::default()
@@ -50,7 +53,7 @@ impl Summary {
             .iter()
             .map(|agent| named(&agent.name))
             .collect();
-        let mut summary = Summary { agents, ticks: 0 };
+        let mut summary = RunSummary { agents, ticks: 0 };
         while let Some(entry) = reader.next_tick()? {
             summary.add(&entry);
         }
@@ -84,7 +87,7 @@ impl AgentSummary {
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for RunSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self
             .agents
