@@ -20,9 +20,9 @@ pub struct Compiler {
     /// The program that has the role `role:compiler`, as in `/proc/self/fd/9`. A descriptor must not be one of those
     /// that the compiler gets in their place, [`shm_protocol::boot::COMPONENT`] and [`shm_protocol::boot::ARTIFACT`].
     pub program: PathBuf,
-    /// Where machine code is kept from run to run, if anywhere; see [`default_folder`].
+    /// The folder in which machine code is cached, if any; see [`default_folder`].
     pub cache: Option<PathBuf>,
-    /// Whether floating-point results that are not numbers get their canonical bits.
+    /// True if NaN results of floating-point operations get canonical bits.
     pub canonical_nan: bool,
     /// The version of wasmtime in the program.
     pub wasmtime_version: String,
@@ -30,29 +30,20 @@ pub struct Compiler {
     pub config_fingerprint: String,
 }
 
-/// Why there is no machine code.
+/// An error of compilation.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages name every field")]
 pub enum ArtifactError {
     /// The component cannot be an agent.
     #[error("{reason}")]
-    Refused {
-        /// Why, for its author. The caller knows which component it is and says so first.
-        reason: String,
-    },
+    Refused { reason: String },
     /// The compiler did not come to an end of its own.
     #[error("compilation exceeded its limits or crashed: {ending}{said}")]
-    Failed {
-        /// How the process ended.
-        ending: String,
-        /// What it said before, with a separator in front, or nothing.
-        said: String,
-    },
+    Failed { ending: String, said: String },
     /// The system did not let the compiler run.
     #[error("cannot {action} the compiler: {source}")]
     System {
-        /// What was about to be done.
         action: &'static str,
-        /// What the system said.
         source: io::Error,
     },
 }
@@ -60,8 +51,8 @@ pub enum ArtifactError {
 impl Compiler {
     /// The machine code of a component.
     ///
-    /// What the cache holds is used if it is undamaged, and replaced if not. A cache that cannot be written costs
-    /// time only, and a warning.
+    /// An undamaged cached artifact is used, a damaged one replaced. A cache that cannot be written costs time only,
+    /// and a warning.
     ///
     /// # Errors
     /// [`ArtifactError::Refused`] when the component cannot be an agent; otherwise when the compiler fails.
@@ -84,7 +75,7 @@ impl Compiler {
         }
         let artifact = self.compile(component)?;
         if let Err(error) = cache.put(&key, &artifact) {
-            tracing::warn!(folder = %folder.display(), %error, "machine code cannot be kept; every start compiles anew");
+            tracing::warn!(folder = %folder.display(), %error, "cannot write the cache of machine code; every start compiles the agents again");
         }
         Ok(artifact)
     }

@@ -1,31 +1,31 @@
-//! The state of every agent at a committed tick, on the disk: what a host that
-//! is lost and a run that is resumed begin with.
+//! Checkpoints: the state of every agent at a committed tick, from which a restarted host and a resumed run begin.
 //!
-//! * [`Checkpoint`]: what one holds, and its file;
-//! * [`Shelf`], [`Store`]: the folder with checkpoints and the pages that they share, to read and to add to;
+//! * [`Checkpoint`]: one checkpoint and its file;
+//! * [`CheckpointReader`], [`CheckpointWriter`]: the folder with the checkpoints and the pages that they share;
 //! * `page_file`: files of pages;
-//! * `known`: what is known of an agent, out of what its host says;
-//! * [`Collector`]: makes the next checkpoint out of what hosts say;
-//! * [`Checkpointer`]: does so beside the ticks, on a thread of its own.
+//! * `agent_image`: the state of an agent, built from the records of its host;
+//! * [`Collector`]: makes the next checkpoint from the records of hosts;
+//! * [`Checkpointer`]: runs the collector beside the ticks, on its own thread.
 //!
-//! The invariant: a checkpoint that has its name is whole, and every page is
-//! checked against its digest when it is read. So the worst that a lost or
-//! damaged file can do is a longer replay.
-
-#![forbid(unsafe_code)]
+//! The invariant: a checkpoint with its final name is whole, and every page is checked against its digest when it is
+//! read. So the worst effect of a lost or damaged file is a longer replay.
 
 mod agent_image;
+mod base_state;
 mod checkpointer;
 mod collector;
 mod error;
 mod manifest;
 mod page_file;
-mod store;
+mod reader;
 #[cfg(test)]
 mod tests;
+mod writer;
 
+pub use base_state::BaseState;
 pub use checkpointer::{CheckpointOutcome, Checkpointer};
 pub use collector::Collector;
 pub use error::CheckpointError;
 pub use manifest::{AgentImage, Build, Checkpoint, PageLocation};
-pub use store::{CheckpointReader, CheckpointWriter};
+pub use reader::CheckpointReader;
+pub use writer::CheckpointWriter;

@@ -1,7 +1,9 @@
 //! Requests from other processes to a run: a socket by which the models of a live run are changed.
 
 mod client;
+mod protocol;
 mod server;
 
-pub use client::{Action, AppliedChange, ChangeRequest, request_change};
-pub(crate) use server::{ControlContext, ControlServer};
+pub use client::request_change;
+pub use protocol::{AppliedChange, ChangeRequest, ModelAction};
+pub(crate) use server::{ChangeContext, ChangeServer};

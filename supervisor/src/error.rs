@@ -1,5 +1,5 @@
-//! Why a run could not begin or go on, and whose fault it is. The kinds decide
-//! the exit code; the messages name the thing, the place and the next step.
+//! Errors of a run and their classes. The class decides the exit code; the
+//! messages name the thing, the place and the next step.
 
 use crate::artifact::ArtifactError;
 use crate::checkpoint::CheckpointError;
@@ -9,35 +9,37 @@ use crate::journal::JournalError;
 use crate::models::ModelFilesError;
 use crate::recovery::StopReason;
 use crate::rundir::RunDirError;
+use crate::sys::is_symlink_loop;
 use crate::tick::{PlanMismatch, Violation};
 use serde::{Deserialize, Serialize};
 use shm_protocol::agent_to_supervisor::Blame;
+use shm_protocol::exit_code;
 use shm_protocol::id::{HostId, Tick};
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// Whose fault an error is.
+/// The class of an error: what caused it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorKind {
-    /// The question asked was answered no.
+    /// A negative result, as of a journal that does not verify.
     Negative,
-    /// What the user gave.
+    /// Bad input of the user: usage, paths, fleet, agent or model.
     BadInput,
     /// A strict demand that cannot be met.
     UnmetDemand,
     /// The run directory is in use.
     InUse,
-    /// Somebody asked for the end before the run began.
+    /// The user ended the command before the run began.
     Stopped,
-    /// The machine did not give what a run needs, in time or at all. The run can be resumed.
+    /// A failure of the machine: disk, memory, process limits or time. The run can be resumed.
     Machine,
-    /// Our own, or a host's that died.
+    /// An internal error, or a host that crashed.
     Internal,
 }
 
-/// Why a run could not begin or go on.
+/// An error that keeps a run from starting or ends it.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages name every field")]
 pub enum RunError {
@@ -61,7 +63,7 @@ pub enum RunError {
     #[error("{0}")]
     AgentRefused(String),
     #[error(
-        "the inference host was lost while model `{model}` {what}: {source}; the file may be damaged, or the model too large for this machine"
+        "the inference host failed while model `{model}` {what}: {source}; the file may be damaged, or the model too large for this machine"
     )]
     LostWithModel {
         model: String,
@@ -71,7 +73,7 @@ pub enum RunError {
     #[error("{message}")]
     ModelRefused { blame: Blame, message: String },
     #[error(
-        "model {model}: the fleet says its {what} are {asked}, but the file has {found}; change `{what}` in the fleet file or take another file"
+        "model {model}: its {what} are {asked} in the fleet file and {found} in the model file; change `{what}` in the fleet file, or use another model file"
     )]
     Signature {
         model: String,
@@ -80,7 +82,7 @@ pub enum RunError {
         found: String,
     },
     #[error(
-        "{source}. The run has ended; {ticks} ticks are kept in {run_dir:?}: `lockstep inspect` shows them, `lockstep resume` goes on"
+        "{source}. The run has ended with {ticks} ticks in {run_dir:?}: `lockstep inspect` shows them, `lockstep resume` resumes the run"
     )]
     Ended {
         source: Box<RunError>,
@@ -88,7 +90,7 @@ pub enum RunError {
         run_dir: PathBuf,
     },
     #[error(
-        "agent {agent}, tick {tick}: {text}. Mend the agent, or set `on_mismatch = \"refuse\"` for the model so that agents are told instead"
+        "agent {agent}, tick {tick}: {text}. Fix the agent, or set `on_mismatch = \"reject\"` for the model so that the agent gets the error"
     )]
     Mismatch {
         agent: String,
@@ -97,12 +99,14 @@ pub enum RunError {
     },
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    #[error("the journal does not fit its fleet: {0}; `lockstep verify` checks it")]
+    #[error(
+        "the journal does not match the fleet in its header: {0}; check it with `lockstep verify`"
+    )]
     Journaled(Violation),
-    #[error("{0}; `lockstep resume --from-genesis` does without checkpoints")]
+    #[error("{0}; `lockstep resume --ignore-checkpoints` uses no checkpoint")]
     SavedMachine(#[from] PlanMismatch),
     #[error(
-        "agent {agent} is not deterministic: it did something else when a tick was executed again: {what} (left: the journal, right: now)"
+        "agent {agent} is not deterministic: re-executing a tick gave a different outcome: {what} (left: the journal, right: now)"
     )]
     Nondeterminism { agent: String, what: String },
     #[error("tick {tick}, {kind} {host}: {}", at_limit(stop, *key, cause))]
@@ -115,24 +119,24 @@ pub enum RunError {
         key: Option<&'static str>,
         cause: String,
     },
-    #[error("the run has {committed} ticks already; ask for more than that, not for {ticks}")]
+    #[error("the run already has {committed} ticks; --ticks {ticks} must be larger than that")]
     AlreadyFurther { ticks: u64, committed: Tick },
     #[error(
-        "the run cannot go on here, because not everything is as it was (left: when it began, right: now): {difference}"
+        "cannot resume: the configuration differs (left: at the start of the run, right: now): {difference}; restore it, or start a new run"
     )]
     Changed { difference: String },
     #[error(
-        "the engine or a model is not what it was when the run began: it was {before}, now it is {now}"
+        "cannot resume: the engine or a model has changed since the start of the run, from {before} to {now}; restore it, or start a new run"
     )]
     EngineChanged { before: String, now: String },
     #[error(
-        "model {model} ran on {provider}, and that is gone: {reasons}. {}",
+        "the provider {provider} of model {model} is no longer available: {reasons}. {}",
         if !*has_next {
-            "No other provider of its list will do; `lockstep resume` goes on once it is back"
+            "No other provider of its list can replace it; run `lockstep resume` once it is available again"
         } else if *asks {
-            "`lockstep resume --degrade` goes on with the next provider of its list; `lockstep resume` goes on once it is back"
+            "Run `lockstep resume --allow-next-provider` to continue with the next provider of its list, or `lockstep resume` once it is available again"
         } else {
-            "`lockstep resume` goes on once it is back; `on_provider_lost` in the fleet file may say to degrade or to ask"
+            "Run `lockstep resume` once it is available again; `on_provider_lost` in the fleet file can allow the next provider of its list"
         }
     )]
     ProviderLost {
@@ -143,7 +147,7 @@ pub enum RunError {
         asks: bool,
     },
     #[error(
-        "model {model}, version {version}: the {what} of its first version are {asked}, but the file has {found}; another version takes and gives the same"
+        "model {model}, version {version}: its {what} are {found}, and those of the first version {asked}; every version must keep the model's inputs and outputs"
     )]
     OtherVersion {
         model: String,
@@ -153,30 +157,32 @@ pub enum RunError {
         found: String,
     },
     #[error(
-        "no run goes on in {} that could be asked; `lockstep resume {}` goes on with one that was stopped, and a fleet names changes in [[changes]]",
+        "no active run in {}; resume it first with `lockstep resume {}`",
         dir.display(),
         dir.display()
     )]
     NobodyRuns { dir: PathBuf },
     #[error(
-        "the run in {} is in use and cannot be asked: it has not begun yet, or is at its end, or has no models; ask again in a moment",
+        "the run in {} takes no model changes now: it is starting, ending, or has no models; try again in a moment",
         dir.display()
     )]
     NotListening { dir: PathBuf },
     #[error(
-        "the run in {} ended, or was lost, before it said whether the change was made; `lockstep inspect {}` shows it if it was",
+        "the run in {} ended before it confirmed the change; `lockstep inspect {}` shows whether it was made",
         dir.display(),
         dir.display()
     )]
     EndedFirst { dir: PathBuf },
     #[error("{message}")]
     ChangeRefused { kind: ErrorKind, message: String },
-    #[error("{what}: {source}")]
+    #[error("cannot allocate {what}: {source}; free some memory, or raise its limit")]
     System {
         what: &'static str,
         source: io::Error,
     },
-    #[error("the run was made by {what} {recorded}, this is {present}; replay it with {recorded}")]
+    #[error(
+        "the run was recorded by {what} {recorded}, this is {what} {present}; replay it with {recorded}"
+    )]
     OtherBuild {
         what: &'static str,
         recorded: String,
@@ -184,24 +190,24 @@ pub enum RunError {
     },
 }
 
-/// The limit at which a run stops, and the keys that move it. Where a deadline was missed, that is the first of them.
+/// The limit at which a run stops, and the keys that raise it. The key of a missed deadline comes first.
 fn at_limit(stop: &StopReason, missed: Option<&'static str>, cause: &str) -> String {
     let (what, limit) = match stop {
         StopReason::Host { losses } => (
             format!(
-                "it was lost {losses} times within `restarts_host_s` seconds, the last time so"
+                "restart limit reached: {losses} failures within `restarts_host_s` seconds, the last one"
             ),
             Some("restarts_host"),
         ),
         StopReason::Run { losses } => (
             format!(
-                "hosts were lost {losses} times within `restarts_run_s` seconds, the last one so"
+                "restart limit of the run reached: {losses} failures of hosts within `restarts_run_s` seconds, the last one"
             ),
             Some("restarts_run"),
         ),
         StopReason::Deadline { misses } => (
             format!(
-                "it has missed its deadline {misses} times in this tick, each time with more time than before"
+                "deadline missed {misses} times in this tick, although it was extended each time, the last time"
             ),
             None,
         ),
@@ -210,71 +216,155 @@ fn at_limit(stop: &StopReason, missed: Option<&'static str>, cause: &str) -> Str
     let raise: Vec<String> = keys
         .map(|key| {
             let option = key.replace('_', "-");
-            format!("raise `{key}`: `lockstep resume DIR --{option} N` for this run, the fleet file for new ones")
+            format!("raise `{key}`: `lockstep resume DIR --{option} N` for this run, the fleet file for new runs")
         })
         .collect();
     format!(
-        "{what}: {cause}. If this machine needs more, {}",
+        "{what}: {cause}. If this machine needs more time or restarts, {}",
         raise.join("; or ")
     )
 }
 
 impl RunError {
-    /// Whose fault it is.
+    /// The class of the error, which decides the exit code.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             RunError::Ended { source, .. } => source.kind(),
-            RunError::Fleet(_)
-            | RunError::Source(_)
-            | RunError::Folder(_)
-            | RunError::AgentRefused(_)
-            | RunError::LostWithModel { .. }
+            RunError::Fleet(error) => ErrorKind::of_fleet(error),
+            RunError::Source(error) => ErrorKind::of_source(error),
+            RunError::Folder(error) => ErrorKind::of_model_files(error),
+            RunError::RunDir(error) => ErrorKind::of_run_dir(error),
+            RunError::Journal(error) => ErrorKind::of_journal(error),
+            RunError::Checkpoint(error) => ErrorKind::of_checkpoint(error),
+            RunError::Component { source, .. } => ErrorKind::of_artifact(source),
+            RunError::Crew(error) => ErrorKind::of_hosts(error),
+            RunError::LostWithModel { source, .. } => match ErrorKind::of_hosts(source) {
+                // The host had nothing but the model in it, so a crash is the model's.
+                ErrorKind::Internal => ErrorKind::BadInput,
+                kind => kind,
+            },
+            RunError::ModelRefused { blame, .. } => ErrorKind::of(*blame),
+            RunError::ChangeRefused { kind, .. } => *kind,
+            RunError::AgentRefused(_)
             | RunError::Signature { .. }
             | RunError::OtherVersion { .. }
             | RunError::Mismatch { .. }
-            | RunError::Checkpoint(_)
             | RunError::AlreadyFurther { .. }
             | RunError::Changed { .. }
             | RunError::EngineChanged { .. }
-            | RunError::OtherBuild { .. } => ErrorKind::BadInput,
+            | RunError::OtherBuild { .. }
+            | RunError::NobodyRuns { .. }
+            | RunError::NotListening { .. } => ErrorKind::BadInput,
             RunError::ProviderLost { .. } => ErrorKind::UnmetDemand,
-            RunError::NobodyRuns { .. } | RunError::NotListening { .. } => ErrorKind::BadInput,
             RunError::EndedFirst { .. } => ErrorKind::Negative,
-            RunError::ChangeRefused { kind, .. } => *kind,
-            RunError::Component {
-                source: ArtifactError::Refused { .. } | ArtifactError::Failed { .. },
-                ..
-            } => ErrorKind::BadInput,
-            RunError::RunDir(error) | RunError::Journal(JournalError::RunDir(error)) => {
-                ErrorKind::of_run_dir(error)
-            }
-            RunError::Journal(error) => ErrorKind::of_journal(error),
-            RunError::ModelRefused { blame, .. }
-            | RunError::Crew(HostSetError::Failed { blame, .. }) => ErrorKind::of(*blame),
-            RunError::Crew(HostSetError::Folder(_)) => ErrorKind::BadInput,
-            RunError::Crew(HostSetError::Stopped) => ErrorKind::Stopped,
-            RunError::Crew(
-                HostSetError::Silent { .. } | HostSetError::Spawn(_) | HostSetError::Pool(_),
-            ) => ErrorKind::Machine,
-            // It was killed from outside.
-            RunError::Crew(HostSetError::Died { status, .. }) if !is_crash(*status) => {
-                ErrorKind::Machine
-            }
-            RunError::Component { .. }
-            | RunError::Crew(_)
-            | RunError::Journaled(_)
+            RunError::System { .. } | RunError::LimitReached { .. } => ErrorKind::Machine,
+            RunError::Journaled(_)
             | RunError::SavedMachine(_)
             | RunError::Nondeterminism { .. } => ErrorKind::Internal,
-            RunError::System { .. } | RunError::LimitReached { .. } => ErrorKind::Machine,
         }
     }
 }
 
 impl ErrorKind {
+    /// The exit code of a command that ends with such an error.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            ErrorKind::Stopped => exit_code::SUCCESS,
+            ErrorKind::Negative => exit_code::NEGATIVE,
+            ErrorKind::BadInput => exit_code::BAD_INPUT,
+            ErrorKind::UnmetDemand => exit_code::UNMET_DEMAND,
+            ErrorKind::InUse => exit_code::IN_USE,
+            ErrorKind::Machine => exit_code::MACHINE,
+            ErrorKind::Internal => exit_code::INTERNAL,
+        }
+    }
+
+    /// The class of a failed operation on a file: a path that cannot be used is bad input; a full or failing disk, too
+    /// little memory and a limit on descriptors or processes are failures of the machine.
+    #[must_use]
+    pub fn of_io(error: &io::Error) -> ErrorKind {
+        use io::ErrorKind as Io;
+        match error.kind() {
+            Io::NotFound
+            | Io::PermissionDenied
+            | Io::AlreadyExists
+            | Io::NotADirectory
+            | Io::IsADirectory
+            | Io::DirectoryNotEmpty
+            | Io::ReadOnlyFilesystem
+            | Io::CrossesDevices
+            | Io::InvalidFilename
+            | Io::InvalidInput
+            | Io::InvalidData
+            | Io::UnexpectedEof
+            | Io::Unsupported
+            | Io::ExecutableFileBusy
+            // A check of our own, as that a path is a file.
+            | Io::Other => ErrorKind::BadInput,
+            _ if is_symlink_loop(error) => ErrorKind::BadInput,
+            _ => ErrorKind::Machine,
+        }
+    }
+
+    fn of_fleet(error: &FleetError) -> ErrorKind {
+        match error {
+            FleetError::Unreadable { source, .. } => ErrorKind::of_io(source),
+            FleetError::Refused(_) => ErrorKind::BadInput,
+        }
+    }
+
+    fn of_source(error: &SourceError) -> ErrorKind {
+        match error {
+            SourceError::Unreadable { source, .. } => ErrorKind::of_io(source),
+            SourceError::NotAFile { .. } | SourceError::NoSuchPart { .. } => ErrorKind::BadInput,
+        }
+    }
+
+    fn of_model_files(error: &ModelFilesError) -> ErrorKind {
+        match error {
+            ModelFilesError::Read { source, .. } | ModelFilesError::Weights { source, .. } => {
+                ErrorKind::of_io(source)
+            }
+            ModelFilesError::NoMemory { .. } => ErrorKind::Machine,
+            ModelFilesError::Graph { .. }
+            | ModelFilesError::Elsewhere { .. }
+            | ModelFilesError::TooLarge { .. } => ErrorKind::BadInput,
+        }
+    }
+
+    fn of_artifact(error: &ArtifactError) -> ErrorKind {
+        match error {
+            ArtifactError::Refused { .. } | ArtifactError::Failed { .. } => ErrorKind::BadInput,
+            ArtifactError::System { .. } => ErrorKind::Machine,
+        }
+    }
+
+    fn of_hosts(error: &HostSetError) -> ErrorKind {
+        match error {
+            HostSetError::Failed { blame, .. } => ErrorKind::of(*blame),
+            HostSetError::SocketDir(source) => ErrorKind::of_io(source),
+            HostSetError::Stopped => ErrorKind::Stopped,
+            HostSetError::TimedOut { .. } | HostSetError::Spawn(_) | HostSetError::Pool(_) => {
+                ErrorKind::Machine
+            }
+            HostSetError::Died { status, .. } if is_crash(*status) => ErrorKind::Internal,
+            // It was killed from outside, by a person or for lack of memory.
+            HostSetError::Died { .. } => ErrorKind::Machine,
+            HostSetError::InvalidRing { .. }
+            | HostSetError::Gone { .. }
+            | HostSetError::Decode { .. }
+            | HostSetError::UnexpectedRecord { .. }
+            | HostSetError::Version { .. }
+            | HostSetError::Lifecycle(_) => ErrorKind::Internal,
+        }
+    }
+
     fn of_run_dir(error: &RunDirError) -> ErrorKind {
         match error {
             RunDirError::InUse { .. } => ErrorKind::InUse,
+            RunDirError::Io { source, .. } => ErrorKind::of_io(source),
             RunDirError::ObjectMissing { .. }
             | RunDirError::ObjectDamaged { .. }
             | RunDirError::Launch { .. }
@@ -282,14 +372,23 @@ impl ErrorKind {
             | RunDirError::OutboxAltered { .. } => ErrorKind::Negative,
             RunDirError::AlreadyARun { .. }
             | RunDirError::NotEmpty { .. }
-            | RunDirError::NotARun { .. }
-            | RunDirError::Io { .. }
-            | RunDirError::OutboxPoisoned { .. } => ErrorKind::BadInput,
+            | RunDirError::NotARun { .. } => ErrorKind::BadInput,
+            RunDirError::OutboxPoisoned { .. } => ErrorKind::Machine,
         }
     }
 
     fn of_journal(error: &JournalError) -> ErrorKind {
         match error {
+            JournalError::RunDir(error) => ErrorKind::of_run_dir(error),
+            JournalError::Read { source, .. } | JournalError::Cut { source, .. } => {
+                ErrorKind::of_io(source)
+            }
+            // The file was open and could be written until then.
+            JournalError::Write { .. }
+            | JournalError::Sync { .. }
+            | JournalError::Thread { .. }
+            | JournalError::Poisoned { .. } => ErrorKind::Machine,
+            JournalError::TooLarge { .. } => ErrorKind::BadInput,
             JournalError::NotBegun { .. }
             | JournalError::MissingSegment { .. }
             | JournalError::Foreign { .. }
@@ -297,9 +396,18 @@ impl ErrorKind {
             | JournalError::DamagedTail { .. }
             | JournalError::Lost { .. }
             | JournalError::Mark { .. } => ErrorKind::Negative,
-            JournalError::Thread { .. } | JournalError::Poisoned { .. } => ErrorKind::Internal,
-            // A full or failing disk is the user's to mend.
-            _ => ErrorKind::BadInput,
+        }
+    }
+
+    fn of_checkpoint(error: &CheckpointError) -> ErrorKind {
+        match error {
+            CheckpointError::Io { source, .. } => ErrorKind::of_io(source),
+            CheckpointError::Missing { .. }
+            | CheckpointError::Damaged { .. }
+            | CheckpointError::OtherRun { .. }
+            | CheckpointError::Page { .. } => ErrorKind::Negative,
+            CheckpointError::OtherBuild { .. } => ErrorKind::BadInput,
+            CheckpointError::State { .. } => ErrorKind::Internal,
         }
     }
 
@@ -312,3 +420,6 @@ impl ErrorKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

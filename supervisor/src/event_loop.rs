@@ -41,15 +41,15 @@ mod timeouts;
 pub use change_requests::{ChangeSource, PendingChange, ProbedVersion, ToBecome};
 pub use hosts::{Hosts, InjectedSignal, RealHosts};
 pub(crate) use journal_follower::JournalFollower;
-pub use ledger::{BaseState, Ledger};
+pub use ledger::Ledger;
 pub use timeouts::Timeouts;
 
 use crate::error::RunError;
 use crate::faults::Faults;
-use crate::fleet::OnLost;
+use crate::fleet::OnProviderLost;
 use crate::launch::HostConfig;
 use crate::record::{RunHeader, Verdict};
-use crate::tick::{Action, Input, RunEnd, TickMachine};
+use crate::tick::{RunEnd, TickAction, TickInput, TickMachine};
 use context::RunContext;
 use host_supervision::HostSupervision;
 use model_changes::{EngineRestart, ModelChanges};
@@ -94,7 +94,7 @@ impl<'a> EventLoop<'a> {
 
     /// Says what becomes of the run when the provider of a model is gone.
     #[must_use]
-    pub fn on_provider_lost(mut self, on_lost: OnLost) -> EventLoop<'a> {
+    pub fn on_provider_lost(mut self, on_lost: OnProviderLost) -> EventLoop<'a> {
         self.hosts.state.models.on_lost = on_lost;
         self
     }
@@ -133,7 +133,7 @@ impl<'a> EventLoop<'a> {
     /// [`RunError`]. Ticks that the ledger took stay committed.
     pub fn run(mut self) -> Result<Option<RunEnd>, RunError> {
         let committed = self.context.machine.tick();
-        self.context.apply_own(Input::Begin)?;
+        self.context.apply_own(TickInput::Begin)?;
         self.feed_results(committed)?;
         self.serve()
     }
@@ -143,12 +143,12 @@ impl<'a> EventLoop<'a> {
     ///
     /// # Errors
     /// As [`EventLoop::run`].
-    pub fn resume(mut self, asked: Vec<Action>) -> Result<Option<RunEnd>, RunError> {
+    pub fn resume(mut self, asked: Vec<TickAction>) -> Result<Option<RunEnd>, RunError> {
         self.context.queue.extend(asked);
         self.hosts.load_all_agents(&mut self.context)?;
         for verdict in std::mem::take(&mut self.initial_verdicts) {
             self.hosts.state.models.apply_verdict(&verdict);
-            self.context.apply_own(Input::Verdict(verdict))?;
+            self.context.apply_own(TickInput::Verdict(verdict))?;
         }
         self.hosts.submit_all(&mut self.context)?;
         self.serve()
@@ -168,21 +168,27 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    fn perform(&mut self, action: Action) -> Result<ControlFlow<Option<RunEnd>>, RunError> {
+    fn perform(&mut self, action: TickAction) -> Result<ControlFlow<Option<RunEnd>>, RunError> {
         let context = &mut self.context;
         match action {
-            Action::Step { host, tick, steps } => self.hosts.step(context, host, tick, steps)?,
-            Action::Answer { host, answers, .. } => self.hosts.answer(context, host, answers)?,
-            Action::Infer(batch) => self.hosts.infer(context, &batch)?,
-            Action::Checkpoint { tick, machine } => self.hosts.snapshot(context, tick, machine)?,
-            Action::Commit { tick, record } => {
+            TickAction::Step { host, tick, steps } => {
+                self.hosts.step(context, host, tick, steps)?
+            }
+            TickAction::Answer { host, answers, .. } => {
+                self.hosts.answer(context, host, answers)?
+            }
+            TickAction::Infer(batch) => self.hosts.infer(context, &batch)?,
+            TickAction::Checkpoint { tick, machine } => {
+                self.hosts.snapshot(context, tick, machine)?
+            }
+            TickAction::Commit { tick, record } => {
                 if context.ledger.commit(tick, &record)?.is_break() {
                     return Ok(ControlFlow::Break(None));
                 }
                 self.after_commit(tick, &record.verdicts)?;
             }
-            Action::Proceed => context.apply_own(Input::Proceed)?,
-            Action::Finish(end) => return Ok(ControlFlow::Break(Some(end))),
+            TickAction::Proceed => context.apply_own(TickInput::Proceed)?,
+            TickAction::Finish(end) => return Ok(ControlFlow::Break(Some(end))),
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -197,11 +203,11 @@ impl<'a> EventLoop<'a> {
             .take_next(&mut self.context, &mut self.hosts.state.models)?;
         self.feed_results(tick)?;
         if self.context.hosts.stop_asked()? {
-            self.context.apply_own(Input::Stop)?;
+            self.context.apply_own(TickInput::Stop)?;
         }
         // Not while a host restarts: what it would say of its agents' state is not what the others say.
         if self.hosts.state.slots.all_serve() && self.context.ledger.wants_snapshot(tick) {
-            self.context.apply_own(Input::Checkpoint)?;
+            self.context.apply_own(TickInput::Checkpoint)?;
         }
         Ok(())
     }
@@ -210,11 +216,11 @@ impl<'a> EventLoop<'a> {
     fn feed_results(&mut self, committed: Tick) -> Result<(), RunError> {
         let results = self.context.ledger.results(committed.next())?;
         if !results.is_empty() {
-            self.context.apply_own(Input::Journaled(results))?;
+            self.context.apply_own(TickInput::Journaled(results))?;
         }
         let awaited = self.context.ledger.awaited();
         if !awaited.is_empty() {
-            self.context.apply_own(Input::Awaited(awaited))?;
+            self.context.apply_own(TickInput::Awaited(awaited))?;
         }
         Ok(())
     }

@@ -1,28 +1,24 @@
-//! Faults on purpose: what a plan says, and when it is due.
+//! Fault injection: plans, and the rules that are due.
 //!
-//! * [`Rule`], [`Plan`]: a plan and its text; read by [`crate::fleet`], which knows how to point at what is wrong;
-//! * `random`: plans for `lockstep chaos`;
-//! * [`Faults`]: which rules are due now, and which have fired;
-//! * [`FaultyDisk`]: a disk that fails when it is told to.
+//! * [`FaultRule`], [`FaultPlan`]: a plan and its text; read by [`crate::fleet`], which reports errors with their
+//!   place;
+//! * [`Faults`]: the rules that are due now, and those that have fired;
+//! * [`FaultyDisk`]: a disk with injected faults.
 //!
-//! What can happen where is in [`shm_protocol::fault`]. A fault never reaches the
-//! journal: whatever fires, the record of a tick is the same. What has fired is
-//! written down before it happens, so that a run that is resumed does not do it
-//! again.
+//! The fault points and their kinds are in [`shm_protocol::fault`]. A fault never reaches the journal: whatever fires,
+//! the record of a tick is the same. A fault is recorded before it happens, so that a resumed run does not repeat it.
 
 mod faulty_disk;
 mod fired;
 mod injector;
 mod plan;
-mod random;
 mod rule;
 
+pub(crate) use crate::sys::kill_self;
 pub use faulty_disk::{DiskSwitch, FaultyDisk, FileClass};
 pub use fired::{FaultRecorder, FiredFault, Injection};
-pub(crate) use injector::kill_self;
 pub use injector::{Faults, HostView};
 pub use plan::FaultPlan;
-pub use random::{RunShape, Weights};
 pub use rule::{DEFAULT_MS, FaultRule, FaultTarget, RuleId};
 
 #[cfg(test)]

@@ -1,17 +1,14 @@
 //! The append-only record of a run.
 //!
-//! * [`record`]: what is journaled, with `verdict`: decisions that change a run;
-//! * [`frame`], [`segment`]: how a record and its files look, byte for byte;
+//! * [`frame`], [`segment`]: the layout of a record and of its files, byte for byte;
+//! * `check`: checks of decoded records;
 //! * [`JournalWriter`]: appends, at a level of durability;
 //! * [`JournalReader`]: reads and checks everything, a record at a time;
-//! * [`Mark`]: a place from which to read or write on;
-//! * [`verify`]: whether a run directory is whole;
-//! * [`diff`], [`inspect`]: what differs between two runs and what happened in one, for people.
+//! * [`JournalMark`]: a position from which reading or writing continues;
+//! * [`verify`]: the check of a whole run directory.
 //!
 //! The invariant: every byte of every file is covered by a check, and every
 //! record by the digest of the next, so that the last digest names the whole run.
-
-#![forbid(unsafe_code)]
 
 pub(crate) mod check;
 mod error;
@@ -28,9 +25,9 @@ mod tests;
 mod verify;
 mod writer;
 
-pub use error::{JournalError, RecordFault};
-pub use frame::{RunId, hex};
-pub use mark::{JournalMark, MarkFault};
+pub use error::{JournalError, MarkFault, RecordFault};
+pub use frame::HeaderFault;
+pub use mark::JournalMark;
 pub use reader::{JournalEntry, JournalReader, Torn, TornKind};
 pub use run_state::{create_run_dir, create_run_dir_on, discard_run_dir};
 pub use verify::{VerifyReport, verify};

@@ -1,6 +1,6 @@
 //! The part of Lockstep that decides: schedule, journal, recovery.
 //!
-//! The modules stand in one order; each imports only from those below it (`tests/module_order.rs` of this crate holds it):
+//! The modules stand in one order; each imports only from those below it (`tests/architecture/` holds it):
 //!
 //! 1. [`session`]: run, resume, replay;
 //! 2. [`control`]: requests from other processes to a live run;
@@ -13,11 +13,13 @@
 //! 8. [`rundir`]: the directory of a run: lock, objects, outbox, events;
 //! 9. [`fleet`]: the fleet file; [`models`]: the files and versions of models; [`host`]: the life of a host process;
 //! 10. [`tick`]: the pure state machine of a tick; [`faults`]: injected faults; [`recovery`]: the pure restart policy;
-//! 11. [`record`]: what a run is and what a tick was; [`sys`]: calls to the operating system, with in-memory twins;
-//!     [`artifact`]: machine code of components, compiled in a process of its own.
+//!     [`artifact`]: machine code of components, compiled in a process of its own;
+//! 11. [`record`]: what a run is and what a tick was; [`sys`]: calls to the operating system, with in-memory twins.
 //!
 //! The supervisor never runs guest code and never loads a model. It knows a
 //! host only as a program to start and a protocol to speak.
+
+#![forbid(unsafe_code)]
 
 pub mod analysis;
 pub mod artifact;
@@ -40,7 +42,4 @@ pub mod session;
 #[cfg(test)]
 mod simulation;
 pub mod sys;
-#[cfg(test)]
-#[path = "../../tests/teeth/mod.rs"]
-mod teeth;
 pub mod tick;

@@ -8,7 +8,7 @@ const CAMPAIGN: &str =
 /// The test in which somebody changes models while a run goes on.
 #[cfg(test)]
 const CHANGES: &str =
-    "simulation::decided::what_somebody_changes_is_changed_for_who_goes_on_and_for_who_replays";
+    "simulation::decided::a_requested_model_change_holds_after_resume_and_in_replay";
 
 shm_protocol::planted_bugs! {
     /// Outputs of a tick leave before its record is written.
@@ -20,7 +20,7 @@ shm_protocol::planted_bugs! {
     /// The name of a new segment is not synced.
     UnsyncedSegmentName: "unsynced-segment-name", "journal::tests::crash::a_power_cut_at_any_call_loses_nothing_that_was_acknowledged";
     /// The name of a new checkpoint is not synced.
-    UnsyncedCheckpointName: "unsynced-checkpoint-name", "checkpoint::tests::failures::a_power_cut_leaves_the_last_checkpoint_whatever_becomes_of_the_rest";
+    UnsyncedCheckpointName: "unsynced-checkpoint-name", "checkpoint::tests::failures::a_power_cut_leaves_the_last_checkpoint_usable";
     /// A sync that failed is tried again, and believed.
     RetrySync: "retry-sync", "journal::tests::promises::a_failed_sync_is_told_and_never_repeated";
     /// A write that was short counts as whole.
@@ -36,9 +36,9 @@ shm_protocol::planted_bugs! {
     /// A checkpoint is published before the journal is durable up to its tick.
     PublishBeforeDurable: "publish-before-durable", "checkpoint::tests::one_is_published_only_when_everything_is_there";
     /// A checkpoint's file is read without its digest being compared.
-    SkipManifestDigest: "skip-manifest-digest", "checkpoint::tests::damage::a_flipped_bit_anywhere_is_found_and_an_older_checkpoint_serves";
+    SkipManifestDigest: "skip-manifest-digest", "checkpoint::tests::damage::a_flipped_bit_falls_back_to_an_older_checkpoint";
     /// A page is read without its digest being compared.
-    SkipPageDigest: "skip-page-digest", "checkpoint::tests::damage::a_flipped_bit_anywhere_is_found_and_an_older_checkpoint_serves";
+    SkipPageDigest: "skip-page-digest", "checkpoint::tests::damage::a_flipped_bit_falls_back_to_an_older_checkpoint";
     /// A page file that an older checkpoint still names is removed.
     SweepNamedPageFile: "sweep-named-page-file", "checkpoint::tests::damage::a_damaged_checkpoint_does_not_take_the_place_of_a_good_one";
     /// Checkpoints of ticks that the journal has lost are kept.
@@ -52,7 +52,7 @@ shm_protocol::planted_bugs! {
     /// Messages that wait for an agent change their order when the run is restored.
     SwapMessages: "swap-messages", CAMPAIGN;
     /// A text goes on after a restore as if nothing of it had been written.
-    ForgetTokens: "forget-tokens", "tick::tests::texts::what_is_open_is_the_same_after_a_restore";
+    ForgetTokens: "forget-tokens", "tick::tests::generations::what_is_open_is_the_same_after_a_restore";
     /// What somebody has changed of the models is forgotten when the machine is restored.
     ForgetChanged: "forget-changed", CHANGES;
     /// A version that was brought in goes by a number that another one has.
@@ -78,7 +78,7 @@ shm_protocol::planted_bugs! {
     /// An answer of the engine is taken a second time.
     AnswerTwice: "answer-twice", CAMPAIGN;
     /// What agents wait for forms batches in the order in which they came.
-    RoundInArrivalOrder: "round-in-arrival-order", "tick::tests::rounds::neither_who_waits_first_nor_who_is_answered_first_is_observable";
+    RoundInArrivalOrder: "round-in-arrival-order", "tick::tests::rounds::the_order_of_awaits_and_answers_is_not_observable";
     /// Of the agents that wait, two get each other's answers.
     AnswerOfAnother: "answer-of-another", CAMPAIGN;
     /// A step that is taken again is not told the answers that it got before.
@@ -97,4 +97,20 @@ shm_protocol::planted_bugs! {
     ForgetAbandoned: "forget-abandoned", "simulation::guilty::only_the_request_that_crashes_the_engine_is_abandoned";
     /// A fault that was injected on purpose counts against its host.
     CountInjected: "count-injected", "recovery::policy::tests::what_does_not_count_is_never_held_against_a_host";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BUGS;
+    use test_support::planted_bugs;
+
+    #[test]
+    fn every_planted_bug_is_caught() {
+        planted_bugs::check(BUGS);
+    }
+
+    #[test]
+    fn the_documented_bugs_are_those_of_the_code() {
+        planted_bugs::check_document(env!("CARGO_PKG_NAME"), BUGS);
+    }
 }

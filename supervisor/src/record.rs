@@ -1,11 +1,18 @@
-//! What a run is and what a tick was: the shared vocabulary of tick machine, journal and checkpoints. No input or output
-//! happens here.
+//! The definition of a run and the record of a tick: the shared vocabulary of tick machine, journal and checkpoints.
+//! No input or output happens here.
 
+mod digest;
+mod pins;
 mod run_header;
+mod run_id;
+mod seal;
+mod tick_record;
 mod verdict;
 
-pub use run_header::{
-    AgentPin, AwaitedRecord, Become, Digest, DroppedMessages, EnginePin, ModelChange, ModelPin,
-    ResultRecord, RunHeader, Seal, SealReason, TickRecord, VersionPin,
-};
+pub use digest::{Digest, hex};
+pub use pins::{AgentPin, Become, EnginePin, ModelChange, ModelPin, VersionPin};
+pub use run_header::RunHeader;
+pub use run_id::RunId;
+pub use seal::{Seal, SealReason};
+pub use tick_record::{AwaitedRecord, DroppedMessages, ResultRecord, TickRecord};
 pub use verdict::{ABANDONED, QuarantineReason, RequestName, Verdict};

@@ -1,10 +1,10 @@
-//! What becomes of a host that is lost: decisions only, no process and no clock.
+//! The recovery of lost hosts: decisions only, no process and no clock.
 //!
-//! * [`Policy`]: whether and when a lost host comes back, or is given up;
-//! * [`Limits`]: how often, from the fleet file.
+//! * [`RestartPolicy`]: the decision to restart a lost host, to quarantine an agent, or to stop the run;
+//! * [`RecoveryLimits`]: the limits of restarts, from the fleet file.
 
 mod limits;
 mod policy;
 
-pub use limits::{RestartLimit, RestartLimits};
+pub use limits::{RecoveryLimits, RestartLimit};
 pub use policy::{HostLoss, HostWork, LossCause, RecoveryDecision, RestartPolicy, StopReason};

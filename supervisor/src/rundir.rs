@@ -2,19 +2,17 @@
 //!
 //! | name | what |
 //! | --- | --- |
-//! | `lock` | held by the process that writes; says which one it is |
+//! | `lock` | held by the process that writes, with its process id |
 //! | `journal/` | the record of the run, see [`crate::journal`] |
 //! | `objects/` | components and models under their digests |
-//! | `outbox.jsonl` | what agents emitted, see [`outbox`] |
+//! | `outbox.jsonl` | the outputs of agents, see [`outbox`] |
 //! | `checkpoints/` | saved states of the agents, see [`crate::checkpoint`] |
-//! | `events.jsonl` | what happened around the run, see [`events`] |
-//! | `faults.toml` | what is made to go wrong on purpose, if anything is |
-//! | `synced` | how much of the journal is on the disk for certain |
-//! | `launch.json` | how the run was launched, see [`Launch`] |
+//! | `events.jsonl` | events around the run, see [`events`] |
+//! | `faults.toml` | the plan of injected faults, if there is one |
+//! | `synced` | the sync marker of the journal |
+//! | `launch.json` | the settings of the launch, see [`LaunchSettings`] |
 //!
-//! Who writes holds the lock; who reads needs none, also while the run goes on.
-
-#![forbid(unsafe_code)]
+//! A writer holds the lock; a reader needs none, also while the run is active.
 
 mod error;
 pub mod events;
@@ -22,13 +20,10 @@ mod files;
 mod launch;
 mod objects;
 pub mod outbox;
-mod outbox_check;
-mod outbox_mark;
-mod outbox_owner;
 
 pub use error::{RunDirError, RunState};
 pub use events::{EventLog, RunEvent};
-pub use launch::{LaunchSettings, NewBounds};
+pub use launch::{BoundOverrides, LaunchSettings};
 pub use outbox::{Outbox, OutboxMark};
 
 use crate::faults::{DiskSwitch, FaultPlan, FaultyDisk};
@@ -46,7 +41,7 @@ const CHECKPOINTS: &str = "checkpoints";
 const EVENTS: &str = "events.jsonl";
 const FAULTS: &str = "faults.toml";
 const SYNCED: &str = "synced";
-/// Everything that a run directory has.
+/// The names in a run directory.
 const OWN: [&str; 9] = [
     CHECKPOINTS,
     EVENTS,
@@ -58,7 +53,7 @@ const OWN: [&str; 9] = [
     OUTBOX,
     SYNCED,
 ];
-/// What a file is called until it is whole.
+/// The ending of the name of a file until it is whole.
 const UNFINISHED: &str = ".unfinished";
 
 /// The directory of one run. Clones share the lock.
@@ -68,30 +63,30 @@ pub struct RunDir {
     path: PathBuf,
     lock: Option<Arc<dyn Guard>>,
     /// The folders that were made for this run: its own, then those around it.
-    made: Vec<PathBuf>,
+    created: Vec<PathBuf>,
 }
 
 impl RunDir {
-    /// Takes a directory for a new run: makes it if it is missing, and locks it. Whether it holds a run already is for the
-    /// journal to say, before [`RunDir::lay_out`].
+    /// Takes a directory for a new run: makes it if it is missing, and locks it. The journal then checks that it holds
+    /// no run, before [`RunDir::lay_out`].
     ///
     /// # Errors
     /// When it holds something else than a run, is in use, or cannot be made.
     pub fn claim(disk: Arc<dyn Disk>, path: &Path) -> Result<RunDir, RunDirError> {
         refuse_foreign(&*disk, path)?;
-        let made = missing(&*disk, path);
+        let created = missing(&*disk, path);
         disk.create_dir(path)
             .map_err(RunDirError::io("make", path))?;
         RunDir {
             disk,
             path: path.to_path_buf(),
             lock: None,
-            made,
+            created,
         }
         .locked()
     }
 
-    /// Removes what a run that never began has left, and makes the folders of a new one.
+    /// Removes the files of a run that never began, and makes the folders of a new one.
     ///
     /// # Errors
     /// Those of the disk.
@@ -103,14 +98,14 @@ impl RunDir {
                 .map_err(RunDirError::io("make", &folder))?;
         }
         self.sync_folder(&self.path)?;
-        for parent in self.made.iter().filter_map(|folder| folder.parent()) {
+        for parent in self.created.iter().filter_map(|folder| folder.parent()) {
             let is_here = parent.as_os_str().is_empty();
             self.sync_folder(if is_here { Path::new(".") } else { parent })?;
         }
         Ok(self)
     }
 
-    /// Takes the lock of a run that exists, to go on writing it.
+    /// Takes the lock of an existing run, to resume it.
     ///
     /// # Errors
     /// When there is no run, or it is in use.
@@ -126,7 +121,7 @@ impl RunDir {
         RunDir::read_on(disk, path)?.locked()
     }
 
-    /// Looks at a run that exists. It may be going on.
+    /// Opens an existing run to read. It may be active.
     ///
     /// # Errors
     /// When there is no run.
@@ -143,7 +138,7 @@ impl RunDir {
             disk,
             path: path.to_path_buf(),
             lock: None,
-            made: Vec::new(),
+            created: Vec::new(),
         };
         match run.disk.list(&run.journal()) {
             Ok(_) => Ok(run),
@@ -161,8 +156,8 @@ impl RunDir {
         }
     }
 
-    /// Removes a run, so that a failed start leaves nothing behind. For the journal to call, which knows that there are no
-    /// ticks: see [`crate::journal::discard_run_dir`].
+    /// Removes a run, so that a failed start leaves nothing behind. Only the journal calls it, which knows that there
+    /// are no ticks: see [`crate::journal::discard_run_dir`].
     ///
     /// # Errors
     /// When something cannot be removed.
@@ -180,12 +175,12 @@ impl RunDir {
                 .remove_dir(&folder)
                 .map_err(RunDirError::io("remove", &folder))?;
         }
-        // Safe while it is ours: who takes the lock checks that the file still has its name.
+        // Safe while the lock is held: a process that takes it checks that the file still has its name.
         let lock = self.path.join(LOCK);
         self.disk
             .remove_file(&lock)
             .map_err(RunDirError::io("remove", &lock))?;
-        let Some((own, around)) = self.made.split_first() else {
+        let Some((own, around)) = self.created.split_first() else {
             return Ok(());
         };
         self.disk
@@ -198,13 +193,13 @@ impl RunDir {
         Ok(())
     }
 
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The disk it is on.
+    /// Its disk.
     #[must_use]
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk
@@ -216,7 +211,7 @@ impl RunDir {
         self.path.join(JOURNAL)
     }
 
-    /// The file of what agents emitted.
+    /// The file of the outbox.
     #[must_use]
     pub fn outbox(&self) -> PathBuf {
         self.path.join(OUTBOX)
@@ -228,19 +223,19 @@ impl RunDir {
         self.path.join(CHECKPOINTS)
     }
 
-    /// The file that says how much of the journal is on the disk.
+    /// The file of the sync marker.
     #[must_use]
     pub fn synced(&self) -> PathBuf {
         self.path.join(SYNCED)
     }
 
-    /// The file of what happened around the run.
+    /// The file of the events.
     #[must_use]
     pub fn events(&self) -> PathBuf {
         self.path.join(EVENTS)
     }
 
-    /// Whether this process may write.
+    /// True if this process may write.
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.lock.is_some()
@@ -272,14 +267,14 @@ impl RunDir {
         Ok(self)
     }
 
-    /// The same directory, written through a disk that fails as it is told to.
+    /// The same directory, written through a disk with injected faults.
     #[must_use]
-    pub fn failing(mut self, switch: &DiskSwitch) -> RunDir {
+    pub fn with_disk_faults(mut self, switch: &DiskSwitch) -> RunDir {
         self.disk = Arc::new(FaultyDisk::new(self.disk, switch.clone()));
         self
     }
 
-    /// Keeps what is made to go wrong.
+    /// Stores the fault plan.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -290,7 +285,7 @@ impl RunDir {
         self.put_file(&self.path.join(FAULTS), plan.to_toml().as_bytes())
     }
 
-    /// The file of what is made to go wrong, and its text, if there is one.
+    /// The file of the fault plan and its text, if there is one.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -307,7 +302,7 @@ impl RunDir {
         }
     }
 
-    /// Removes what a start that failed left behind.
+    /// Removes the files of a failed start.
     fn clear(&self) -> Result<(), RunDirError> {
         let mut left = self.files_in(&self.journal())?;
         left.extend(self.files_in(&self.objects())?);
@@ -333,7 +328,7 @@ impl RunDir {
     }
 }
 
-/// The folders of a path that are not there, innermost first.
+/// The missing folders of a path, innermost first.
 fn missing(disk: &dyn Disk, path: &Path) -> Vec<PathBuf> {
     let is_missing = |folder: &&Path| {
         folder.parent().is_some()
@@ -347,7 +342,7 @@ fn missing(disk: &dyn Disk, path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Refuses a directory with something in it that no run has put there.
+/// Refuses a directory with an entry that no run has made.
 fn refuse_foreign(disk: &dyn Disk, path: &Path) -> Result<(), RunDirError> {
     let names = match disk.list(path) {
         Ok(names) => names,
@@ -361,7 +356,7 @@ fn refuse_foreign(disk: &dyn Disk, path: &Path) -> Result<(), RunDirError> {
         }
     };
     let own = |name: &str| OWN.contains(&name.strip_suffix(UNFINISHED).unwrap_or(name));
-    // Beside a journal, a file of somebody else is no reason: it is a run, and that is said instead.
+    // Beside a journal, a foreign file is not refused here: the error that the directory holds a run follows.
     match names.iter().find(|name| !own(name)) {
         Some(entry) if !names.iter().any(|name| name == JOURNAL) => Err(RunDirError::NotEmpty {
             path: path.to_path_buf(),

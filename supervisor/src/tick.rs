@@ -1,25 +1,23 @@
 //! The tick as a pure state machine: (state, input) → (state, actions).
 //!
-//! No clock, thread, process, file or random source is in here. A shell
-//! performs the actions on the real world and feeds back what happened; replay
-//! feeds the journal instead, through the same code.
+//! It has no clock, thread, process, file or random source. The event loop performs the actions on the real world and
+//! feeds the results back; a replay feeds the journal instead, through the same code.
 //!
 //! * [`order`]: the total order of agents in a tick, the smallest file;
-//! * [`Plan`]: what does not change during a run;
-//! * [`Machine`]: the state, with [`Input`] and [`Action`];
-//! * `inbox`: what waits for agents, within bounds;
+//! * [`RunPlan`]: agents, models and limits of a run;
+//! * [`TickMachine`]: the state, with [`TickInput`] and [`TickAction`];
+//! * `inbox`: messages that wait for an agent, within bounds;
 //! * `requests`: inference requests between their tick and their delivery;
-//! * `rounds`: what agents wait for within their steps;
-//! * `batch`: which requests go to the engine together;
-//! * `finite`: whether tensors hold only finite numbers;
-//! * `texts`: what language models write, piece by piece;
-//! * `foretold`: what is known of requests that were given up;
-//! * `saved`: what a checkpoint keeps of the machine;
-//! * `check`: what no sound host says.
+//! * `rounds`: awaits within the steps of a tick;
+//! * `batch`: requests that go to the engine together;
+//! * `finite`: the check for numbers that are not finite;
+//! * `generations`: generations of language models, delta by delta;
+//! * `recorded_answers`: answers of a journal that the engine is not asked for again;
+//! * `saved`: the state of the machine in a checkpoint;
+//! * `check`: checks of what hosts send.
 //!
-//! The invariant: what is committed is a function of the plan and of the
-//! outcomes and results alone. The order in which they arrive is not
-//! observable; nothing here looks at it.
+//! The invariant: a committed tick is a function of the plan and of the outcomes and results alone. The order of their
+//! arrival is not observable; nothing here looks at it.
 
 mod action;
 mod batch;
@@ -30,20 +28,24 @@ mod inbox;
 mod machine;
 pub mod order;
 mod plan;
+mod planned;
 mod recorded_answers;
 mod requests;
 mod rounds;
+mod run_end;
 mod saved;
 #[cfg(test)]
 mod tests;
 mod version_timeline;
 mod violation;
 
-pub use action::{Action, Input};
-pub use batch::{Batch, Member};
-pub use machine::{PlanMismatch, RunEnd, TickMachine};
-pub use plan::{PlannedAgent, PlannedGenerator, PlannedModel, RunPlan};
+pub use action::{TickAction, TickInput};
+pub use batch::{InferenceBatch, Member};
+pub use machine::{PlanMismatch, TickMachine};
+pub use plan::RunPlan;
+pub use planned::{PlannedAgent, PlannedGenerator, PlannedModel};
 pub use recorded_answers::RecordedAnswers;
 pub use rounds::AwaitedRequest;
+pub use run_end::RunEnd;
 pub use version_timeline::{VersionSpan, VersionTimeline};
 pub use violation::Violation;

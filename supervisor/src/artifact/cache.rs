@@ -1,4 +1,4 @@
-//! Machine code that is kept from run to run.
+//! The cache of machine code.
 //!
 //! One file for each component, version and configuration, named by a digest of
 //! all three. A file ends with a digest of its content, keyed by its own name,
@@ -15,12 +15,12 @@ use tempfile::NamedTempFile;
 /// Length of the digest at the end of a file.
 const DIGEST_BYTES: usize = 32;
 
-/// What a file is named by.
+/// The key that names a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ArtifactKey([u8; DIGEST_BYTES]);
 
 impl ArtifactKey {
-    /// Of a component and everything else that its machine code depends on.
+    /// The key of a component and everything else that its machine code depends on.
     pub(super) fn new(component: &[u8], rest: &[&str]) -> ArtifactKey {
         let mut hasher =
             blake3::Hasher::new_derive_key("Lockstep 2026-11 machine code of a component");
@@ -41,7 +41,7 @@ impl ArtifactKey {
 /// `$XDG_CACHE_HOME/lockstep`, or `~/.cache/lockstep`. `None` for a user without a home.
 #[must_use]
 pub fn default_folder() -> Option<PathBuf> {
-    // An XDG path that is not absolute is to be ignored, says the specification.
+    // By the specification, an XDG path that is not absolute is ignored.
     let absolute = |name| {
         env::var_os(name)
             .map(PathBuf::from)
@@ -61,14 +61,14 @@ impl<'a> ArtifactCache<'a> {
         ArtifactCache { folder }
     }
 
-    /// What is kept under a key. A damaged file is as good as none.
+    /// The artifact of a key. A damaged file counts as missing.
     pub(super) fn get(&self, key: &ArtifactKey) -> Option<Vec<u8>> {
         let path = self.folder.join(key.file_name());
         let mut content = match fs::read(&path) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                tracing::warn!(file = %path.display(), %error, "kept machine code cannot be read; compiling anew");
+                tracing::warn!(file = %path.display(), %error, "cannot read cached machine code; compiling again");
                 return None;
             }
         };
@@ -79,14 +79,14 @@ impl<'a> ArtifactCache<'a> {
             <[u8; DIGEST_BYTES]>::try_from(digest).is_ok_and(|digest| seal(key, artifact) == digest)
         });
         if !is_sound {
-            tracing::warn!(file = %path.display(), "kept machine code is damaged; compiling anew");
+            tracing::warn!(file = %path.display(), "cached machine code is damaged; compiling again");
             return None;
         }
         content.truncate(artifact_bytes?);
         Some(content)
     }
 
-    /// Keeps machine code. Whoever reads at the same time sees the old file or the new one.
+    /// Stores machine code. A concurrent reader sees the old file or the new one.
     pub(super) fn put(&self, key: &ArtifactKey, artifact: &[u8]) -> io::Result<()> {
         DirBuilder::new()
             .recursive(true)

@@ -1,19 +1,15 @@
 //! One compiler process, from its start to its end.
 
 use super::{ArtifactError, Compiler};
-use command_fds::{CommandFdExt, FdMapping};
-use rustix::fs::{MemfdFlags, memfd_create};
+use crate::sys::{anonymous_memory, pass_descriptors};
 use shm_protocol::boot::{self, Role};
+use shm_protocol::exit_code;
 use shm_protocol::sys::sealed_memory;
-use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 
-/// Exit code of a compiler that refuses its component.
-const REFUSED: i32 = 2;
-
-/// Most bytes of what a compiler says.
+/// Most bytes of the message of a compiler, in bytes.
 const MESSAGE_BYTES: u64 = 16 << 10;
 
 impl Compiler {
@@ -23,30 +19,18 @@ impl Compiler {
         let system = |action| move |source| ArtifactError::System { action, source };
         let input =
             sealed_memory("component", &[component]).map_err(system("give the component to"))?;
-        let output = memfd_create("artifact", MemfdFlags::CLOEXEC).map_err(io::Error::from);
-        let mut output = File::from(output.map_err(system("make memory for"))?);
+        let mut output = anonymous_memory("artifact").map_err(system("make memory for"))?;
         let output_of_child = output.try_clone().map_err(system("make memory for"))?;
         let mut command = self.command();
-        let mappings = vec![
-            FdMapping {
-                parent_fd: input,
-                child_fd: boot::COMPONENT,
-            },
-            FdMapping {
-                parent_fd: output_of_child.into(),
-                child_fd: boot::ARTIFACT,
-            },
+        let descriptors = [
+            (input, boot::COMPONENT),
+            (output_of_child.into(), boot::ARTIFACT),
         ];
-        command
-            .fd_mappings(mappings)
-            .map_err(|error| ArtifactError::System {
-                action: "prepare",
-                source: io::Error::other(error),
-            })?;
+        pass_descriptors(&mut command, descriptors).map_err(system("prepare"))?;
         let child = command.spawn().map_err(system("start"))?;
         let (status, said) = end(child).map_err(system("wait for"))?;
-        judge(status, &said)?;
-        // The writer is gone, so what is read here can no longer change.
+        check_exit(status, &said)?;
+        // The writer has ended, so the bytes can no longer change.
         let mut artifact = Vec::new();
         output
             .rewind()
@@ -63,7 +47,7 @@ impl Compiler {
             "native"
         };
         command.args([Role::Compiler.argument(), nan, &process::id().to_string()]);
-        // What a compiler does must not depend on who starts it.
+        // The result of a compiler must not depend on the environment.
         command
             .env_clear()
             .stdin(Stdio::null())
@@ -73,13 +57,13 @@ impl Compiler {
     }
 }
 
-/// Waits for the end of a process and what it says until then.
+/// Waits for the end of a process, and gives its standard error.
 fn end(mut child: Child) -> io::Result<(ExitStatus, String)> {
     let mut said = Vec::new();
     let mut rest = io::sink();
     if let Some(mut stderr) = child.stderr.take() {
         let read = stderr.by_ref().take(MESSAGE_BYTES).read_to_end(&mut said);
-        // The rest is read too, or the process would wait for somebody to do so.
+        // The rest is read too, or the process would block.
         let read = read.and_then(|_| io::copy(&mut stderr, &mut rest));
         if let Err(error) = read {
             child.kill()?;
@@ -91,14 +75,19 @@ fn end(mut child: Child) -> io::Result<(ExitStatus, String)> {
     Ok((status, String::from_utf8_lossy(&said).trim().to_owned()))
 }
 
-fn judge(status: ExitStatus, said: &str) -> Result<(), ArtifactError> {
-    match status.code() {
-        Some(0) => Ok(()),
-        Some(REFUSED) if !said.is_empty() => Err(ArtifactError::Refused {
+fn check_exit(status: ExitStatus, said: &str) -> Result<(), ArtifactError> {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    match code {
+        Some(exit_code::SUCCESS) => Ok(()),
+        Some(exit_code::BAD_INPUT) if !said.is_empty() => Err(ArtifactError::Refused {
             reason: said.to_owned(),
         }),
-        code => {
-            let ending = match (code, status.signal()) {
+        Some(exit_code::MACHINE) => Err(ArtifactError::System {
+            action: "run",
+            source: io::Error::other(said.to_owned()),
+        }),
+        _ => {
+            let ending = match (status.code(), status.signal()) {
                 (Some(code), _) => format!("it exited with code {code}"),
                 (None, Some(signal)) => format!("it was ended by signal {signal}"),
                 (None, None) => "it ended".to_owned(),
@@ -119,8 +108,12 @@ mod tests {
 
     #[test]
     fn only_a_refusal_blames_the_component() {
-        let judge = |code, said: &str| judge(ExitStatus::from_raw(code), said);
+        let judge = |code, said: &str| check_exit(ExitStatus::from_raw(code), said);
         assert!(judge(0, "").is_ok());
+        assert!(matches!(
+            judge(5 << 8, "no memory"),
+            Err(ArtifactError::System { .. })
+        ));
         assert!(
             matches!(judge(2 << 8, "no"), Err(ArtifactError::Refused { reason }) if reason == "no")
         );

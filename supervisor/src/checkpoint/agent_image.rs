@@ -1,104 +1,104 @@
-//! What is known of an agent's state, out of what its host has said of it.
+//! The state of an agent, built from the records of its host.
 //!
-//! Nothing that a host says is believed before it is checked: a record is taken
-//! whole or refused. What it says is a difference to what it said before, unless
-//! everything was asked for; so whoever misses one difference needs everything.
+//! A record of a host is checked before it is used, and taken whole or refused. It is a difference to the records
+//! before, unless a full state was requested; so after one missed difference only a full state helps.
 
 use crate::checkpoint::manifest::{AgentImage, PageLocation};
 use shm_protocol::agent_state::{PAGE_BYTES, PAGES_PER_RECORD, Page, SavedInstance, StateRecord};
 use shm_protocol::id::{RequestId, Tick};
 use std::collections::BTreeMap;
 
-/// What is known of an agent.
+/// Builds the image of an agent.
 #[derive(Clone, Debug)]
 pub(super) struct AgentImageBuilder {
-    life: SavedInstance,
+    instance: SavedInstance,
     next_request: RequestId,
     pages: BTreeMap<u32, PageLocation>,
-    /// The tick of the records that came last, or of what it began with.
+    /// The tick of the last records, or of the checkpoint with which the agent began.
     tick: Tick,
     /// The least number that the next page may have; none when the last record has come.
     next_page: Option<u64>,
-    /// What it said could not be kept: only a full state helps.
-    is_lost: bool,
+    /// A record could not be kept: only a full state helps.
+    is_incomplete: bool,
 }
 
-/// What is known of an agent's state with a part of it.
+/// Progress of an image after a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ImagePart {
-    /// More of it comes.
+    /// More records follow.
     More,
-    /// All of it.
+    /// The image is complete.
     Whole,
-    /// All of it, but something was lost before.
-    Useless,
+    /// The last record has come, but an earlier one was lost.
+    Unusable,
 }
 
 impl AgentImageBuilder {
-    /// An agent of which nothing was said: all its pages are zero.
-    pub(super) fn nothing() -> AgentImageBuilder {
+    /// The image before the first record: all pages are zero.
+    pub(super) fn empty() -> AgentImageBuilder {
         AgentImageBuilder {
-            life: SavedInstance::Halted,
+            instance: SavedInstance::Halted,
             next_request: RequestId(0),
             pages: BTreeMap::new(),
             tick: Tick::ZERO,
             next_page: None,
-            is_lost: false,
+            is_incomplete: false,
         }
     }
 
-    /// An agent that has begun with the state of a checkpoint.
+    /// The image of an agent that began with the state of a checkpoint.
     pub(super) fn of(image: &AgentImage, tick: Tick) -> AgentImageBuilder {
         AgentImageBuilder {
-            life: image.life.clone(),
+            instance: image.instance.clone(),
             next_request: image.next_request,
             pages: image.pages.iter().copied().collect(),
             tick,
             next_page: None,
-            is_lost: false,
+            is_incomplete: false,
         }
     }
 
-    /// The state after a tick, if all of it is known.
+    /// The image after a tick, if it is complete.
     pub(super) fn image(&self, tick: Tick) -> Option<AgentImage> {
-        let is_whole = self.tick == tick && self.next_page.is_none() && !self.is_lost;
+        let is_whole = self.tick == tick && self.next_page.is_none() && !self.is_incomplete;
         is_whole.then(|| AgentImage {
-            life: self.life.clone(),
+            instance: self.instance.clone(),
             next_request: self.next_request,
             pages: self.pages.iter().map(|(index, at)| (*index, *at)).collect(),
         })
     }
 
-    /// What is said from now on is a difference to something that is not kept.
-    pub(super) fn lose(&mut self) {
-        self.is_lost = true;
+    /// Discards the pages: the records that follow are differences to a state that is not kept.
+    pub(super) fn discard(&mut self) {
+        self.is_incomplete = true;
         self.pages.clear();
     }
 
-    pub(super) fn is_lost(&self) -> bool {
-        self.is_lost
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.is_incomplete
     }
 
-    /// Where its pages are.
+    /// The locations of its pages.
     pub(super) fn pages_mut(&mut self) -> impl Iterator<Item = &mut PageLocation> {
         self.pages.values_mut()
     }
 
-    /// Takes in a record after a tick, and keeps its pages with `put`.
+    /// Applies a record after a tick, and stores its pages with `put`.
     ///
     /// # Errors
-    /// Why it cannot be the next record of this agent, whose memory has at most so many bytes. Nothing has changed then.
+    /// The reason for which it cannot be the next record of this agent, whose memory has at most `max_bytes`. The image
+    /// is unchanged then.
     pub(super) fn take(
         &mut self,
         tick: Tick,
         is_full: bool,
         record: StateRecord,
-        most_bytes: u64,
+        max_bytes: u64,
         mut put: impl FnMut(&[u8]) -> PageLocation,
     ) -> Result<ImagePart, String> {
         let is_first = self.tick != tick;
-        self.check_place(tick, &record)?;
-        let memory_pages = memory_pages(&record.life, most_bytes)?;
+        self.check_order(tick, &record)?;
+        let memory_pages = memory_pages(&record.life, max_bytes)?;
         let from = if is_first {
             0
         } else {
@@ -109,7 +109,7 @@ impl AgentImageBuilder {
             self.begin(tick, is_full, &record);
         }
         for Page { index, bytes } in record.pages {
-            // A host gives a page of zeros as none; one that gives its bytes says the same.
+            // A host leaves out the bytes of a zero page; bytes of zeros mean the same.
             if bytes.iter().all(|byte| *byte == 0) {
                 self.pages.remove(&index);
             } else {
@@ -117,9 +117,9 @@ impl AgentImageBuilder {
             }
         }
         self.next_page = (!record.is_last).then_some(next_page);
-        Ok(match (record.is_last, self.is_lost) {
+        Ok(match (record.is_last, self.is_incomplete) {
             (false, _) => ImagePart::More,
-            (true, true) => ImagePart::Useless,
+            (true, true) => ImagePart::Unusable,
             (true, false) => {
                 self.forget_beyond(memory_pages);
                 ImagePart::Whole
@@ -127,40 +127,41 @@ impl AgentImageBuilder {
         })
     }
 
-    /// Whether a record may come now.
-    fn check_place(&self, tick: Tick, record: &StateRecord) -> Result<(), String> {
+    /// Checks that a record may come now.
+    fn check_order(&self, tick: Tick, record: &StateRecord) -> Result<(), String> {
         if tick < self.tick {
-            return Err(format!("that after tick {} was told", self.tick));
+            return Err(format!(
+                "the state after tick {} is already known",
+                self.tick
+            ));
         }
         if tick > self.tick {
             return Ok(());
         }
         if self.next_page.is_none() {
-            return Err("it was whole".to_owned());
+            return Err("it is already complete".to_owned());
         }
-        if record.life != self.life || record.next_request != self.next_request {
-            return Err(
-                "two of its records differ in what all of them must have in common".to_owned(),
-            );
+        if record.life != self.instance || record.next_request != self.next_request {
+            return Err("two of its records disagree".to_owned());
         }
         Ok(())
     }
 
-    /// The first record after a tick.
+    /// Begins the state of a tick with its first record.
     fn begin(&mut self, tick: Tick, is_full: bool, record: &StateRecord) {
         if self.next_page.is_some() {
             // The end of the last state never came.
-            self.lose();
+            self.discard();
         }
         self.tick = tick;
-        (self.life, self.next_request) = (record.life.clone(), record.next_request);
+        (self.instance, self.next_request) = (record.life.clone(), record.next_request);
         if is_full {
             self.pages.clear();
-            self.is_lost = false;
+            self.is_incomplete = false;
         }
     }
 
-    /// A host forgets what a smaller memory had, and everything without one.
+    /// A host drops the pages beyond a smaller memory, and all pages without one.
     fn forget_beyond(&mut self, memory_pages: u64) {
         if let Ok(end) = u32::try_from(memory_pages) {
             drop(self.pages.split_off(&end));
@@ -168,17 +169,17 @@ impl AgentImageBuilder {
     }
 }
 
-/// The pages of the memory of an agent that lives so.
-fn memory_pages(life: &SavedInstance, most_bytes: u64) -> Result<u64, String> {
-    match life {
-        SavedInstance::Running { memory_bytes, .. } if *memory_bytes > most_bytes => Err(format!(
-            "it has a memory of {memory_bytes} bytes, where it may have {most_bytes}"
+/// The number of pages of an agent's memory.
+fn memory_pages(instance: &SavedInstance, max_bytes: u64) -> Result<u64, String> {
+    match instance {
+        SavedInstance::Running { memory_bytes, .. } if *memory_bytes > max_bytes => Err(format!(
+            "its memory of {memory_bytes} bytes is over the limit of {max_bytes}"
         )),
         SavedInstance::Running { memory_bytes, .. }
             if !memory_bytes.is_multiple_of(PAGE_BYTES as u64) =>
         {
             Err(format!(
-                "its memory of {memory_bytes} bytes has no whole pages"
+                "its memory of {memory_bytes} bytes is not a multiple of the page size"
             ))
         }
         SavedInstance::Running { memory_bytes, .. } => Ok(memory_bytes / PAGE_BYTES as u64),
@@ -186,11 +187,11 @@ fn memory_pages(life: &SavedInstance, most_bytes: u64) -> Result<u64, String> {
     }
 }
 
-/// Checks pages that go on at a number, and gives the number at which the next ones go on.
+/// Checks pages whose numbers begin at `from`, and gives the number at which the next ones begin.
 fn check_pages(pages: &[Page], from: u64, memory_pages: u64) -> Result<u64, String> {
     if pages.len() > PAGES_PER_RECORD {
         return Err(format!(
-            "a record has {} pages, where it may have {PAGES_PER_RECORD}",
+            "a record has {} pages, over the limit of {PAGES_PER_RECORD}",
             pages.len()
         ));
     }
@@ -203,7 +204,7 @@ fn check_pages(pages: &[Page], from: u64, memory_pages: u64) -> Result<u64, Stri
             ))
         } else if !matches!(bytes.len(), 0 | PAGE_BYTES) {
             Err(format!(
-                "its page {index} has {} bytes, where a page has {PAGE_BYTES} or none",
+                "its page {index} has {} bytes instead of {PAGE_BYTES} or none",
                 bytes.len()
             ))
         } else {

@@ -1,5 +1,4 @@
-//! Makes checkpoints beside the ticks: the loop of a run only hands over what
-//! it hears.
+//! Makes checkpoints beside the ticks: the event loop only passes records on.
 
 use super::collector::Collector;
 use super::error::CheckpointError;
@@ -14,7 +13,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// What the loop of a run tells.
+/// Commands of the event loop.
 #[derive(Debug)]
 enum CheckpointCommand {
     Begin {
@@ -32,15 +31,15 @@ enum CheckpointCommand {
     /// Up to this tick; the outbox once it is synced here.
     Durable(Tick, Option<Arc<dyn File>>),
     Abandon,
-    BegunAgain(AgentId, Option<Arc<Checkpoint>>),
+    AgentRestarted(AgentId, Option<Arc<Checkpoint>>),
 }
 
-/// What became of it.
+/// The outcome of a checkpoint.
 #[derive(Debug)]
 pub enum CheckpointOutcome {
-    /// A checkpoint is there.
+    /// A checkpoint was published.
     Published(Arc<Checkpoint>),
-    /// One came to nothing.
+    /// A checkpoint failed.
     Failed(CheckpointError),
 }
 
@@ -55,19 +54,19 @@ pub struct Checkpointer {
 enum CheckpointWorker {
     /// On a thread of its own.
     Thread {
-        told: Option<Sender<CheckpointCommand>>,
+        commands: Option<Sender<CheckpointCommand>>,
         thread: Option<JoinHandle<()>>,
     },
-    /// Within every call, for a world without threads.
+    /// Within every call, for simulations without threads.
     Inline(Box<Collector>),
 }
 
 #[derive(Debug, Default)]
 struct CheckpointQueue {
-    is_making: AtomicBool,
+    is_pending: AtomicBool,
     needs_full: AtomicBool,
-    news: Mutex<Vec<CheckpointOutcome>>,
-    outbox_failed: Mutex<Option<io::Error>>,
+    outcomes: Mutex<Vec<CheckpointOutcome>>,
+    outbox_error: Mutex<Option<io::Error>>,
 }
 
 impl Checkpointer {
@@ -77,14 +76,14 @@ impl Checkpointer {
     /// When the system refuses it.
     pub fn start(collector: Collector) -> io::Result<Checkpointer> {
         let shared = Arc::new(CheckpointQueue::default());
-        let (told, to_hear) = mpsc::channel();
-        let of_thread = Arc::clone(&shared);
+        let (commands, receiver) = mpsc::channel();
+        let thread_queue = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("checkpoints".to_owned())
-            .spawn(move || run(collector, &to_hear, &of_thread))?;
+            .spawn(move || run(collector, &receiver, &thread_queue))?;
         Ok(Checkpointer {
             work: CheckpointWorker::Thread {
-                told: Some(told),
+                commands: Some(commands),
                 thread: Some(thread),
             },
             shared,
@@ -100,18 +99,18 @@ impl Checkpointer {
         }
     }
 
-    /// Whether one is being made: no other is to be begun.
+    /// True while a checkpoint is being made: no other may begin.
     #[must_use]
-    pub fn is_making(&self) -> bool {
+    pub fn is_pending(&self) -> bool {
         // Relaxed: it decides only whether another one is begun now or a tick later.
-        self.shared.is_making.load(Ordering::Relaxed)
+        self.shared.is_pending.load(Ordering::Relaxed)
     }
 
-    /// As [`Collector::begin`]. Says whether the state must be given in full.
+    /// As [`Collector::begin`]. True if the full state is needed.
     pub fn begin(&mut self, tick: Tick, machine: Vec<u8>, agents: Vec<AgentId>) -> bool {
         let is_full = self.shared.needs_full.load(Ordering::Relaxed);
-        self.shared.is_making.store(true, Ordering::Relaxed);
-        self.tell(CheckpointCommand::Begin {
+        self.shared.is_pending.store(true, Ordering::Relaxed);
+        self.send(CheckpointCommand::Begin {
             tick,
             machine,
             agents,
@@ -122,7 +121,7 @@ impl Checkpointer {
 
     /// As [`Collector::state`].
     pub fn state(&mut self, tick: Tick, agent: AgentId, payload: Vec<u8>) {
-        self.tell(CheckpointCommand::State {
+        self.send(CheckpointCommand::State {
             tick,
             agent,
             payload,
@@ -131,40 +130,40 @@ impl Checkpointer {
 
     /// As [`Collector::committed`].
     pub fn committed(&mut self, mark: JournalMark, outbox: OutboxMark) {
-        self.tell(CheckpointCommand::Committed(mark, outbox));
+        self.send(CheckpointCommand::Committed(mark, outbox));
     }
 
     /// As [`Collector::durable`], once the outbox is synced too, if it is to be.
     pub fn durable(&mut self, tick: Tick, outbox: Option<Arc<dyn File>>) {
-        self.tell(CheckpointCommand::Durable(tick, outbox));
+        self.send(CheckpointCommand::Durable(tick, outbox));
     }
 
     /// As [`Collector::abandon`].
     pub fn abandon(&mut self) {
-        self.tell(CheckpointCommand::Abandon);
+        self.send(CheckpointCommand::Abandon);
     }
 
     /// As [`Collector::begun_again`].
-    pub fn begun_again(&mut self, agent: AgentId, base: Option<Arc<Checkpoint>>) {
-        self.tell(CheckpointCommand::BegunAgain(agent, base));
+    pub fn agent_restarted(&mut self, agent: AgentId, base: Option<Arc<Checkpoint>>) {
+        self.send(CheckpointCommand::AgentRestarted(agent, base));
     }
 
-    /// What has become of checkpoints since the last call.
+    /// The outcomes since the last call.
     #[must_use]
-    pub fn news(&self) -> Vec<CheckpointOutcome> {
-        std::mem::take(&mut *lock(&self.shared.news))
+    pub fn take_outcomes(&self) -> Vec<CheckpointOutcome> {
+        std::mem::take(&mut *lock(&self.shared.outcomes))
     }
 
-    /// Why the outbox could not be brought to the disk, once. That must not be tried again.
+    /// The error of a failed sync of the outbox, once. The sync must not be tried again.
     #[must_use]
-    pub fn outbox_failed(&self) -> Option<io::Error> {
-        lock(&self.shared.outbox_failed).take()
+    pub fn take_outbox_error(&self) -> Option<io::Error> {
+        lock(&self.shared.outbox_error).take()
     }
 
-    /// Waits until all is done that was told. Nothing more is heard after it.
+    /// Waits until all commands are done. Later commands are ignored.
     pub fn finish(&mut self) {
-        if let CheckpointWorker::Thread { told, thread } = &mut self.work {
-            drop(told.take());
+        if let CheckpointWorker::Thread { commands, thread } = &mut self.work {
+            drop(commands.take());
             if let Some(thread) = thread.take() {
                 // A panic of the thread has been printed by its own hook.
                 let _ = thread.join();
@@ -172,13 +171,14 @@ impl Checkpointer {
         }
     }
 
-    fn tell(&mut self, what: CheckpointCommand) {
+    fn send(&mut self, command: CheckpointCommand) {
         match &mut self.work {
-            // A thread that is gone has panicked, which was printed; the run needs it only to be faster later.
-            CheckpointWorker::Thread { told, .. } => {
-                drop(told.as_ref().map(|told| told.send(what)))
+            // A thread that has ended has panicked, which was printed; the run needs checkpoints only to recover
+            // faster.
+            CheckpointWorker::Thread { commands, .. } => {
+                drop(commands.as_ref().map(|commands| commands.send(command)))
             }
-            CheckpointWorker::Inline(collector) => hear(collector, what, &self.shared),
+            CheckpointWorker::Inline(collector) => handle(collector, command, &self.shared),
         }
     }
 }
@@ -189,14 +189,14 @@ impl Drop for Checkpointer {
     }
 }
 
-fn run(mut collector: Collector, told: &Receiver<CheckpointCommand>, shared: &CheckpointQueue) {
-    while let Ok(what) = told.recv() {
-        hear(&mut collector, what, shared);
+fn run(mut collector: Collector, commands: &Receiver<CheckpointCommand>, shared: &CheckpointQueue) {
+    while let Ok(command) = commands.recv() {
+        handle(&mut collector, command, shared);
     }
 }
 
-fn hear(collector: &mut Collector, what: CheckpointCommand, shared: &CheckpointQueue) {
-    let done = match what {
+fn handle(collector: &mut Collector, command: CheckpointCommand, shared: &CheckpointQueue) {
+    let result = match command {
         CheckpointCommand::Begin {
             tick,
             machine,
@@ -213,7 +213,7 @@ fn hear(collector: &mut Collector, what: CheckpointCommand, shared: &CheckpointQ
         CheckpointCommand::Committed(mark, outbox) => collector.committed(mark, outbox),
         CheckpointCommand::Durable(tick, outbox) => {
             if let Some(Err(source)) = outbox.map(|outbox| outbox.sync()) {
-                *lock(&shared.outbox_failed) = Some(source);
+                *lock(&shared.outbox_error) = Some(source);
                 collector.abandon();
             }
             collector.durable(tick)
@@ -222,24 +222,26 @@ fn hear(collector: &mut Collector, what: CheckpointCommand, shared: &CheckpointQ
             collector.abandon();
             Ok(None)
         }
-        CheckpointCommand::BegunAgain(agent, base) => {
-            collector.begun_again(agent, base.as_deref());
+        CheckpointCommand::AgentRestarted(agent, base) => {
+            collector.agent_restarted(agent, base.as_deref());
             Ok(None)
         }
     };
-    let news = match done {
+    let outcome = match result {
         Ok(None) => None,
         Ok(Some(checkpoint)) => Some(CheckpointOutcome::Published(checkpoint)),
         Err(error) => Some(CheckpointOutcome::Failed(error)),
     };
-    let trouble = collector.take_trouble().map(CheckpointOutcome::Failed);
-    lock(&shared.news).extend(news.into_iter().chain(trouble));
+    let cleanup_error = collector
+        .take_cleanup_error()
+        .map(CheckpointOutcome::Failed);
+    lock(&shared.outcomes).extend(outcome.into_iter().chain(cleanup_error));
     shared
         .needs_full
         .store(collector.needs_full(), Ordering::Relaxed);
     shared
-        .is_making
-        .store(collector.is_making(), Ordering::Relaxed);
+        .is_pending
+        .store(collector.is_pending(), Ordering::Relaxed);
 }
 
 fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -1,13 +1,12 @@
-//! Makes the next checkpoint out of what hosts say of their agents.
+//! Makes the next checkpoint from the state records of hosts.
 //!
-//! What a host says is a difference to what it said before, so everything that
-//! it says is taken in, also for a checkpoint that comes to nothing. When an
-//! agent begins again, what is known of it is what it began with.
+//! A record is a difference to the records before, so every record is applied, also of a checkpoint that is abandoned.
+//! When an agent restarts, its image is that with which it began.
 
 use super::agent_image::{AgentImageBuilder, ImagePart};
 use super::error::CheckpointError;
 use super::manifest::{AgentImage, Checkpoint};
-use super::store::CheckpointWriter;
+use super::writer::CheckpointWriter;
 use crate::faults::Faults;
 use crate::journal::JournalMark;
 use crate::planted::{Bug, planted};
@@ -19,8 +18,8 @@ use shm_protocol::id::{AgentId, Tick};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Ticks of which it is remembered whether everything was asked for. A host answers before the supervisor gets so far.
-const ASKED_TICKS: usize = 64;
+/// Ticks whose requests are remembered. A host answers before the supervisor gets so far.
+const REQUESTED_TICKS: usize = 64;
 
 /// A checkpoint that is being made.
 #[derive(Debug)]
@@ -33,36 +32,36 @@ struct PendingCheckpoint {
     marks: Option<(JournalMark, OutboxMark)>,
 }
 
-/// Makes checkpoints.
+/// Collects state records and makes checkpoints.
 #[derive(Debug)]
 pub struct Collector {
     store: CheckpointWriter,
     agents: Vec<AgentImageBuilder>,
-    /// Most bytes of the memory of each agent.
+    /// Limit of the memory of each agent, in bytes.
     memory_bytes: Vec<u64>,
-    making: Option<PendingCheckpoint>,
-    /// Whether everything was asked for, by tick: also when that checkpoint came to nothing, its parts still come.
-    asked: BTreeMap<Tick, bool>,
+    pending: Option<PendingCheckpoint>,
+    /// True if the full state was requested, by tick: the records of an abandoned checkpoint still come.
+    requested: BTreeMap<Tick, bool>,
     durable: Tick,
     latest: Option<Arc<Checkpoint>>,
     needs_full: bool,
-    /// What went wrong beside what was asked for.
-    trouble: Option<CheckpointError>,
+    /// The error of a cleanup after a checkpoint that was published.
+    cleanup_error: Option<CheckpointError>,
     faults: Faults,
 }
 
 impl Collector {
-    /// A collector for agents of which nothing was said, and whose memories have so many bytes at most: a host cannot
-    /// fill the disk.
+    /// A collector before the first record. The agents' memories have at most `memory_bytes`: a host cannot fill the
+    /// disk.
     #[must_use]
     pub fn new(store: CheckpointWriter, memory_bytes: Vec<u64>, faults: Faults) -> Collector {
         Collector {
             store,
-            agents: vec![AgentImageBuilder::nothing(); memory_bytes.len()],
+            agents: vec![AgentImageBuilder::empty(); memory_bytes.len()],
             memory_bytes,
-            making: None,
-            asked: BTreeMap::new(),
-            trouble: None,
+            pending: None,
+            requested: BTreeMap::new(),
+            cleanup_error: None,
             durable: Tick::ZERO,
             latest: None,
             needs_full: false,
@@ -70,11 +69,11 @@ impl Collector {
         }
     }
 
-    /// The state after this tick comes, of these agents, in full or as differences. One that was being made and is not
-    /// whole comes to nothing.
+    /// Begins a checkpoint of these agents after this tick, from full states or differences. A pending one is
+    /// abandoned.
     ///
     /// # Errors
-    /// When the page files have become too large and the pages cannot be written anew. This checkpoint comes to nothing then.
+    /// When the page files are too large and cannot be compacted. This checkpoint is abandoned then.
     pub fn begin(
         &mut self,
         tick: Tick,
@@ -82,13 +81,13 @@ impl Collector {
         agents: Vec<AgentId>,
         is_full: bool,
     ) -> Result<(), CheckpointError> {
-        self.asked.insert(tick, is_full);
-        while self.asked.len() > ASKED_TICKS {
-            self.asked.pop_first();
+        self.requested.insert(tick, is_full);
+        while self.requested.len() > REQUESTED_TICKS {
+            self.requested.pop_first();
         }
         let expected: BTreeSet<AgentId> = agents.into_iter().collect();
         let missing = expected.clone();
-        self.making = Some(PendingCheckpoint {
+        self.pending = Some(PendingCheckpoint {
             tick,
             machine,
             expected,
@@ -96,37 +95,37 @@ impl Collector {
             is_full,
             marks: None,
         });
-        if self.store.wants_new_pack() {
-            let renewed = self.store.renew(
+        if self.store.needs_compaction() {
+            let renewed = self.store.compact(
                 self.agents
                     .iter_mut()
                     .flat_map(AgentImageBuilder::pages_mut),
             );
             if renewed.is_err() {
-                self.lose_all();
+                self.discard_all();
             }
             return renewed;
         }
         Ok(())
     }
 
-    /// What went wrong with something that did no harm to what was asked for, once.
-    pub fn take_trouble(&mut self) -> Option<CheckpointError> {
-        self.trouble.take()
+    /// The error of a cleanup that did no harm to a checkpoint, once.
+    pub fn take_cleanup_error(&mut self) -> Option<CheckpointError> {
+        self.cleanup_error.take()
     }
 
-    /// The checkpoint that is being made comes to nothing.
+    /// Abandons the pending checkpoint.
     pub fn abandon(&mut self) {
-        self.making = None;
+        self.pending = None;
     }
 
-    /// Whether a checkpoint is being made.
+    /// True while a checkpoint is pending.
     #[must_use]
-    pub fn is_making(&self) -> bool {
-        self.making.is_some()
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some()
     }
 
-    /// Whether the next state must be given in full, because a part of the last one could not be kept.
+    /// True if the next state must be a full one, because a part of the last one could not be kept.
     #[must_use]
     pub fn needs_full(&self) -> bool {
         self.needs_full
@@ -138,36 +137,36 @@ impl Collector {
         self.latest.as_ref()
     }
 
-    /// Takes in a part of the state of an agent after a tick, as its host has sent it.
+    /// Applies a state record of an agent after a tick, as its host sent it.
     ///
     /// # Errors
-    /// When it cannot be the state of that agent, or cannot be kept. The checkpoint comes to nothing then.
+    /// When it cannot be the state of that agent, or cannot be kept. The checkpoint is abandoned then.
     pub fn state(
         &mut self,
         tick: Tick,
         agent: AgentId,
         payload: &[u8],
     ) -> Result<Option<Arc<Checkpoint>>, CheckpointError> {
-        let is_of_it = |making: &PendingCheckpoint| making.tick == tick;
-        if planted(Bug::ForgetDifference) && !self.making.as_ref().is_some_and(is_of_it) {
+        let is_of_it = |pending: &PendingCheckpoint| pending.tick == tick;
+        if planted(Bug::ForgetDifference) && !self.pending.as_ref().is_some_and(is_of_it) {
             return Ok(None);
         }
         match self.take(tick, agent, payload)? {
             ImagePart::Whole => {}
             ImagePart::More => return Ok(None),
-            ImagePart::Useless => {
-                (self.making, self.needs_full) = (None, true);
+            ImagePart::Unusable => {
+                (self.pending, self.needs_full) = (None, true);
                 return Ok(None);
             }
         }
-        if let Some(making) = self.making.as_mut().filter(|making| making.tick == tick) {
-            making.missing.remove(&agent);
+        if let Some(pending) = self.pending.as_mut().filter(|pending| pending.tick == tick) {
+            pending.missing.remove(&agent);
         }
         self.publish_if_whole()
     }
 
-    /// The tick of the checkpoint is committed, and this is where the journal stands after it, and what the outbox will
-    /// be once its lines have left.
+    /// The tick of the checkpoint is committed: the marks of the journal after it, and of the outbox once its lines are
+    /// released.
     ///
     /// # Errors
     /// When it is whole and cannot be published.
@@ -176,12 +175,12 @@ impl Collector {
         mark: JournalMark,
         outbox: OutboxMark,
     ) -> Result<Option<Arc<Checkpoint>>, CheckpointError> {
-        if let Some(making) = self
-            .making
+        if let Some(pending) = self
+            .pending
             .as_mut()
-            .filter(|making| making.tick == mark.tick)
+            .filter(|pending| pending.tick == mark.tick)
         {
-            making.marks = Some((mark, outbox));
+            pending.marks = Some((mark, outbox));
         }
         self.publish_if_whole()
     }
@@ -195,24 +194,24 @@ impl Collector {
         self.publish_if_whole()
     }
 
-    /// An agent has begun again with its state in this checkpoint, or without any.
-    pub fn begun_again(&mut self, agent: AgentId, base: Option<&Checkpoint>) {
+    /// An agent has restarted with its state in this checkpoint, or without any.
+    pub fn agent_restarted(&mut self, agent: AgentId, base: Option<&Checkpoint>) {
         let image = base.and_then(|base| {
             let image = base.agents.get(agent.index())?.as_ref()?;
             Some(AgentImageBuilder::of(image, base.mark.tick))
         });
-        if let Some(known) = self.agents.get_mut(agent.index()) {
-            *known = image.unwrap_or_else(AgentImageBuilder::nothing);
+        if let Some(held) = self.agents.get_mut(agent.index()) {
+            *held = image.unwrap_or_else(AgentImageBuilder::empty);
         }
-        // What it said before belongs to nobody any more.
+        // Its earlier records are void.
         if self
-            .making
+            .pending
             .as_ref()
-            .is_some_and(|making| making.expected.contains(&agent))
+            .is_some_and(|pending| pending.expected.contains(&agent))
         {
-            self.making = None;
+            self.pending = None;
         }
-        self.needs_full &= self.agents.iter().any(AgentImageBuilder::is_lost);
+        self.needs_full &= self.agents.iter().any(AgentImageBuilder::is_incomplete);
     }
 
     fn take(
@@ -221,7 +220,7 @@ impl Collector {
         agent: AgentId,
         payload: &[u8],
     ) -> Result<ImagePart, CheckpointError> {
-        let taken = self.understand(tick, agent, payload);
+        let taken = self.decode_state(tick, agent, payload);
         let taken = taken.map_err(|reason| CheckpointError::State {
             agent,
             tick,
@@ -230,23 +229,23 @@ impl Collector {
         let part = match taken {
             Ok(part) => part,
             Err(error) => {
-                if let Some(known) = self.agents.get_mut(agent.index()) {
-                    known.lose();
+                if let Some(image) = self.agents.get_mut(agent.index()) {
+                    image.discard();
                 }
-                (self.making, self.needs_full) = (None, true);
+                (self.pending, self.needs_full) = (None, true);
                 return Err(error);
             }
         };
         self.faults.pass(FaultPoint::CheckpointPages, tick);
         let flushed = self.store.page_files.flush();
         if flushed.is_err() {
-            self.lose_all();
+            self.discard_all();
         }
         flushed.map(|()| part)
     }
 
-    /// Takes in what a host says, or says why it cannot be.
-    fn understand(
+    /// Decodes and applies a record, or gives the reason for which it is refused.
+    fn decode_state(
         &mut self,
         tick: Tick,
         agent: AgentId,
@@ -255,34 +254,35 @@ impl Collector {
         let record =
             codec::decode_record::<StateRecord>(payload).map_err(|error| error.to_string())?;
         if record.agent != agent {
-            return Err(format!("it is that of agent {}", record.agent));
+            return Err(format!("it belongs to agent {}", record.agent));
         }
-        let is_full = *self.asked.get(&tick).ok_or("nobody has asked for it")?;
+        let is_full = *self.requested.get(&tick).ok_or("it was not requested")?;
         let agents = self.agents.len();
-        let known = self
+        let image = self
             .agents
             .get_mut(agent.index())
             .ok_or_else(|| format!("there are {agents} agents"))?;
         let page_files = &mut self.store.page_files;
-        let most_bytes = self.memory_bytes[agent.index()];
-        known.take(tick, is_full, record, most_bytes, |page| {
+        let max_bytes = self.memory_bytes[agent.index()];
+        image.take(tick, is_full, record, max_bytes, |page| {
             page_files.put(page)
         })
     }
 
-    /// After a failed write or sync, nobody knows which pages are on the disk: the next state must be full for all.
-    fn lose_all(&mut self) {
-        self.agents.iter_mut().for_each(AgentImageBuilder::lose);
-        (self.making, self.needs_full) = (None, true);
+    /// After a failed write or sync, it is unknown which pages are on the disk: the next state must be full for all
+    /// agents.
+    fn discard_all(&mut self) {
+        self.agents.iter_mut().for_each(AgentImageBuilder::discard);
+        (self.pending, self.needs_full) = (None, true);
     }
 
     fn publish_if_whole(&mut self) -> Result<Option<Arc<Checkpoint>>, CheckpointError> {
-        let is_whole = |making: &PendingCheckpoint| {
-            making.missing.is_empty()
-                && making.marks.is_some()
-                && (making.tick <= self.durable || planted(Bug::PublishBeforeDurable))
+        let is_whole = |pending: &PendingCheckpoint| {
+            pending.missing.is_empty()
+                && pending.marks.is_some()
+                && (pending.tick <= self.durable || planted(Bug::PublishBeforeDurable))
         };
-        if !self.making.as_ref().is_some_and(is_whole) {
+        if !self.pending.as_ref().is_some_and(is_whole) {
             return Ok(None);
         }
         let Some(PendingCheckpoint {
@@ -291,19 +291,19 @@ impl Collector {
             is_full,
             expected,
             ..
-        }) = self.making.take()
+        }) = self.pending.take()
         else {
             return Ok(None);
         };
         let agents: Vec<Option<AgentImage>> = (0..)
             .zip(&self.agents)
-            .map(|(number, known)| {
+            .map(|(number, image)| {
                 let is_expected = expected.contains(&AgentId(number));
-                known.image(mark.tick).filter(|_| is_expected)
+                image.image(mark.tick).filter(|_| is_expected)
             })
             .collect();
         if agents.iter().flatten().count() < expected.len() {
-            // An agent began again meanwhile. It is better to have none than one without that agent.
+            // An agent restarted meanwhile. No checkpoint is better than one without that agent.
             return Ok(None);
         }
         let published = self.publish((mark, outbox), machine, agents);
@@ -314,7 +314,7 @@ impl Collector {
                     self.needs_full = false;
                 }
             }
-            Err(_) => self.lose_all(),
+            Err(_) => self.discard_all(),
         }
         published.map(Some)
     }
@@ -335,9 +335,9 @@ impl Collector {
         };
         let faults = &self.faults;
         self.store
-            .publish(&checkpoint, &|phase| faults.pass(phase, mark.tick))?;
-        // It is there. What is in its way is the lesser trouble.
-        self.trouble = self.store.retire().err();
+            .publish(&checkpoint, &|point| faults.pass(point, mark.tick))?;
+        // It is published. A failed cleanup is the lesser problem.
+        self.cleanup_error = self.store.remove_old().err();
         Ok(Arc::new(checkpoint))
     }
 }

@@ -1,5 +1,4 @@
-//! One checkpoint and its file: everything but the pages, which it names by
-//! digest and place.
+//! One checkpoint and its file: everything but the pages, which it names by digest and location.
 //!
 //! | offset | bytes | what |
 //! | --- | --- | --- |
@@ -10,9 +9,10 @@
 //! | 10 + n | 32 | BLAKE3 of the bytes before |
 
 use super::error::CheckpointError;
-use crate::journal::{JournalMark, RunId};
+use crate::journal::JournalMark;
 use crate::planted::{Bug, planted};
 use crate::record::Digest;
+use crate::record::RunId;
 use crate::rundir::OutboxMark;
 use bincode::{Decode, Encode};
 use shm_protocol::agent_state::SavedInstance;
@@ -31,15 +31,15 @@ const DIGEST_BYTES: usize = size_of::<Digest>();
 pub struct Checkpoint {
     /// The run.
     pub run: [u8; 16],
-    /// Who made it.
+    /// The build that made it.
     pub build: Build,
-    /// Where the journal stood.
+    /// The mark of the journal.
     pub mark: JournalMark,
-    /// What had left the run.
+    /// The mark of the outbox.
     pub outbox: OutboxMark,
-    /// The state of the schedule, as [`crate::tick::Machine::restore`] takes it.
+    /// The state of the schedule, for [`crate::tick::TickMachine::restore`].
     pub machine: Vec<u8>,
-    /// By the number of the agent; none where its state is not kept.
+    /// The images of the agents, by number; none where its state is not kept.
     pub agents: Vec<Option<AgentImage>>,
 }
 
@@ -65,15 +65,15 @@ impl std::fmt::Display for Build {
 /// The state of one agent.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct AgentImage {
-    /// Whether it has an instance, and what that is beside its pages.
-    pub life: SavedInstance,
+    /// Its instance, without the pages.
+    pub instance: SavedInstance,
     /// The number of its next request.
     pub next_request: RequestId,
     /// Its pages that are not zero, in the order of their numbers.
     pub pages: Vec<(u32, PageLocation)>,
 }
 
-/// Where a page is.
+/// The location of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct PageLocation {
     /// The number of the file.
@@ -124,13 +124,13 @@ impl Checkpoint {
             .filter(|(covered, _)| covered.len() >= HEADER_BYTES)
             .ok_or_else(|| damaged("it is too short"))?;
         if blake3::hash(covered) != *digest && !planted(Bug::SkipManifestDigest) {
-            return Err(damaged("its digest does not fit"));
+            return Err(damaged("its digest does not match"));
         }
         if covered[..MAGIC.len()] != MAGIC {
-            return Err(damaged("it does not begin like a checkpoint"));
+            return Err(damaged("it has no checkpoint header"));
         }
         if covered[MAGIC.len()..HEADER_BYTES] != versions() {
-            return Err(damaged("it has another format"));
+            return Err(damaged("it has another format version"));
         }
         let checkpoint =
             codec::decode::<Checkpoint, { limit::TICK_RECORD_BYTES }>(&covered[HEADER_BYTES..])

@@ -1,17 +1,18 @@
-//! Files of pages. A page is in them once, whoever has it; only appended to, so
-//! that a page which is named stays where it is.
+//! Files of pages, shared by agents and checkpoints. They are only appended to, so that a named page keeps its
+//! location.
 
 use super::error::CheckpointError;
 use super::manifest::PageLocation;
 use crate::planted::{Bug, planted};
 use crate::record::Digest;
 use crate::sys::disk::{Disk, File, read_fully};
+use crate::sys::no_space_error;
 use shm_protocol::agent_state::PAGE_BYTES;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How the names of page files end.
+/// The ending of the names of page files.
 const ENDING: &str = ".pages";
 
 /// The name of a page file.
@@ -41,7 +42,7 @@ pub(super) struct PageFileWriter {
 }
 
 impl PageFileWriter {
-    /// A writer whose first file has this number, which no other file has; those that are there have so many bytes.
+    /// A writer whose first file has this number, which no other file has; the existing files have `bytes`.
     pub(super) fn new(
         disk: Arc<dyn Disk>,
         folder: &Path,
@@ -66,13 +67,13 @@ impl PageFileWriter {
         self.bytes
     }
 
-    /// Goes on in another page file, to which all live pages are about to be moved.
-    pub(super) fn begin_generation(&mut self) {
+    /// Begins another page file, to which all live pages are moved.
+    pub(super) fn begin_compaction(&mut self) {
         self.begin_another();
         self.bytes = 0;
     }
 
-    /// Keeps a page, or finds where it is kept. It can be read after [`PackWriter::flush`].
+    /// Stores a page, or finds it among the stored ones. It can be read after [`PageFileWriter::flush`].
     pub(super) fn put(&mut self, page: &[u8]) -> PageLocation {
         let digest = *blake3::hash(page).as_bytes();
         if let Some(at) = self.find(&digest) {
@@ -90,7 +91,7 @@ impl PageFileWriter {
         at
     }
 
-    /// Where a page is kept among those that need not be written again.
+    /// The location of a page among those that need not be written again.
     pub(super) fn find(&self, digest: &Digest) -> Option<PageLocation> {
         self.known.get(digest).copied()
     }
@@ -99,7 +100,7 @@ impl PageFileWriter {
         self.waiting.len()
     }
 
-    /// Writes what waits. After an error, nothing that was put since the last flush is kept.
+    /// Writes the waiting pages. After an error, none of them is stored.
     pub(super) fn flush(&mut self) -> Result<(), CheckpointError> {
         if self.waiting.is_empty() {
             return Ok(());
@@ -107,7 +108,7 @@ impl PageFileWriter {
         let written = self.write();
         self.waiting.clear();
         if written.is_err() {
-            // What is in the file after a failed write is anybody's guess.
+            // The content of the file after a failed write is unknown.
             self.begin_another();
         }
         written
@@ -124,13 +125,13 @@ impl PageFileWriter {
         };
         let bytes = file.append(&self.waiting).map_err(&failed)?;
         if bytes < self.waiting.len() {
-            return Err(failed(rustix::io::Errno::NOSPC.into()));
+            return Err(failed(no_space_error()));
         }
         self.is_dirty = true;
         Ok(())
     }
 
-    /// Brings what was written to the disk.
+    /// Syncs the written pages to the disk.
     pub(super) fn sync(&mut self) -> Result<(), CheckpointError> {
         let Some(file) = self.file.as_ref().filter(|_| self.is_dirty) else {
             return Ok(());
@@ -138,14 +139,14 @@ impl PageFileWriter {
         let path = self.folder.join(name(self.number));
         let synced = file.sync().map_err(CheckpointError::io("sync", &path));
         if synced.is_err() {
-            // A failed sync is not tried again: the pages may be gone, whatever the next one says.
+            // A failed sync is not tried again: the pages may be lost, even if the next one succeeds.
             self.begin_another();
         }
         self.is_dirty = false;
         synced
     }
 
-    /// Goes on in another file, and knows no page any more.
+    /// Begins another file, and forgets all pages.
     fn begin_another(&mut self) {
         self.number += 1;
         (self.file, self.slots, self.is_dirty) = (None, 0, false);

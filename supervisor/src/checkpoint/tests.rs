@@ -87,7 +87,7 @@ fn parts_that_come_late_belong_to_what_they_were_asked_for() {
     let mut world = World::new(2, false);
     (1..=3).for_each(|tick| world.work(tick));
     world.checkpoint(3).unwrap();
-    // All is asked for, and comes to nothing: what was zeroed meanwhile is told by not being told.
+    // A full state is requested and abandoned: pages that were zeroed meanwhile are missing in it.
     world.set_page(0, 0, 0);
     world.set_page(0, 1, 5);
     world.must_be_full = true;
@@ -111,7 +111,7 @@ fn who_has_missed_something_needs_everything() {
     world.checkpoint(1).unwrap();
     world.agents[0].memory = Some(vec![vec![9; 4096]; 6]);
     world.begin(2);
-    // The end of what agent 0 says is lost on the way.
+    // The last record of agent 0 is lost.
     let mut records = world.records(2, 0);
     records.pop().unwrap();
     assert!(!records.is_empty());
@@ -204,7 +204,7 @@ fn an_agent_that_was_not_asked_is_not_in_it() {
 }
 
 #[test]
-fn what_belongs_elsewhere_or_is_gone_is_refused_with_both_values() {
+fn a_checkpoint_of_another_run_or_build_is_refused() {
     let mut world = World::new(1, false);
     world.work(1);
     world.checkpoint(1).unwrap();
@@ -214,7 +214,7 @@ fn what_belongs_elsewhere_or_is_gone_is_refused_with_both_values() {
         refused(&shelf, 2),
         CheckpointError::Missing { .. }
     ));
-    let other = CheckpointReader::new(&world.run, crate::journal::RunId([9; 16]), world::build());
+    let other = CheckpointReader::new(&world.run, crate::record::RunId([9; 16]), world::build());
     let error = refused(&other, 1);
     assert!(matches!(error, CheckpointError::OtherRun { .. }), "{error}");
     let text = error.to_string();
@@ -231,7 +231,7 @@ fn what_belongs_elsewhere_or_is_gone_is_refused_with_both_values() {
         text.contains("wasmtime 48") && text.contains("wasmtime 49"),
         "{text}"
     );
-    // Those of another run are no reason not to go on, and are in nobody's way.
+    // Those of another run are ignored.
     let store = CheckpointWriter::open(other, 3, false).unwrap();
     drop(store);
     world.reopen();
@@ -298,12 +298,12 @@ fn a_thread_does_what_is_done_inline() {
         }
         checkpointer.committed(world.mark(tick), outbox(tick));
         checkpointer.durable(Tick(tick), None);
-        while checkpointer.is_making() {
+        while checkpointer.is_pending() {
             std::thread::yield_now();
         }
     }
     let published: Vec<Tick> = checkpointer
-        .news()
+        .take_outcomes()
         .into_iter()
         .map(|news| match news {
             CheckpointOutcome::Published(checkpoint) => checkpoint.mark.tick,
@@ -329,14 +329,14 @@ fn a_thread_does_what_is_done_inline() {
 }
 
 #[test]
-fn a_collector_of_an_inline_checkpointer_tells_what_became_of_it() {
+fn an_inline_checkpointer_reports_its_result() {
     let mut world = World::new(1, false);
     let mut checkpointer = Checkpointer::inline(world.take_collector());
     checkpointer.begin(Tick(1), Vec::new(), vec![AgentId(0)]);
-    assert!(checkpointer.is_making());
+    assert!(checkpointer.is_pending());
     checkpointer.state(Tick(1), AgentId(0), b"nonsense".to_vec());
-    assert!(!checkpointer.is_making());
-    let news = checkpointer.news();
+    assert!(!checkpointer.is_pending());
+    let news = checkpointer.take_outcomes();
     assert!(
         matches!(
             &news[..],

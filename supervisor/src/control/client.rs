@@ -1,86 +1,27 @@
-//! A change is asked for from another process, over a socket in the abstract
-//! namespace that is named by the run directory: there is no file to be left
-//! behind, and moving the directory changes nothing.
+//! The client of the control socket: requests a model change from another process. The socket is in the abstract
+//! namespace and named by the run directory: no file is left behind, and moving the directory changes nothing.
 
-use crate::error::{ErrorKind, RunError};
+use super::protocol::{AppliedChange, ChangeRequest, ChangeResponse, LINE_BYTES};
+use crate::error::RunError;
 use crate::rundir::{RunDir, RunDirError};
+use crate::sys::connect_by_name;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
-/// Most bytes of one line, either way: a path, and words around it.
-pub(crate) const LINE_BYTES: u64 = 64 << 10;
-
-/// What somebody wants of a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ChangeRequest {
-    /// The name of the model.
-    pub model: String,
-    /// What is to become of it.
-    pub action: Action,
-}
-
-/// What is to become of a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum Action {
-    /// It is another version.
-    Replace {
-        /// Its ONNX file or its folder, as an absolute path.
-        file: PathBuf,
-        /// What it is called.
-        version: String,
-    },
-    /// It answers no requests.
-    Unload,
-    /// It answers requests again, as the version that it was last.
-    Load,
-}
-
-/// What a run says to a wish: any number of stages, then one of the others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub(crate) enum ChangeResponse {
-    /// What is being done now.
-    Stage(String),
-    /// It is done, and as durable as the run promises.
-    Done(AppliedChange),
-    /// It cannot be.
-    Refused {
-        /// Whose fault it is.
-        kind: ErrorKind,
-        /// Why.
-        message: String,
-    },
-}
-
-/// A change that was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AppliedChange {
-    /// The first tick in which it holds.
-    pub from: u64,
-    /// Who runs the model then; none if it is unloaded.
-    pub provider: Option<String>,
-    /// Providers that were asked for and refused, each with its reason.
-    pub refused: Vec<(String, String)>,
-}
-
-/// Asks the run in a directory for a change, and waits until it is made.
+/// Requests a change from the run in a directory, and waits until it is committed.
 ///
 /// # Errors
 /// [`RunError::NobodyRuns`], [`RunError::ChangeRefused`] with the reason, or when the run ends first.
 pub fn request_change(
     dir: &Path,
-    wish: &ChangeRequest,
+    request: &ChangeRequest,
     stage: &mut dyn FnMut(&str),
 ) -> Result<AppliedChange, RunError> {
-    let nobody = || match RunDir::read(dir).and_then(RunDir::locked) {
+    let not_running = || match RunDir::read(dir).and_then(RunDir::locked) {
         Err(RunDirError::InUse { .. }) => RunError::NotListening {
             dir: dir.to_path_buf(),
         },
@@ -88,18 +29,19 @@ pub fn request_change(
             dir: dir.to_path_buf(),
         },
     };
-    let address = address(dir).map_err(|_| nobody())?;
-    let stream = UnixStream::connect_addr(&address).map_err(|_| nobody())?;
-    let gone = |_: io::Error| RunError::EndedFirst {
+    let stream = socket_name(dir)
+        .and_then(|name| connect_by_name(&name))
+        .map_err(|_| not_running())?;
+    let ended = |_: io::Error| RunError::EndedFirst {
         dir: dir.to_path_buf(),
     };
-    stage("asking the run");
-    write_line(&stream, wish).map_err(gone)?;
+    stage("sending the request");
+    write_line(&stream, request).map_err(ended)?;
     let mut lines = BufReader::new(&stream);
     loop {
-        match read_line(&mut lines).map_err(gone)? {
+        match read_line(&mut lines).map_err(ended)? {
             ChangeResponse::Stage(what) => stage(&what),
-            ChangeResponse::Done(made) => return Ok(made),
+            ChangeResponse::Done(change) => return Ok(change),
             ChangeResponse::Refused { kind, message } => {
                 return Err(RunError::ChangeRefused { kind, message });
             }
@@ -107,11 +49,10 @@ pub fn request_change(
     }
 }
 
-/// Where the run in a directory can be asked.
-pub(crate) fn address(dir: &Path) -> io::Result<SocketAddr> {
+/// The name of the control socket of a run directory.
+pub(crate) fn socket_name(dir: &Path) -> io::Result<String> {
     let folder = fs::metadata(dir)?;
-    let name = format!("lockstep/{:x}/{:x}", folder.dev(), folder.ino());
-    SocketAddr::from_abstract_name(name)
+    Ok(format!("lockstep/{:x}/{:x}", folder.dev(), folder.ino()))
 }
 
 /// Writes one value as a line.

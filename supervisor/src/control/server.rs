@@ -1,24 +1,22 @@
-//! Where a run can be asked for changes of its models while it goes on.
+//! The server of the control socket: it takes model changes during a run.
 //!
-//! A thread takes one wish after the other. A version is read, loaded in an
-//! inference host of its own, compared with the first one and put among the
-//! objects of the run, all while the run ticks; only then the loop is told.
+//! A thread handles one request after the other. A version is read, loaded in its own inference host, compared with the
+//! first one and put among the objects of the run, all while the run ticks; only then the event loop gets the change.
 
-use super::client::{
-    Action, AppliedChange, ChangeRequest, ChangeResponse, address, read_line, write_line,
-};
+use super::client::{read_line, socket_name, write_line};
+use super::protocol::{AppliedChange, ChangeRequest, ChangeResponse, ModelAction};
 use crate::error::{ErrorKind, RunError};
 use crate::event_loop::{ChangeSource, PendingChange, ProbedVersion, ToBecome};
 use crate::host::StopSignals;
 use crate::launch::{
-    Engines, StandaloneModel, StandaloneModelRequest, bundle, check_version, reasons, version_title,
+    Engines, StandaloneModel, StandaloneModelRequest, bundle, check_version, refusal_reasons,
+    version_title,
 };
 use crate::models::{read_folder, read_model};
 use crate::record::{Digest, RunHeader, VersionPin};
 use crate::rundir::RunDir;
 use crate::sys::clock::now;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use crate::sys::{free_disk_bytes, is_peer_same_user, listen_by_name, wait_readable};
 use shm_protocol::id::{ModelId, Tick};
 use shm_protocol::inference_to_supervisor::{Batching, ModelInfo};
 use std::collections::BTreeSet;
@@ -30,82 +28,82 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How long somebody who has connected may take to say what is wanted, and to hear what is said.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time limit for a client to send its request, and to read a response.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the end of a run waits for a version that is being looked at.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// Time limit of the shutdown, which waits for a version that is being probed.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often it looks whether that is over.
-const GLANCE: Duration = Duration::from_millis(1);
+/// Interval of the check for the end of the thread.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Bytes of the disk that are left to the run itself.
-const RESERVE: u64 = 64 << 20;
+/// Bytes of the disk that are reserved for the run itself.
+const RESERVED_BYTES: u64 = 64 << 20;
 
-/// Bytes for tensors in the host in which a version is looked at: it is never asked anything.
+/// Bytes for tensors in the host in which a version is probed: it gets no requests.
 const TENSOR_BYTES: usize = 1 << 20;
 
-/// What is known of a run whose models may be changed.
-pub(crate) struct ControlContext {
+/// The run whose models may be changed, for the server.
+pub(crate) struct ChangeContext {
     pub(crate) engines: Engines,
     pub(crate) run_dir: RunDir,
     /// The header of the run with all changes so far.
     pub(crate) header: RunHeader,
-    /// What was found of the first version of each model.
-    pub(crate) facts: Vec<ModelInfo>,
-    /// Whether anything but a model's first provider is a refusal.
+    /// The properties of the first version of each model.
+    pub(crate) first_versions: Vec<ModelInfo>,
+    /// True if only a model's first provider is accepted.
     pub(crate) strict_providers: bool,
-    /// How long a host may be silent while it loads.
-    pub(crate) load_patience: Duration,
+    /// Time limit for silence of a host while it loads.
+    pub(crate) load_timeout: Duration,
 }
 
-/// Where wishes come in. They are no longer taken once it is dropped.
-pub(crate) struct ControlServer {
-    asked: Option<Receiver<PendingChange>>,
+/// The server. It stops when it is dropped.
+pub(crate) struct ChangeServer {
+    requests: Option<Receiver<PendingChange>>,
     closing: StopSignals,
     thread: Option<JoinHandle<()>>,
 }
 
-impl ControlServer {
-    /// Opens it.
+impl ChangeServer {
+    /// Opens the socket and starts the thread.
     ///
     /// # Errors
-    /// What the system says.
-    pub(crate) fn open(known: ControlContext) -> io::Result<ControlServer> {
-        let listener = UnixListener::bind_addr(&address(known.run_dir.path())?)?;
+    /// The error of the system.
+    pub(crate) fn open(context: ChangeContext) -> io::Result<ChangeServer> {
+        let listener = listen_by_name(&socket_name(context.run_dir.path())?)?;
         let closing = StopSignals::none()?;
         let (sender, asked) = mpsc::channel();
-        let clerk = ControlWorker {
-            named: names(&known.header),
-            files: known.header.model_files().collect(),
-            known,
-            loop_of_run: sender,
+        let worker = ChangeWorker {
+            version_names: names(&context.header),
+            files: context.header.model_files().collect(),
+            context,
+            event_loop: sender,
             closing: closing.clone(),
         };
         let thread = thread::Builder::new()
             .name("changes".to_owned())
-            .spawn(move || clerk.work(&listener))?;
-        Ok(ControlServer {
-            asked: Some(asked),
+            .spawn(move || worker.run(&listener))?;
+        Ok(ChangeServer {
+            requests: Some(asked),
             closing,
             thread: Some(thread),
         })
     }
 }
 
-impl ChangeSource for ControlServer {
+impl ChangeSource for ChangeServer {
     fn next(&mut self, _open: Tick) -> Option<PendingChange> {
-        self.asked.as_ref()?.try_recv().ok()
+        self.requests.as_ref()?.try_recv().ok()
     }
 }
 
-impl Drop for ControlServer {
+impl Drop for ChangeServer {
     fn drop(&mut self) {
-        // Who waits for an answer hears that there is none.
-        self.asked = None;
+        // Clients that wait for a response get an error.
+        self.requests = None;
         self.closing.raise();
-        let until = now() + FAREWELL;
-        // A large file may be on its way to the disk. What comes of it changes nothing any more.
+        let until = now() + SHUTDOWN_TIMEOUT;
+        // A large file may be on its way to the disk. It does not matter any more.
         while let Some(thread) = self
             .thread
             .take_if(|thread| thread.is_finished() || now() < until)
@@ -113,7 +111,7 @@ impl Drop for ControlServer {
             match thread.is_finished() {
                 true => drop(thread.join()),
                 false => {
-                    thread::park_timeout(GLANCE);
+                    thread::park_timeout(POLL_INTERVAL);
                     self.thread = Some(thread);
                 }
             }
@@ -131,93 +129,75 @@ fn names(header: &RunHeader) -> Vec<BTreeSet<String>> {
     header.models.iter().enumerate().map(of_model).collect()
 }
 
-/// Who takes wishes.
-struct ControlWorker {
-    known: ControlContext,
+/// Handles requests, on its own thread.
+struct ChangeWorker {
+    context: ChangeContext,
     /// The names of all versions of each model.
-    named: Vec<BTreeSet<String>>,
+    version_names: Vec<BTreeSet<String>>,
     /// The files of all versions.
     files: BTreeSet<Digest>,
-    loop_of_run: Sender<PendingChange>,
+    event_loop: Sender<PendingChange>,
     closing: StopSignals,
 }
 
-impl ControlWorker {
-    fn work(mut self, listener: &UnixListener) {
-        while self.hears(listener, None) {
+impl ChangeWorker {
+    fn run(mut self, listener: &UnixListener) {
+        while self.wait_readable(listener, None) {
             if let Ok((stream, _)) = listener.accept() {
-                // Somebody who goes away has no use for an answer.
+                // A client that has disconnected needs no response.
                 let _ = self.serve(&stream);
             }
         }
     }
 
-    /// Waits until somebody says something. False when the desk closes, or nobody has for so long.
-    fn hears(&self, somebody: &impl AsFd, patience: Option<&Timespec>) -> bool {
-        let mut watched = [
-            PollFd::new(somebody, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.closing.readable(), PollFlags::IN),
-        ];
-        loop {
-            match poll(&mut watched, patience) {
-                Err(Errno::INTR) => {}
-                Err(_) | Ok(0) => return false,
-                Ok(_) => return !self.closing.asked(),
-            }
-        }
+    /// Waits until a socket is readable. False when the server closes, or at the timeout.
+    fn wait_readable(&self, source: &impl AsFd, timeout: Option<Duration>) -> bool {
+        let watched = [source.as_fd(), self.closing.readable()];
+        matches!(wait_readable(&watched, timeout), Ok(true)) && !self.closing.asked()
     }
 
     fn serve(&mut self, stream: &UnixStream) -> io::Result<()> {
-        if !is_ours(stream) {
+        if !is_peer_same_user(stream)? || !self.wait_readable(stream, Some(CLIENT_TIMEOUT)) {
             return Ok(());
         }
-        let patience = Timespec::try_from(PATIENCE).map_err(io::Error::other)?;
-        if !self.hears(stream, Some(&patience)) {
-            return Ok(());
-        }
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let wish = read_line(&mut BufReader::new(stream));
-        let said = match wish.map_err(|error| refused(format!("the wish cannot be read: {error}")))
-        {
-            Ok(wish) => self.grant(&wish, &|stage| {
+        stream.set_read_timeout(Some(CLIENT_TIMEOUT))?;
+        stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
+        let request = read_line(&mut BufReader::new(stream));
+        let response = match request.map_err(|error| refused(format!("invalid request: {error}"))) {
+            Ok(request) => self.handle(&request, &|stage| {
                 let _ = write_line(stream, &ChangeResponse::Stage(stage.to_owned()));
             }),
             Err(refused) => Err(refused),
         };
-        let said = said.map_err(|error| match self.closing.asked() {
-            // Whatever it was that failed, the run is over.
+        let response = response.map_err(|error| match self.closing.asked() {
+            // The run is over, whatever failed.
             true => self.ended(),
             false => error,
         });
-        let said = said.unwrap_or_else(|error| ChangeResponse::Refused {
+        let response = response.unwrap_or_else(|error| ChangeResponse::Refused {
             kind: error.kind(),
             message: error.to_string(),
         });
-        write_line(stream, &said)
+        write_line(stream, &response)
     }
 
-    /// Does all that a wish needs.
-    fn grant(
+    /// Handles a request.
+    fn handle(
         &mut self,
-        wish: &ChangeRequest,
+        request: &ChangeRequest,
         stage: &dyn Fn(&str),
     ) -> Result<ChangeResponse, RunError> {
-        let model = self.model(&wish.model)?;
-        let (to, provider, refused_providers) = match &wish.action {
-            Action::Unload => (ToBecome::Unloaded, None, Vec::new()),
-            Action::Load => (ToBecome::Loaded, None, Vec::new()),
-            Action::Replace { file, version } => {
-                let arriving = self.probe_version(model, file, version, stage)?;
-                let others = arriving.refused.iter();
+        let model = self.model(&request.model)?;
+        let (to, provider, refused_providers) = match &request.action {
+            ModelAction::Unload => (ToBecome::Unloaded, None, Vec::new()),
+            ModelAction::Load => (ToBecome::Loaded, None, Vec::new()),
+            ModelAction::Replace { file, version } => {
+                let probed = self.probe_version(model, file, version, stage)?;
+                let others = probed.refused.iter();
                 let others =
                     others.map(|refused| (refused.provider.clone(), refused.detail.clone()));
-                let (provider, others) = (arriving.pin.provider.clone(), others.collect());
-                (
-                    ToBecome::Version(Box::new(arriving)),
-                    Some(provider),
-                    others,
-                )
+                let (provider, others) = (probed.pin.provider.clone(), others.collect());
+                (ToBecome::Version(Box::new(probed)), Some(provider), others)
             }
         };
         let arrived = match &to {
@@ -227,11 +207,12 @@ impl ControlWorker {
         stage("waiting for the end of a tick");
         let (answer, answered) = mpsc::channel();
         let asked = PendingChange { model, to, answer };
-        self.loop_of_run.send(asked).map_err(|_| self.ended())?;
+        self.event_loop.send(asked).map_err(|_| self.ended())?;
         let from = answered.recv().map_err(|_| self.ended())?;
-        let from = from.map_err(|reason| refused(format!("model `{}`: {reason}", wish.model)))?;
+        let from =
+            from.map_err(|reason| refused(format!("model `{}`: {reason}", request.model)))?;
         if let Some((version, file)) = arrived {
-            self.named[model.index()].insert(version);
+            self.version_names[model.index()].insert(version);
             self.files.insert(file);
         }
         Ok(ChangeResponse::Done(AppliedChange {
@@ -241,30 +222,29 @@ impl ControlWorker {
         }))
     }
 
-    /// Refuses what would leave the run no room for its journal.
-    fn has_room(&self, bytes: u64) -> Result<(), RunError> {
-        let path = self.known.run_dir.path();
-        let Ok(disk) = rustix::fs::statvfs(path) else {
+    /// Refuses a file that would leave the run no space for its journal.
+    fn check_disk_space(&self, bytes: u64) -> Result<(), RunError> {
+        let path = self.context.run_dir.path();
+        let Ok(free) = free_disk_bytes(path) else {
             return Ok(());
         };
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free >= bytes.saturating_add(RESERVE) {
+        if free >= bytes.saturating_add(RESERVED_BYTES) {
             return Ok(());
         }
         Err(refused(format!(
-            "the file has {bytes} bytes, {free} bytes are free on the disk of {}, and the run needs {RESERVE} of them for itself; free some",
+            "not enough disk space in {}: the file has {bytes} bytes, {free} are free, and the run keeps {RESERVED_BYTES} for itself; free some disk space",
             path.display()
         )))
     }
 
     fn ended(&self) -> RunError {
         RunError::EndedFirst {
-            dir: self.known.run_dir.path().to_path_buf(),
+            dir: self.context.run_dir.path().to_path_buf(),
         }
     }
 
     fn model(&self, name: &str) -> Result<ModelId, RunError> {
-        let models = &self.known.header.models;
+        let models = &self.context.header.models;
         let found = models.iter().position(|pin| pin.name == name);
         found.map(ModelId::from_index).ok_or_else(|| {
             let names: Vec<&str> = models.iter().map(|pin| pin.name.as_str()).collect();
@@ -275,7 +255,7 @@ impl ControlWorker {
         })
     }
 
-    /// Reads another version of a model, finds out what it is, and keeps its file.
+    /// Reads another version of a model, probes it, and stores its file.
     fn probe_version(
         &self,
         model: ModelId,
@@ -283,14 +263,14 @@ impl ControlWorker {
         version: &str,
         stage: &dyn Fn(&str),
     ) -> Result<ProbedVersion, RunError> {
-        let known = &self.known;
-        let first = &known.header.models[model.index()];
+        let context = &self.context;
+        let first = &context.header.models[model.index()];
         if let Some(reason) = crate::fleet::unfit_version(version) {
             return Err(refused(reason));
         }
-        if self.named[model.index()].contains(version) {
+        if self.version_names[model.index()].contains(version) {
             return Err(refused(format!(
-                "model `{}` has a version `{version}` already; give this one another name",
+                "model `{}` already has a version `{version}`; choose another name",
                 first.name
             )));
         }
@@ -299,7 +279,7 @@ impl ControlWorker {
             Some(_) => read_folder(file)?,
             None => read_model(file)?,
         };
-        stage("loading it in a host of its own");
+        stage("loading the version in a separate host");
         let name = version_title(&first.name, version);
         let request = StandaloneModelRequest {
             name: &name,
@@ -308,20 +288,20 @@ impl ControlWorker {
             may_batch: first.batching != Batching::Unwanted,
             memory_bytes: first.memory_bytes,
             providers: first.providers.clone(),
-            strict_providers: known.strict_providers,
-            intra_threads: known
+            strict_providers: context.strict_providers,
+            intra_op_threads: context
                 .header
                 .engine
                 .as_ref()
-                .map_or(1, |engine| engine.intra_threads),
+                .map_or(1, |engine| engine.intra_op_threads),
             tensor_bytes: TENSOR_BYTES,
-            patience: known.load_patience,
+            timeout: context.load_timeout,
         };
-        let lone = StandaloneModel::load(&known.engines, &request, self.closing.clone());
-        let lone = lone.map_err(|error| RunError::ChangeRefused {
+        let standalone = StandaloneModel::load(&context.engines, &request, self.closing.clone());
+        let standalone = standalone.map_err(|error| RunError::ChangeRefused {
             message: match error.kind() {
                 ErrorKind::Internal | ErrorKind::Machine => format!(
-                    "model {name} cannot be loaded: {error}; ask again, or try it with `lockstep infer`"
+                    "model {name} cannot be loaded: {error}; try again, or load it with `lockstep infer`"
                 ),
                 _ => return error,
             },
@@ -331,22 +311,27 @@ impl ControlWorker {
                 _ => ErrorKind::BadInput,
             },
         })?;
-        let (found, engine) = (lone.facts.clone(), lone.engine.library_digest);
-        lone.end()?;
-        let pinned = known.header.engine.as_ref().map(|engine| engine.library);
+        let (found, engine) = (standalone.info.clone(), standalone.engine.library_digest);
+        standalone.end()?;
+        let pinned = context.header.engine.as_ref().map(|engine| engine.library);
         if pinned != Some(engine) {
             return Err(refused(
-                "the engine's library is not the one that the run began with".to_owned(),
+                "the library of ONNX Runtime has changed since the run began; restore it"
+                    .to_owned(),
             ));
         }
-        check_version((&first.name, version), &known.facts[model.index()], &found)?;
-        stage("keeping its file");
-        self.has_room(bytes.len() as u64)?;
-        let file = known.run_dir.put_object(&bytes)?;
+        check_version(
+            (&first.name, version),
+            &context.first_versions[model.index()],
+            &found,
+        )?;
+        stage("storing the file in the run directory");
+        self.check_disk_space(bytes.len() as u64)?;
+        let file = context.run_dir.put_object(&bytes)?;
         drop(bytes);
         let mut objects = Vec::new();
         for digest in self.files.iter().chain([&file]) {
-            objects.push((*digest, known.run_dir.object(digest)?));
+            objects.push((*digest, context.run_dir.object(digest)?));
         }
         let parts = objects
             .iter()
@@ -356,7 +341,7 @@ impl ControlWorker {
             version: version.to_owned(),
             file,
             provider: found.provider.clone(),
-            refused: reasons(&found),
+            refused: refusal_reasons(&found),
             batching: found.batching.journaled(),
         };
         Ok(ProbedVersion {
@@ -366,13 +351,6 @@ impl ControlWorker {
             files,
         })
     }
-}
-
-/// Whether somebody is the user who runs this. Names of sockets in the abstract namespace are free for all.
-fn is_ours(stream: &UnixStream) -> bool {
-    use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-    getsockopt(stream, PeerCredentials)
-        .is_ok_and(|peer| peer.uid() == rustix::process::geteuid().as_raw())
 }
 
 fn refused(message: String) -> RunError {

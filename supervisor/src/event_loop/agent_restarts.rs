@@ -61,7 +61,7 @@ impl AgentRestarts {
             base,
         });
         if !context.hosts.is_set_up(host) && !planted(Bug::SkipSetup) {
-            let setup = agents::AgentCommand::Setup(context.config.setup.clone());
+            let setup = agents::AgentCommand::Setup(context.config.agent_setup.clone());
             context.hosts.command_agents(host, setup)?;
         }
         load_more(context, slots, host)
@@ -193,7 +193,7 @@ fn begin_reexecution(
     let mark = from.as_ref().map(|base| &base.mark);
     let reader = context.ledger.ticks_after(mark)?;
     context.pass(FaultPoint::RecoveryRestored);
-    let plan = plan(context.header, &context.config.layout);
+    let plan = plan(context.header, &context.config.placement);
     let reexecution = Reexecution::new(host, plan, from.as_ref(), contained, reader)?;
     slots.get_mut(host).stage = HostStage::Reexecuting(Box::new(reexecution));
     Ok(())
@@ -223,7 +223,7 @@ fn resume_open_tick(
     host: HostId,
 ) -> Result<(), LoopError> {
     let open = context.machine.tick();
-    context.pass(FaultPoint::RecoveryRedone);
+    context.pass(FaultPoint::RecoveryCaughtUp);
     let machine = &context.machine;
     let slot = slots.get_mut(host);
     slot.stage = HostStage::Serving;
@@ -233,7 +233,7 @@ fn resume_open_tick(
         for step in &slot.steps {
             if let Some(outcome) = machine.outcome(step.agent) {
                 slot.known.insert((open, step.agent), outcome.clone());
-            } else if !machine.asked(step.agent).is_empty() {
+            } else if !machine.awaited_requests(step.agent).is_empty() {
                 slot.repeating.insert(step.agent, false);
             }
         }

@@ -11,7 +11,7 @@ use crate::host::{HostKind, decoded};
 use crate::launch::HostConfig;
 use crate::record::RunHeader;
 use crate::rundir::events::{AGENTS, INFERENCE};
-use crate::tick::{Action, Input, TickMachine, Violation};
+use crate::tick::{TickAction, TickInput, TickMachine, Violation};
 use bincode::Decode;
 use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{AgentId, HostId, Tick};
@@ -28,8 +28,8 @@ pub(super) struct RunContext<'a> {
     pub(super) timeouts: Timeouts,
     pub(super) faults: Faults,
     /// What the machine has asked for and nobody has done yet, in order.
-    pub(super) queue: VecDeque<Action>,
-    actions: Vec<Action>,
+    pub(super) queue: VecDeque<TickAction>,
+    actions: Vec<TickAction>,
     /// The tick for which faults were armed last.
     armed: Tick,
 }
@@ -61,7 +61,7 @@ impl<'a> RunContext<'a> {
     ///
     /// # Errors
     /// When the host broke the protocol.
-    pub(super) fn apply(&mut self, input: Input) -> Result<(), Violation> {
+    pub(super) fn apply(&mut self, input: TickInput) -> Result<(), Violation> {
         let applied = self.machine.apply(input, &mut self.actions);
         self.queue.extend(self.actions.drain(..));
         applied
@@ -71,7 +71,7 @@ impl<'a> RunContext<'a> {
     ///
     /// # Errors
     /// When the journal does not fit the fleet.
-    pub(super) fn apply_own(&mut self, input: Input) -> Result<(), RunError> {
+    pub(super) fn apply_own(&mut self, input: TickInput) -> Result<(), RunError> {
         self.apply(input).map_err(RunError::Journaled)
     }
 
@@ -83,7 +83,7 @@ impl<'a> RunContext<'a> {
     /// Agents of a host that take further steps.
     pub(super) fn living(&self, host: HostId) -> impl Iterator<Item = AgentId> + '_ {
         self.config
-            .layout
+            .placement
             .agents_of(host)
             .filter(|agent| !self.machine.is_halted(*agent))
     }
@@ -158,7 +158,9 @@ impl<'a> RunContext<'a> {
 
     fn host_of(&self, target: &FaultTarget) -> Option<HostId> {
         match target {
-            FaultTarget::Agent(agent, _) => self.config.layout.host_of.get(agent.index()).copied(),
+            FaultTarget::Agent(agent, _) => {
+                self.config.placement.host_of.get(agent.index()).copied()
+            }
             FaultTarget::Host(host) => Some(*host).filter(|host| host.index() < self.hosts.count()),
             FaultTarget::Any | FaultTarget::Inference | FaultTarget::Model(..) => {
                 self.hosts.inference_host()

@@ -86,8 +86,8 @@ pub(super) fn missed(
     }
     slot.miss(key, open);
     let what = match slot.stage {
-        HostStage::Starting => "said that it is ready",
-        HostStage::Loading(_) => "said anything while it loads",
+        HostStage::Starting => "become ready",
+        HostStage::Loading(_) => "reported progress of loading",
         _ => "answered or reported progress",
     };
     let allowed = allowed.as_millis();
@@ -118,19 +118,19 @@ fn deadline(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recovery::{RestartLimit, RestartLimits};
+    use crate::recovery::{RecoveryLimits, RestartLimit};
 
     fn timeouts() -> Timeouts {
         let limit = RestartLimit {
             restarts: 5,
-            time: Duration::from_secs(30),
+            window: Duration::from_secs(30),
         };
         Timeouts {
             deadline: Duration::from_millis(100),
             agent_ready: Duration::from_millis(200),
             inference_ready: Duration::from_millis(300),
             load: Duration::from_millis(400),
-            limits: RestartLimits {
+            limits: RecoveryLimits {
                 host: limit,
                 run: limit,
                 quarantine_after: 3,

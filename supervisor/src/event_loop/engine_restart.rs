@@ -41,7 +41,7 @@ pub(super) fn on_loaded(
     let mut left = match left.take() {
         None => {
             check_engine(context, host, header)?;
-            context.machine.needed().into_iter().collect()
+            context.machine.needed_versions().into_iter().collect()
         }
         Some(mut left) => {
             let loaded: ModelLoaded = context.decode(host, header, MODEL_LOADED)?;
@@ -73,7 +73,7 @@ fn check_engine(
     let present = EnginePin {
         name: ready.engine,
         library: ready.library_digest,
-        intra_threads: context.config.engine.intra_threads,
+        intra_op_threads: context.config.engine.intra_op_threads,
     };
     let before = context.header.engine.as_ref();
     if before == Some(&present) {

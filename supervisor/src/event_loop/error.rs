@@ -34,9 +34,9 @@ impl From<HostSetError> for LoopError {
         );
         match error {
             error if is_machines => LoopError::Gone(error.to_string()),
-            HostSetError::Garbage { .. }
+            HostSetError::InvalidRing { .. }
             | HostSetError::Decode { .. }
-            | HostSetError::OutOfPlace { .. }
+            | HostSetError::UnexpectedRecord { .. }
             | HostSetError::Version { .. }
             | HostSetError::Failed { .. } => LoopError::Host(error.to_string()),
             other => LoopError::Gone(other.to_string()),
@@ -46,12 +46,12 @@ impl From<HostSetError> for LoopError {
 
 impl From<PushError> for LoopError {
     fn from(source: PushError) -> LoopError {
-        LoopError::Host(format!("its ring is broken: {source}"))
+        LoopError::Host(format!("invalid ring data: {source}"))
     }
 }
 
 impl From<Violation> for LoopError {
     fn from(violation: Violation) -> LoopError {
-        LoopError::Host(format!("it broke the protocol: {violation}"))
+        LoopError::Host(format!("protocol violation: {violation}"))
     }
 }

@@ -10,10 +10,10 @@ use crate::error::RunError;
 use crate::host::HostKind;
 use crate::record::{QuarantineReason, Verdict};
 use crate::recovery::{
-    HostLoss, HostWork, LossCause, RecoveryDecision, RestartLimits, RestartPolicy, StopReason,
+    HostLoss, HostWork, LossCause, RecoveryDecision, RecoveryLimits, RestartPolicy, StopReason,
 };
 use crate::rundir::RunEvent;
-use crate::tick::Input;
+use crate::tick::TickInput;
 use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{AgentId, BatchId, HostId, Tick};
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(super) struct HostFailures {
 
 impl HostFailures {
     /// No host was lost; a hot standby is wanted once this tick is committed.
-    pub(super) fn new(limits: RestartLimits, standby_due: Tick) -> HostFailures {
+    pub(super) fn new(limits: RecoveryLimits, standby_due: Tick) -> HostFailures {
         HostFailures {
             policy: RestartPolicy::new(limits),
             standby_due: Some(standby_due),
@@ -48,7 +48,7 @@ impl HostFailures {
     pub(super) fn make_standby(&mut self, context: &mut RunContext<'_>, slots: &HostSlots) {
         let open = context.machine.tick();
         let is_due = self.standby_due.is_some_and(|tick| tick < open);
-        if is_due && slots.all_serve() && context.hosts.keep_spare() {
+        if is_due && slots.all_serve() && context.hosts.ensure_standby() {
             self.standby_due = None;
         }
     }
@@ -77,11 +77,11 @@ impl HostFailures {
         if let Some(batch) = crashed {
             let crashes = context.machine.crashes(batch) + 1;
             let size = context.machine.requests_in(batch);
-            text = format!("{text}; crash {crashes} over a batch of size {size}");
+            text = format!("{text}; crash {crashes} on a batch of size {size}");
         }
         let (kind, tick) = (context.hosts.kind(host), context.machine.tick());
         self.standby_due = Some(tick);
-        context.pass(FaultPoint::RecoveryBegun);
+        context.pass(FaultPoint::RecoveryStarted);
         context.ledger.event(RunEvent::HostLost {
             host,
             role: context.role(host),
@@ -104,10 +104,13 @@ impl HostFailures {
             counts,
         };
         match self.policy.decide(&loss, now) {
-            RecoveryDecision::Restart { after, carefully } => {
-                restart_at(context, state, host, now + after, carefully);
+            RecoveryDecision::Restart {
+                after,
+                one_step_at_a_time,
+            } => {
+                restart_at(context, state, host, now + after, one_step_at_a_time);
             }
-            RecoveryDecision::Poison { crashes } => {
+            RecoveryDecision::Quarantine { crashes } => {
                 self.quarantine(context, state, host, crashes, now)?;
             }
             RecoveryDecision::Stop(stop) => {
@@ -115,10 +118,10 @@ impl HostFailures {
             }
         }
         if let Some(batch) = crashed {
-            context.apply_own(Input::Crashed { batch })?;
+            context.apply_own(TickInput::Crashed { batch })?;
         }
         match kind {
-            HostKind::Inference => context.apply_own(Input::EngineLost),
+            HostKind::Inference => context.apply_own(TickInput::EngineLost),
             HostKind::Agents => Ok(()),
         }
     }
@@ -151,16 +154,16 @@ impl HostFailures {
         now: Duration,
     ) -> Result<(), RunError> {
         let [agent] = suspects(context, &state.slots, host)[..] else {
-            let unknown = "it crashes, and it is not known over whose step";
+            let unknown = "repeated crashes that no step explains";
             self.count(context, host, unknown)?;
             restart_at(context, state, host, now, true);
             return Ok(());
         };
         // What was counted against the host was the agent's fault.
-        self.policy.forgive(host, crashes - 1);
+        self.policy.forget_losses(host, crashes - 1);
         restart_at(context, state, host, now, false);
         let reason = QuarantineReason::StepCrashesHost;
-        context.apply_own(Input::Verdict(Verdict::Quarantined { agent, reason }))?;
+        context.apply_own(TickInput::Verdict(Verdict::Quarantined { agent, reason }))?;
         // There may be no agent left to restart for.
         restart_at(context, state, host, now, false);
         Ok(())

@@ -208,7 +208,7 @@ impl HostSlots {
         let machine = &context.machine;
         let known = |step: &Step| {
             let agent = step.agent;
-            let results = machine.answers(agent);
+            let results = machine.await_answers(agent);
             (0..)
                 .zip(results)
                 .map(move |(number, outcome)| AwaitResult {
@@ -269,13 +269,13 @@ impl HostSlots {
             return context.ledger.resumed(host, checkpoint, reexecuted);
         }
         let now = context.hosts.clock();
-        context.ledger.event(RunEvent::HostRestored {
+        context.ledger.event(RunEvent::HostRestarted {
             host,
             role: context.role(host),
             incarnation,
             tick: context.machine.tick(),
             checkpoint: restart.base.map(|tick| tick.0),
-            redone: restart.reexecuted,
+            reexecuted: restart.reexecuted,
             ms: now.saturating_sub(restart.lost_at).as_secs_f64() * 1e3,
             cause: restart.cause,
         })

@@ -19,7 +19,7 @@ use crate::host::{HostEvent, HostKind, ending, is_crash};
 use crate::planted::{Bug, planted};
 use crate::record::Verdict;
 use crate::recovery::{HostWork, LossCause};
-use crate::tick::{Batch, Input};
+use crate::tick::{InferenceBatch, TickInput};
 use shm_protocol::agent_state::STATE;
 use shm_protocol::agent_to_supervisor::AWAIT_REQUESTS;
 use shm_protocol::fault::FaultPoint;
@@ -54,7 +54,7 @@ impl HostSupervision {
                 batches: InFlightBatches::default(),
                 models: LoadedModels::new(
                     context.header,
-                    machine.changed(),
+                    machine.plan_changes(),
                     &context.config.versions,
                     machine.changes_models(),
                 ),
@@ -118,7 +118,7 @@ impl HostSupervision {
     pub(super) fn infer(
         &mut self,
         context: &mut RunContext<'_>,
-        batch: &Batch,
+        batch: &InferenceBatch,
     ) -> Result<(), RunError> {
         let Some(host) = context.hosts.inference_host() else {
             return Ok(());
@@ -151,8 +151,9 @@ impl HostSupervision {
     ) -> Result<(), RunError> {
         for verdict in verdicts {
             let slots = &mut self.state.slots;
-            if let Err((host, error)) = self.state.models.follow_verdict(context, slots, verdict) {
-                self.handle(context, host, Err(error))?;
+            let followed = self.state.models.follow_verdict(context, slots, verdict);
+            if let Some(host) = context.hosts.inference_host() {
+                self.handle(context, host, followed)?;
             }
         }
         Ok(())
@@ -190,7 +191,7 @@ impl HostSupervision {
             let sent = request.send(context, &mut self.state.slots, *host);
             self.handle(context, *host, sent)?;
         }
-        context.pass(FaultPoint::CheckpointBegun);
+        context.pass(FaultPoint::CheckpointStarted);
         Ok(())
     }
 
@@ -280,8 +281,8 @@ impl HostSupervision {
                 let heard = self.on_record(context, host, &header);
                 self.handle(context, host, heard)
             }
-            HostEvent::Garbage { host, violation } => {
-                let text = format!("it wrote garbage into its ring: {violation}");
+            HostEvent::InvalidRing { host, violation } => {
+                let text = format!("invalid ring data: {violation}");
                 self.fail(context, host, (LossCause::Crash, &text), None)
             }
             HostEvent::Dying { host } => match context.hosts.ending_of(host) {
@@ -304,8 +305,8 @@ impl HostSupervision {
                 context.on_fault(host, rule);
                 Ok(())
             }
-            HostEvent::StopAsked => context.apply_own(Input::Stop),
-            HostEvent::Silence => Ok(()),
+            HostEvent::StopRequested => context.apply_own(TickInput::Stop),
+            HostEvent::TimedOut => Ok(()),
         }
     }
 
@@ -372,7 +373,7 @@ impl HostSupervision {
         };
         if crashes == 1 {
             // It was not the batch.
-            let cause = "it crashed over a batch that it has now answered";
+            let cause = "it crashed on a batch that it has answered since";
             self.failures.count(context, host, cause)?;
         }
         slots.get_mut(host).on_replies(1);

@@ -127,7 +127,7 @@ pub trait Hosts {
 
     /// Sees to it that an agent host stands ready to take another's place, if that is wanted. False while more is to
     /// be done for it: then it is to be called again.
-    fn keep_spare(&mut self) -> bool {
+    fn ensure_standby(&mut self) -> bool {
         true
     }
 
@@ -190,14 +190,14 @@ impl Hosts for RealHosts<'_> {
     fn next(&mut self, patience: Duration) -> Result<HostEvent, HostSetError> {
         loop {
             let news = self.crew.pool.next(patience)?;
-            if !self.crew.hear_spare(&news) {
+            if !self.crew.on_standby_event(&news) {
                 return Ok(news);
             }
         }
     }
 
     fn stop_asked(&mut self) -> Result<bool, HostSetError> {
-        Ok(self.crew.pool.look_aside()?)
+        Ok(self.crew.pool.poll_stop_signal()?)
     }
 
     fn payload(&self) -> &[u8] {
@@ -253,7 +253,7 @@ impl Hosts for RealHosts<'_> {
         host: HostId,
         header: &RecordHeader,
     ) -> Result<(), HostSetError> {
-        self.crew.welcome(host, header)
+        self.crew.complete_handshake(host, header)
     }
 
     fn command_agents(
@@ -277,7 +277,7 @@ impl Hosts for RealHosts<'_> {
 
     fn retire_engine(&mut self, host: HostId, memory: Option<OwnedFd>) {
         if let Some(memory) = memory {
-            self.crew.renew_models(memory);
+            self.crew.set_models(memory);
         }
         // It was sound, and the end of its standard error mean nothing.
         self.crew.end(host);
@@ -304,9 +304,9 @@ impl Hosts for RealHosts<'_> {
         self.crew.is_set_up(host)
     }
 
-    fn keep_spare(&mut self) -> bool {
+    fn ensure_standby(&mut self) -> bool {
         // Without one, the next recovery takes a little longer.
-        self.crew.keep_spare().unwrap_or(true)
+        self.crew.ensure_standby().unwrap_or(true)
     }
 
     fn arm(&mut self, host: HostId) {

@@ -6,7 +6,7 @@ use super::host_slots::HostSlots;
 use super::loaded_models::LoadedModels;
 use crate::host::{HostSetError, batch_messages};
 use crate::planted::{Bug, planted};
-use crate::tick::{Batch, Input};
+use crate::tick::{InferenceBatch, TickInput};
 use shm_protocol::fault::FaultPoint;
 use shm_protocol::generation;
 use shm_protocol::id::{BatchId, HostId};
@@ -62,7 +62,7 @@ impl InFlightBatches {
         slots: &mut HostSlots,
         models: &mut LoadedModels,
         host: HostId,
-        batch: &Batch,
+        batch: &InferenceBatch,
     ) -> Result<(), LoopError> {
         // While the host restarts, and where all open batches were just submitted, it is one of them.
         if !slots.is_serving(host) || self.running.contains_key(&batch.id) {
@@ -91,14 +91,14 @@ impl InFlightBatches {
         };
         let open = context.machine.running();
         let open = open.filter(|batch| !self.running.contains_key(&batch.id));
-        let mut batches: Vec<Batch> = open.take(at_once).cloned().collect();
+        let mut batches: Vec<InferenceBatch> = open.take(at_once).cloned().collect();
         if planted(Bug::OtherComposition) {
             batches.iter_mut().for_each(|batch| batch.members.reverse());
         }
         if planted(Bug::AskNewestVersion) {
             let newest = context.machine.tick();
             for batch in &mut batches {
-                let timeline = context.machine.lives(batch.model);
+                let timeline = context.machine.timeline(batch.model);
                 let version = timeline.and_then(|timeline| timeline.at(newest).version);
                 batch.version = version.unwrap_or(batch.version);
             }
@@ -117,7 +117,7 @@ impl InFlightBatches {
         slots: &mut HostSlots,
         models: &mut LoadedModels,
         host: HostId,
-        batch: &Batch,
+        batch: &InferenceBatch,
     ) -> Result<(), LoopError> {
         let model = &context.header.models[batch.model.index()];
         let outputs = match model.generator {
@@ -154,13 +154,13 @@ impl InFlightBatches {
         header: &RecordHeader,
     ) -> Result<BatchProgress, LoopError> {
         let batch = BatchId(header.correlation);
-        let out_of_place = HostSetError::OutOfPlace {
+        let out_of_place = HostSetError::UnexpectedRecord {
             kind: context.hosts.kind(host),
             host,
             record: header.kind,
         };
         slots.get_mut(host).on_replies(0);
-        context.pass(FaultPoint::AnswerHeard);
+        context.pass(FaultPoint::AnswerReceived);
         let (batch, outputs) = match (header.kind, header.tensor) {
             (OUTPUT, Some((dtype, shape))) => {
                 let Some(wanted) = self.running.get(&batch).copied() else {
@@ -189,7 +189,7 @@ impl InFlightBatches {
             }
         };
         let crashes = context.machine.crashes(batch);
-        context.apply(Input::Answer { batch, outputs })?;
+        context.apply(TickInput::Answer { batch, outputs })?;
         self.running.remove(&batch);
         Ok(BatchProgress::Answered { crashes })
     }

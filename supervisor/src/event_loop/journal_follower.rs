@@ -3,7 +3,7 @@
 use crate::error::RunError;
 use crate::journal::JournalEntry;
 use crate::planted::{Bug, planted};
-use crate::tick::{Action, Input, TickMachine};
+use crate::tick::{TickAction, TickInput, TickMachine};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{HostId, Tick};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ pub(crate) struct JournalFollower {
     /// The last tick that was read. Its outcomes go to the machine once the verdicts of the next tick are known,
     /// because they open that.
     pending: Option<JournalEntry>,
-    actions: Vec<Action>,
+    actions: Vec<TickAction>,
 }
 
 impl JournalFollower {
@@ -43,17 +43,17 @@ impl JournalFollower {
     pub(crate) fn follow(
         &mut self,
         entry: JournalEntry,
-    ) -> Result<std::vec::Drain<'_, Action>, RunError> {
+    ) -> Result<std::vec::Drain<'_, TickAction>, RunError> {
         if !planted(Bug::ForgetVerdict) {
             self.machine
                 .preload_verdicts(entry.tick, entry.record.verdicts.clone());
         }
         self.open_next()?;
         if !entry.record.results.is_empty() {
-            self.apply(Input::Journaled(entry.record.results.clone()))?;
+            self.apply(TickInput::Journaled(entry.record.results.clone()))?;
         }
         if !entry.record.awaited.is_empty() {
-            self.apply(Input::Awaited(entry.record.awaited.clone()))?;
+            self.apply(TickInput::Awaited(entry.record.awaited.clone()))?;
         }
         self.pending = Some(entry);
         Ok(self.actions.drain(..))
@@ -72,7 +72,7 @@ impl JournalFollower {
     pub(crate) fn arrive(
         mut self,
         quarantine_after: u32,
-    ) -> Result<(TickMachine, Vec<Action>), RunError> {
+    ) -> Result<(TickMachine, Vec<TickAction>), RunError> {
         if !planted(Bug::ForgetQuarantine) {
             self.machine.quarantine_after(quarantine_after);
         }
@@ -81,12 +81,12 @@ impl JournalFollower {
         // What was committed needs no second commit. What was asked of the engine and not answered is known to the
         // machine.
         self.actions.retain(|action| match action {
-            Action::Step { tick, .. } => *tick == open,
-            Action::Proceed | Action::Finish(_) => true,
-            Action::Answer { .. }
-            | Action::Infer(_)
-            | Action::Checkpoint { .. }
-            | Action::Commit { .. } => false,
+            TickAction::Step { tick, .. } => *tick == open,
+            TickAction::Proceed | TickAction::Finish(_) => true,
+            TickAction::Answer { .. }
+            | TickAction::Infer(_)
+            | TickAction::Checkpoint { .. }
+            | TickAction::Commit { .. } => false,
         });
         Ok((self.machine, self.actions))
     }
@@ -94,11 +94,11 @@ impl JournalFollower {
     /// Lets the machine close the pending tick as it was closed then, which opens the next one.
     fn open_next(&mut self) -> Result<(), RunError> {
         let Some(entry) = self.pending.take() else {
-            return self.apply(Input::Begin);
+            return self.apply(TickInput::Begin);
         };
         let tick = entry.tick;
         if entry.record.outcomes.is_empty() {
-            return self.apply(Input::Proceed);
+            return self.apply(TickInput::Proceed);
         }
         let mut by_host: BTreeMap<HostId, Vec<Outcome>> = BTreeMap::new();
         for outcome in entry.record.outcomes {
@@ -106,7 +106,7 @@ impl JournalFollower {
             by_host.entry(host).or_default().push(outcome);
         }
         for (host, outcomes) in by_host {
-            self.apply(Input::Outcomes {
+            self.apply(TickInput::Outcomes {
                 host,
                 tick,
                 outcomes,
@@ -115,7 +115,7 @@ impl JournalFollower {
         Ok(())
     }
 
-    fn apply(&mut self, input: Input) -> Result<(), RunError> {
+    fn apply(&mut self, input: TickInput) -> Result<(), RunError> {
         self.machine
             .apply(input, &mut self.actions)
             .map_err(RunError::Journaled)

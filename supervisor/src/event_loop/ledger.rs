@@ -1,5 +1,6 @@
 //! What the loop of a run needs of its journal and its checkpoints.
 
+use crate::checkpoint::BaseState;
 use crate::error::RunError;
 use crate::journal::{JournalMark, JournalReader};
 use crate::record::{AwaitedRecord, ResultRecord, TickRecord};
@@ -94,15 +95,4 @@ pub trait Ledger {
     /// An agent has begun again with its state after this tick, or without any: what it says next of its state
     /// is told as a difference to that.
     fn begun_again(&mut self, _agent: AgentId, _base: Option<Tick>) {}
-}
-
-/// A state to begin agents with.
-#[derive(Debug)]
-pub struct BaseState {
-    /// Where the journal stood.
-    pub mark: JournalMark,
-    /// The machine.
-    pub machine: Vec<u8>,
-    /// The state of agents, as encoded records; those that are not here begin anew.
-    pub states: Vec<(AgentId, Vec<Vec<u8>>)>,
 }

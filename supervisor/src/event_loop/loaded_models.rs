@@ -7,13 +7,13 @@ use super::error::LoopError;
 use super::host_slot::HostStage;
 use super::host_slots::HostSlots;
 use super::restart::LoadProgress;
-use crate::fleet::OnLost;
-use crate::launch::{ReloadOutcome, found, version_title};
-use crate::models::{ModelVersion, judge, versions};
+use crate::fleet::OnProviderLost;
+use crate::launch::{ReloadOutcome, compare_version, version_title};
+use crate::models::{ModelVersion, apply_verdicts, versions};
 use crate::planted::{Bug, planted};
 use crate::record::{Digest, RunHeader, Verdict};
 use crate::rundir::RunEvent;
-use crate::tick::Input;
+use crate::tick::TickInput;
 use shm_protocol::boot::Extent;
 use shm_protocol::codec;
 use shm_protocol::id::{HostId, ModelId, Tick, VersionId};
@@ -45,7 +45,7 @@ pub(super) struct LoadedModels {
     /// The tick in which it was looked last what is needed.
     looked: Tick,
     /// What becomes of the run when the provider of a version is gone.
-    pub(super) on_lost: OnLost,
+    pub(super) on_lost: OnProviderLost,
 }
 
 impl LoadedModels {
@@ -56,7 +56,7 @@ impl LoadedModels {
         changes: bool,
     ) -> LoadedModels {
         let mut all = versions(header);
-        judge(&mut all, verdicts.iter().map(|(_, verdict)| verdict));
+        apply_verdicts(&mut all, verdicts.iter().map(|(_, verdict)| verdict));
         let kept = loads.iter().filter(|load| load.keep);
         LoadedModels {
             all,
@@ -67,7 +67,7 @@ impl LoadedModels {
             changes,
             stays: false,
             looked: Tick::ZERO,
-            on_lost: OnLost::default(),
+            on_lost: OnProviderLost::default(),
         }
     }
 
@@ -93,7 +93,7 @@ impl LoadedModels {
 
     pub(super) fn apply_verdict(&mut self, verdict: &Verdict) {
         self.changes |= matches!(verdict, Verdict::Changed { .. });
-        judge(&mut self.all, std::iter::once(verdict));
+        apply_verdicts(&mut self.all, std::iter::once(verdict));
     }
 
     /// The number of a version that would come in now.
@@ -146,7 +146,7 @@ impl LoadedModels {
             return Ok(());
         }
         self.looked = tick;
-        let needed = context.machine.needed();
+        let needed = context.machine.needed_versions();
         let idle: Vec<VersionId> = self.loaded.difference(&needed).copied().collect();
         for version in idle {
             let mut header = RecordHeader::new(UNLOAD, tick);
@@ -190,13 +190,13 @@ impl LoadedModels {
     }
 
     /// After a tick with this verdict, a version has the provider that it names. In a run this is so already; where
-    /// models are run again, it moves now. An error comes with the host that it is about.
+    /// models are run again, it moves now. An error is one of the inference host.
     pub(super) fn follow_verdict(
         &mut self,
         context: &mut RunContext<'_>,
         slots: &mut HostSlots,
         verdict: &Verdict,
-    ) -> Result<(), (HostId, LoopError)> {
+    ) -> Result<(), LoopError> {
         if matches!(verdict, Verdict::Changed { .. }) {
             self.apply_verdict(verdict);
         }
@@ -218,8 +218,7 @@ impl LoadedModels {
         }
         // Batches come behind it in the ring.
         if slots.is_serving(host) {
-            let loaded = self.load(context, slots, host, *version);
-            return loaded.map_err(|error| (host, error));
+            return self.load(context, slots, host, *version);
         }
         if self.asked.contains_key(version) {
             self.stale.insert(*version);
@@ -258,7 +257,7 @@ impl LoadedModels {
         let version = loaded.version;
         let Some(asked) = self.asked.get_mut(&version) else {
             return Err(LoopError::Host(format!(
-                "it has loaded version {version}, which nobody asked for"
+                "it loaded version {version}, which was not requested"
             )));
         };
         *asked -= 1;
@@ -277,16 +276,16 @@ impl LoadedModels {
         }
         let expected = self.version(version);
         let name = expected.pin.name.clone();
-        match found(version, expected, loaded.result, self.on_lost)? {
+        match compare_version(version, expected, loaded.result, self.on_lost)? {
             ReloadOutcome::Refused(message) => return Err(LoopError::Host(message)),
             ReloadOutcome::Same => {}
-            ReloadOutcome::Moved { verdict, refused } => {
+            ReloadOutcome::ProviderChanged { verdict, refused } => {
                 for refused in &refused {
                     let event = RunEvent::provider_refused(&name, refused);
                     context.ledger.event(event)?;
                 }
                 self.apply_verdict(&verdict);
-                context.apply_own(Input::Verdict(verdict))?;
+                context.apply_own(TickInput::Verdict(verdict))?;
             }
         }
         Ok(None)

@@ -9,7 +9,7 @@ use super::context::RunContext;
 use super::loaded_models::LoadedModels;
 use crate::error::RunError;
 use crate::record::{Become, Verdict};
-use crate::tick::{Input, VersionTimeline};
+use crate::tick::{TickInput, VersionTimeline};
 use shm_protocol::id::{ModelId, Tick, VersionId};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::Sender;
@@ -68,7 +68,7 @@ impl ModelChanges<'_> {
             return Ok(());
         };
         let PendingChange { model, to, answer } = change;
-        let verdict = match context.machine.lives(model) {
+        let verdict = match context.machine.timeline(model) {
             Some(timeline) => verdict(open, models, model, timeline, &to),
             None => Err("the run has no such model".to_owned()),
         };
@@ -109,7 +109,7 @@ impl ModelChanges<'_> {
             }
         };
         self.engine_restart = restart.map(|memory| (context.machine.tick(), memory));
-        context.apply_own(Input::Verdict(verdict))
+        context.apply_own(TickInput::Verdict(verdict))
     }
 }
 
@@ -124,14 +124,14 @@ fn verdict(
     let next = open.next();
     if let Some(tick) = timeline.change_after(next) {
         return Err(format!(
-            "the fleet itself changes the model in tick {tick}; ask again after that"
+            "the fleet changes the model in tick {tick}; try again after that"
         ));
     }
     let now = timeline.at(next).version;
     let (version, called, to) = match to {
         ToBecome::Unloaded if now.is_none() => return Err("it is not loaded".to_owned()),
         ToBecome::Unloaded => (None, None, Become::Unloaded),
-        ToBecome::Loaded if now.is_some() => return Err("it is loaded already".to_owned()),
+        ToBecome::Loaded if now.is_some() => return Err("it is already loaded".to_owned()),
         ToBecome::Loaded => {
             let last = timeline.last_version(next).unwrap_or(VersionId(model.0));
             let called = models.version(last).pin.version.clone();

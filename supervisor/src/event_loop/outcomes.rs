@@ -9,7 +9,7 @@ use crate::analysis::diff;
 use crate::error::RunError;
 use crate::planted::{Bug, planted};
 use crate::record::TickRecord;
-use crate::tick::{AwaitedRequest, Input};
+use crate::tick::{AwaitedRequest, TickInput};
 use shm_protocol::agent_to_supervisor::{
     AWAIT_REQUESTS, AwaitRequest, AwaitRequests, OUTCOMES, Outcome, Outcomes, Status,
 };
@@ -26,13 +26,13 @@ pub(super) fn on_outcomes(
 ) -> Result<(), LoopError> {
     let Outcomes { mut outcomes } = context.decode(host, header, OUTCOMES)?;
     let tick = header.tick;
-    context.pass(FaultPoint::OutcomeHeard);
+    context.pass(FaultPoint::OutcomeReceived);
     slots.get_mut(host).on_replies(outcomes.len());
     if slots.get(host).is_restoring() {
         outcomes = new_outcomes(context, slots, host, tick, outcomes)?;
     }
     if !outcomes.is_empty() {
-        context.apply(Input::Outcomes {
+        context.apply(TickInput::Outcomes {
             host,
             tick,
             outcomes,
@@ -55,8 +55,11 @@ pub(super) fn on_awaits(
         requests = new_awaits(context, slots, host, tick, requests)?;
     }
     if !requests.is_empty() {
-        let waits = requests;
-        context.apply(Input::Parked { host, tick, waits })?;
+        context.apply(TickInput::Parked {
+            host,
+            tick,
+            awaits: requests,
+        })?;
     }
     slots.send_steps(context, host)
 }
@@ -141,7 +144,7 @@ fn awaited_before(
     if std::mem::replace(has_awaited, true) {
         return None;
     }
-    let asked = context.machine.asked(request.agent);
+    let asked = context.machine.awaited_requests(request.agent);
     asked.get(request.number as usize).cloned()
 }
 
@@ -159,7 +162,7 @@ fn compare_awaited(
         return Ok(());
     }
     let mut known = outcome.clone();
-    let mut asked = context.machine.asked(agent).iter();
+    let mut asked = context.machine.awaited_requests(agent).iter();
     for effect in &mut known.effects {
         if AwaitedRequest::of(effect).is_some()
             && let Some(asked) = asked.next()
@@ -209,7 +212,7 @@ fn difference(
         });
     }
     LoopError::Gone(format!(
-        "an agent did something else than the journal says, beginning with a checkpoint: {what}"
+        "re-execution from a checkpoint differs from the journal: {what}"
     ))
 }
 

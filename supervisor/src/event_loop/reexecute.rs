@@ -2,11 +2,11 @@
 //! follows the journal and asks for the very steps that were asked for then.
 
 use super::journal_follower::JournalFollower;
-use super::ledger::BaseState;
+use crate::checkpoint::BaseState;
 use crate::error::RunError;
 use crate::journal::{JournalEntry, JournalMark, JournalReader};
 use crate::planted::{Bug, planted};
-use crate::tick::{Action, RunPlan, TickMachine};
+use crate::tick::{RunPlan, TickAction, TickMachine};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{AgentId, HostId, Tick};
 use shm_protocol::supervisor_to_agent::{AwaitResult, Step};
@@ -83,7 +83,7 @@ impl Reexecution {
         let mut steps = Vec::new();
         for action in actions {
             match action {
-                Action::Step {
+                TickAction::Step {
                     host,
                     tick: of,
                     steps: asked,

@@ -1,6 +1,6 @@
 //! The restart of a host: why it restarts, and what a new incarnation has still to be told.
 
-use super::ledger::BaseState;
+use crate::checkpoint::BaseState;
 use shm_protocol::id::{Tick, VersionId};
 use shm_protocol::supervisor_to_agent::LoadAgent;
 use std::collections::VecDeque;
@@ -46,7 +46,7 @@ impl HostRestart {
     pub(super) fn after_resume(lost_at: Duration) -> HostRestart {
         HostRestart {
             is_resume: true,
-            ..HostRestart::after_loss(lost_at, "the run is resumed")
+            ..HostRestart::after_loss(lost_at, "the run was resumed")
         }
     }
 }

@@ -71,9 +71,9 @@ pub(super) fn on_state(
     header: &RecordHeader,
 ) -> Result<(), LoopError> {
     let agent = AgentId(header.subject);
-    if context.config.layout.host_of.get(agent.index()) != Some(&host) {
+    if context.config.placement.host_of.get(agent.index()) != Some(&host) {
         return Err(LoopError::Host(format!(
-            "it gives the state of agent {agent}, which is not one of its own"
+            "it sent the state of agent {agent}, which it does not host"
         )));
     }
     // Also what was asked for before some host was lost: what comes next is told as a difference to it.

@@ -1,6 +1,6 @@
 //! The time that hosts have, and the number of times that they may be lost.
 
-use crate::recovery::{RestartLimit, RestartLimits};
+use crate::recovery::{RecoveryLimits, RestartLimit};
 use crate::rundir::LaunchSettings;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub struct Timeouts {
     /// For a host that loads, without a report of progress.
     pub load: Duration,
     /// How often hosts may be lost.
-    pub limits: RestartLimits,
+    pub limits: RecoveryLimits,
 }
 
 impl Timeouts {
@@ -25,7 +25,7 @@ impl Timeouts {
     pub fn of(launch: &LaunchSettings) -> Timeouts {
         let within = |restarts, seconds| RestartLimit {
             restarts,
-            time: Duration::from_secs(seconds),
+            window: Duration::from_secs(seconds),
         };
         let restarts = &launch.restarts;
         Timeouts {
@@ -33,10 +33,10 @@ impl Timeouts {
             agent_ready: Duration::from_millis(launch.agent_ready_ms),
             inference_ready: Duration::from_millis(launch.inference_ready_ms),
             load: Duration::from_millis(launch.load_ms),
-            limits: RestartLimits {
+            limits: RecoveryLimits {
                 host: within(restarts.host, restarts.host_seconds),
                 run: within(restarts.run, restarts.run_seconds),
-                quarantine_after: restarts.poison,
+                quarantine_after: restarts.quarantine_after,
             },
         }
     }

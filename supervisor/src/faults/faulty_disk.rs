@@ -1,14 +1,13 @@
-//! A disk that fails when it is told to, for real runs. Whoever holds the
-//! [`DiskSwitch`] says what goes wrong next, and in which files.
+//! A disk with injected faults, for real runs. A [`DiskSwitch`] sets the next fault and its files.
 
 use crate::sys::disk::{Disk, File, Locking};
-use rustix::io::Errno;
+use crate::sys::{input_output_error, no_space_error};
 use shm_protocol::fault::FaultKind;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Which files of a run directory.
+/// A class of files of a run directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileClass {
     /// Those of the journal.
@@ -39,14 +38,14 @@ impl FileClass {
     }
 }
 
-/// Says what goes wrong next. Clones are the same switch.
+/// Sets the next faults of a disk. Clones are the same switch.
 #[derive(Clone, Debug, Default)]
 pub struct DiskSwitch {
     next: Arc<Mutex<Vec<(FileClass, FaultKind)>>>,
 }
 
 impl DiskSwitch {
-    /// A switch by which nothing goes wrong.
+    /// A switch without faults.
     #[must_use]
     pub fn new() -> DiskSwitch {
         DiskSwitch::default()
@@ -55,19 +54,19 @@ impl DiskSwitch {
     /// Makes the next write, or the next sync, in files of this class fail.
     ///
     /// # Panics
-    /// When the kind is none of the disk: our bug.
+    /// When the kind is no fault of disks, which is a bug of the caller.
     pub fn set(&self, class: FileClass, kind: FaultKind) {
         assert!(kind.is_of_disk(), "{kind:?} is no fault of a disk");
         self.next().push((class, kind));
     }
 
-    /// Whether nothing is to go wrong any more.
+    /// True if no fault is pending.
     #[must_use]
     pub fn is_clear(&self) -> bool {
         self.next().is_empty()
     }
 
-    /// What goes wrong with a call of files of this class, once.
+    /// Takes the pending fault for a call on files of this class.
     fn take(&self, class: FileClass, is_sync: bool) -> Option<FaultKind> {
         let mut next = self.next();
         let position = next.iter().position(|(waiting, kind)| {
@@ -81,7 +80,7 @@ impl DiskSwitch {
     }
 }
 
-/// A disk whose writes and syncs fail as its switch says.
+/// A disk whose writes and syncs fail as its switch is set.
 #[derive(Debug)]
 pub struct FaultyDisk {
     inner: Arc<dyn Disk>,
@@ -148,7 +147,7 @@ impl Disk for FaultyDisk {
         // A folder is of the class of what is in it.
         let class = FileClass::of(&path.join("file"));
         match class.and_then(|class| self.switch.take(class, true)) {
-            Some(_) => Err(Errno::IO.into()),
+            Some(_) => Err(input_output_error()),
             None => self.inner.sync_dir(path),
         }
     }
@@ -166,7 +165,7 @@ struct FaultyFile {
 }
 
 impl FaultyFile {
-    /// Writes as the disk does, or fails as the switch says.
+    /// Writes as the disk does, or fails as the switch is set.
     fn write(
         &self,
         bytes: &[u8],
@@ -174,13 +173,13 @@ impl FaultyFile {
     ) -> io::Result<usize> {
         match self.switch.take(self.class, false) {
             None => write(bytes),
-            Some(FaultKind::DiskFull) => Err(Errno::NOSPC.into()),
+            Some(FaultKind::DiskFull) => Err(no_space_error()),
             Some(FaultKind::ShortWrite) if bytes.len() > 1 => {
-                // The rest of the bytes fails with the next call, which whoever writes them makes.
+                // The rest of the bytes fails with the next call of the writer.
                 self.switch.set(self.class, FaultKind::WriteError);
                 write(&bytes[..bytes.len() / 2])
             }
-            Some(_) => Err(Errno::IO.into()),
+            Some(_) => Err(input_output_error()),
         }
     }
 }
@@ -204,7 +203,7 @@ impl File for FaultyFile {
 
     fn sync(&self) -> io::Result<()> {
         match self.switch.take(self.class, true) {
-            Some(_) => Err(Errno::IO.into()),
+            Some(_) => Err(input_output_error()),
             None => self.inner.sync(),
         }
     }
@@ -247,15 +246,15 @@ mod tests {
         let path = Path::new(SEGMENT);
         let file = disk.create_new(path).unwrap();
         switch.set(FileClass::Journal, FaultKind::DiskFull);
+        assert_eq!(code(file.append(b"abcd")), no_space_error().raw_os_error());
+        switch.set(FileClass::Journal, FaultKind::WriteError);
         assert_eq!(
             code(file.append(b"abcd")),
-            Some(Errno::NOSPC.raw_os_error())
+            input_output_error().raw_os_error()
         );
-        switch.set(FileClass::Journal, FaultKind::WriteError);
-        assert_eq!(code(file.append(b"abcd")), Some(Errno::IO.raw_os_error()));
         switch.set(FileClass::Journal, FaultKind::FsyncError);
         assert_eq!(file.append(b"ab").unwrap(), 2);
-        assert_eq!(code(file.sync()), Some(Errno::IO.raw_os_error()));
+        assert_eq!(code(file.sync()), input_output_error().raw_os_error());
         assert!(switch.is_clear());
         file.sync().unwrap();
         assert_eq!(memory.read(path).unwrap(), b"ab");
@@ -268,7 +267,10 @@ mod tests {
         let file = disk.open_append(path).unwrap();
         switch.set(FileClass::Journal, FaultKind::ShortWrite);
         assert_eq!(file.append(b"abcd").unwrap(), 2);
-        assert_eq!(code(file.append(b"cd")), Some(Errno::IO.raw_os_error()));
+        assert_eq!(
+            code(file.append(b"cd")),
+            input_output_error().raw_os_error()
+        );
         assert_eq!(memory.read(path).unwrap(), b"ab");
         assert_eq!(file.append(b"cd").unwrap(), 2);
     }

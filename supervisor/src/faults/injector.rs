@@ -1,14 +1,14 @@
-//! Which rules are due now, and which have fired.
+//! The injector: rules that are due now, and rules that have fired.
 //!
-//! The loop of a run says where it is ([`Faults::pass`], [`Faults::tick_opened`]),
-//! which hosts are born ([`Faults::born`]) and what they have come to
-//! ([`Faults::fired`]). A run without a plan holds [`Faults::none`], which answers
-//! at once.
+//! The event loop passes fault points ([`Faults::pass`], [`Faults::tick_opened`]), announces starts of hosts
+//! ([`Faults::host_started`]) and reports the rules that fired in them ([`Faults::fired`]). A run without a plan has
+//! [`Faults::none`], which does nothing.
 
 use super::fired::{FaultRecorder, FiredFault, Injection, injection, slot};
 use crate::faults::faulty_disk::DiskSwitch;
 use crate::faults::plan::FaultPlan;
 use crate::faults::rule::{FaultRule, FaultTarget, RuleId};
+use crate::sys::kill_self;
 use shm_protocol::fault::{ArmedFaults, FaultKind, FaultPoint, FaultResponse, FaultSlot, Pin};
 use shm_protocol::id::{AgentId, HostId, Tick};
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use std::time::Duration;
 pub struct HostView<'a> {
     /// Its number.
     pub host: HostId,
-    /// Whether it runs models.
+    /// True for the inference host.
     pub is_inference: bool,
     /// The agents that it has, or will have.
     pub agents: &'a [AgentId],
@@ -36,27 +36,27 @@ pub struct Faults {
 
 struct DueRules {
     plan: FaultPlan,
-    /// How often each rule has fired.
+    /// The number of times that each rule has fired.
     fired: Vec<u32>,
     tick: Tick,
     record: FaultRecorder,
-    /// Births of each host.
-    lives: BTreeMap<HostId, u32>,
-    /// The rule that ends the present life of a host.
+    /// Starts of each host.
+    starts: BTreeMap<HostId, u32>,
+    /// The rule that ends the present incarnation of a host.
     ended_by: BTreeMap<HostId, RuleId>,
-    /// What the loop has to do for points that other threads passed.
+    /// Injections for the event loop, from fault points that other threads passed.
     waiting: Vec<Injection>,
 }
 
 impl Faults {
-    /// Nothing goes wrong.
+    /// No faults.
     #[must_use]
     pub fn none() -> Faults {
         Faults::default()
     }
 
-    /// The faults of a plan. `fired` are the rules that fired before this process began, each as often as it did;
-    /// `record` is told of every rule before it happens.
+    /// The faults of a plan. `fired` are the rules that fired before this process began, once for each time; `record`
+    /// is called with every rule before it happens.
     #[must_use]
     pub fn new(
         plan: FaultPlan,
@@ -77,7 +77,7 @@ impl Faults {
             fired: counts,
             tick: Tick::ZERO,
             record,
-            lives: BTreeMap::new(),
+            starts: BTreeMap::new(),
             ended_by: BTreeMap::new(),
             waiting: Vec::new(),
         };
@@ -87,13 +87,13 @@ impl Faults {
         }
     }
 
-    /// Whether anything may go wrong: links are made so that faults can be armed.
+    /// True if there is a plan: links are made so that faults can be armed.
     #[must_use]
     pub fn may_fault(&self) -> bool {
         self.shared.is_some()
     }
 
-    /// By which the disk of the run fails: see [`crate::faults::FaultyDisk`].
+    /// The switch of the run's disk: see [`crate::faults::FaultyDisk`].
     #[must_use]
     pub fn switch(&self) -> &DiskSwitch {
         &self.switch
@@ -106,44 +106,44 @@ impl Faults {
         }
     }
 
-    /// A new incarnation of a host is about to be started. Its faults are to be armed next.
-    pub fn born(&self, host: HostId) {
+    /// A new incarnation of a host is about to start. Its faults are armed next.
+    pub fn host_started(&self, host: HostId) {
         if let Some(mut due) = self.due() {
-            *due.lives.entry(host).or_default() += 1;
+            *due.starts.entry(host).or_default() += 1;
             due.ended_by.remove(&host);
         }
     }
 
-    /// What is to wait in a host now.
+    /// The fault slots that are due in a host.
     #[must_use]
-    pub fn due_for_host(&self, sight: &HostView<'_>) -> Vec<FaultSlot> {
-        self.due().map_or_else(Vec::new, |due| due.slots(sight))
+    pub fn due_for_host(&self, host: &HostView<'_>) -> Vec<FaultSlot> {
+        self.due().map_or_else(Vec::new, |due| due.slots(host))
     }
 
-    /// Arms what is due in a host, and takes back what is over. To be called before it is started and whenever a tick
-    /// opens. What finds no slot is armed at a later call.
-    pub fn arm(&self, sight: &HostView<'_>, armed: &mut ArmedFaults) {
+    /// Arms the due faults in a host, and disarms those that are over. To be called before the host starts and whenever
+    /// a tick opens. A fault without a free slot is armed at a later call.
+    pub fn arm(&self, host: &HostView<'_>, armed: &mut ArmedFaults) {
         let Some(due) = self.due() else { return };
         for (rule, _) in due.plan.numbered().filter(|(rule, _)| due.is_over(*rule)) {
             armed.disarm(rule.0);
         }
-        for slot in due.slots(sight) {
+        for slot in due.slots(host) {
             if !armed.is_armed(slot.rule) {
                 armed.arm(&slot);
             }
         }
     }
 
-    /// Passes a point of the supervisor. What is given is written down, and not done yet.
+    /// Passes a fault point of the supervisor. The injections are recorded, and not done yet.
     #[must_use]
-    pub fn at(&self, phase: FaultPoint, tick: Tick) -> Vec<Injection> {
+    pub fn at(&self, point: FaultPoint, tick: Tick) -> Vec<Injection> {
         let Some(mut due) = self.due() else {
             return Vec::new();
         };
         let rules: Vec<RuleId> = due
             .plan
             .numbered()
-            .filter(|(id, rule)| rule.phase == phase && due.is_left(*id) && rule.holds_at(tick))
+            .filter(|(id, rule)| rule.point == point && due.is_left(*id) && rule.holds_at(tick))
             .map(|(id, _)| id)
             .collect();
         let mut injections = Vec::new();
@@ -162,28 +162,28 @@ impl Faults {
         injections
     }
 
-    /// Passes a point of the supervisor and does there what this thread can: sleep, die, tell the disk. What is to
-    /// happen to hosts waits for [`Faults::take_waiting`].
+    /// Passes a fault point of the supervisor and does what this thread can: sleep, die, set the disk switch.
+    /// Injections in hosts wait for [`Faults::take_waiting`].
     #[inline]
-    pub fn pass(&self, phase: FaultPoint, tick: Tick) {
+    pub fn pass(&self, point: FaultPoint, tick: Tick) {
         if self.shared.is_some() {
-            self.pass_armed(phase, tick);
+            self.pass_armed(point, tick);
         }
     }
 
     /// As [`Faults::pass`], in the open tick.
     #[inline]
-    pub fn pass_now(&self, phase: FaultPoint) {
+    pub fn pass_now(&self, point: FaultPoint) {
         if let Some(tick) = self.due().map(|due| due.tick) {
-            self.pass_armed(phase, tick);
+            self.pass_armed(point, tick);
         }
     }
 
     #[cold]
-    fn pass_armed(&self, phase: FaultPoint, tick: Tick) {
-        for injection in self.at(phase, tick) {
+    fn pass_armed(&self, point: FaultPoint, tick: Tick) {
+        for injection in self.at(point, tick) {
             match injection {
-                Injection::Slow(time) => nap(time),
+                Injection::Slow(time) => sleep(time),
                 Injection::KillSelf => kill_self(),
                 Injection::Disk(..) => {}
                 Injection::Kill(..) | Injection::Stop(..) => {
@@ -195,21 +195,21 @@ impl Faults {
         }
     }
 
-    /// What is to happen to hosts because of points that were passed.
+    /// Takes the injections in hosts from passed fault points.
     #[must_use]
     pub fn take_waiting(&self) -> Vec<Injection> {
         self.due()
             .map_or_else(Vec::new, |mut due| std::mem::take(&mut due.waiting))
     }
 
-    /// A host says that it has come to a rule's fault. What is given is written down, and not done yet; nothing, if
-    /// the host does it alone.
+    /// A host reports that a rule fired in it. The injection is recorded, and not done yet; none, if the host does it
+    /// alone.
     #[must_use]
     pub fn fired(&self, rule: u32, host: HostId) -> Option<Injection> {
         let mut due = self.due()?;
         let (id, tick) = (RuleId(rule), due.tick);
         let rule = due.fire(id, tick, Some(host))?;
-        // A host that is slow goes on.
+        // A slow host continues.
         if rule.kind != FaultKind::Slow {
             due.ended_by.insert(host, id);
         }
@@ -221,14 +221,14 @@ impl Faults {
         }
     }
 
-    /// The loop is about to do to this host what a rule says.
+    /// The event loop is about to end this host by a rule.
     pub fn ends(&self, rule: RuleId, host: HostId) {
         if let Some(mut due) = self.due() {
             due.ended_by.insert(host, rule);
         }
     }
 
-    /// Whether a loss of this host now is ours and does not count against the restart limits.
+    /// True if a loss of this host now is injected and does not count against the restart limits.
     #[must_use]
     pub fn is_injected(&self, host: HostId) -> bool {
         let Some(due) = self.due() else { return false };
@@ -236,12 +236,12 @@ impl Faults {
             .ended_by
             .get(&host)
             .and_then(|rule| due.plan.rule(*rule));
-        rule.is_some_and(|rule| !rule.counts)
+        rule.is_some_and(|rule| !rule.counts_as_restart)
     }
 
-    /// The rules, and how often each has fired.
+    /// The rules, each with the number of times that it has fired.
     #[must_use]
-    pub fn tally(&self) -> Vec<(RuleId, FaultRule, u32)> {
+    pub fn fired_counts(&self) -> Vec<(RuleId, FaultRule, u32)> {
         let Some(due) = self.due() else {
             return Vec::new();
         };
@@ -266,44 +266,44 @@ impl DueRules {
             .is_some_and(|(fired, rule)| *fired < rule.times)
     }
 
-    /// Whether a rule of hosts can never fire again.
+    /// True if a rule of hosts can never fire again.
     fn is_over(&self, id: RuleId) -> bool {
         let is_past = self.plan.rule(id).is_some_and(|rule| {
-            rule.phase.pin() == Pin::Exact && rule.tick.is_some_and(|tick| tick < self.tick)
+            rule.point.pin() == Pin::Exact && rule.tick.is_some_and(|tick| tick < self.tick)
         });
         is_past || !self.is_left(id)
     }
 
-    fn slots(&self, sight: &HostView<'_>) -> Vec<FaultSlot> {
-        let life = self.lives.get(&sight.host).copied().unwrap_or_default();
+    fn slots(&self, host: &HostView<'_>) -> Vec<FaultSlot> {
+        let start = self.starts.get(&host.host).copied().unwrap_or_default();
         let is_due = |rule: &FaultRule| {
-            let in_time = match (rule.phase.pin(), rule.tick) {
+            let in_time = match (rule.point.pin(), rule.tick) {
                 (_, None) => true,
                 (Pin::Exact, Some(tick)) => tick == self.tick,
                 (Pin::From | Pin::Start, Some(tick)) => tick <= self.tick,
             };
-            in_time && rule.life.is_none_or(|wanted| wanted == life)
+            in_time && rule.nth_start.is_none_or(|wanted| wanted == start)
         };
         self.plan
             .numbered()
             .filter(|(id, rule)| {
-                !rule.phase.is_of_supervisor()
+                !rule.point.is_of_supervisor()
                     && is_due(rule)
                     && self.is_left(*id)
-                    && rule.is_for(sight.host, sight.is_inference, sight.agents)
+                    && rule.is_for(host.host, host.is_inference, host.agents)
             })
             .map(|(id, rule)| slot(id, rule))
             .collect()
     }
 
-    /// Counts that a rule fires, and writes it down. What cannot be written down does not happen.
+    /// Counts and records that a rule fires. A fault that cannot be recorded does not happen.
     fn fire(&mut self, id: RuleId, tick: Tick, host: Option<HostId>) -> Option<FaultRule> {
         let rule = self.plan.rule(id)?.clone();
         self.fired[id.0 as usize - 1] += 1;
         let fired = FiredFault {
             rule: id,
             tick,
-            phase: rule.phase,
+            point: rule.point,
             kind: rule.kind,
             host,
         };
@@ -318,11 +318,11 @@ impl DueRules {
 }
 
 impl FaultRule {
-    /// Whether the rule holds when a point of the supervisor is passed in this tick.
+    /// True if the rule holds when a fault point of the supervisor is passed in this tick.
     fn holds_at(&self, tick: Tick) -> bool {
-        // Where a journal was not looked at there is no tick yet.
-        let is_timeless = self.phase == FaultPoint::ResumeBegun;
-        match (self.phase.pin(), self.tick) {
+        // Before the journal is read there is no tick.
+        let is_timeless = self.point == FaultPoint::ResumeStarted;
+        match (self.point.pin(), self.tick) {
             (_, None) => true,
             _ if is_timeless => true,
             (Pin::Exact, Some(own)) => own == tick,
@@ -335,16 +335,8 @@ impl FaultRule {
     clippy::disallowed_methods,
     reason = "a fault that was asked for: time is what it is about"
 )]
-fn nap(time: Duration) {
+fn sleep(time: Duration) {
     std::thread::sleep(time);
-}
-
-/// Ends this process as the kernel would.
-pub(crate) fn kill_self() -> ! {
-    use rustix::process::{Signal, getpid, kill_process};
-    // A process may always signal itself.
-    let _ = kill_process(getpid(), Signal::KILL);
-    std::process::abort()
 }
 
 impl fmt::Debug for DueRules {

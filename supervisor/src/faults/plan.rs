@@ -12,7 +12,7 @@ pub struct FaultPlan {
 }
 
 impl FaultPlan {
-    /// Whether nothing is to go wrong.
+    /// True if there are no rules.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
@@ -58,7 +58,7 @@ impl FaultRule {
             let _ = writeln!(text, "{key} = {value}");
         };
         let quoted = |name: &str| format!("\"{name}\"");
-        line("[[rules]]\nphase", quoted(self.phase.name()));
+        line("[[rules]]\npoint", quoted(self.point.name()));
         line("kind", quoted(self.kind.name()));
         if let Some(tick) = self.tick {
             line("tick", tick.to_string());
@@ -68,19 +68,19 @@ impl FaultRule {
             FaultTarget::Agent(_, name) => line("agent", quoted(name)),
             FaultTarget::Host(host) => line("host", host.to_string()),
             FaultTarget::Model(_, name) => line("model", quoted(name)),
-            FaultTarget::Inference => line("inference", "true".to_owned()),
+            FaultTarget::Inference => line("inference_host", "true".to_owned()),
         }
-        if self.kind == FaultKind::Slow && self.ms != DEFAULT_MS {
-            line("ms", self.ms.to_string());
+        if self.kind == FaultKind::Slow && self.delay_ms != DEFAULT_MS {
+            line("delay_ms", self.delay_ms.to_string());
         }
         if self.times != 1 {
             line("times", self.times.to_string());
         }
-        if self.counts {
-            line("counts", "true".to_owned());
+        if self.counts_as_restart {
+            line("counts_as_restart", "true".to_owned());
         }
-        if let Some(life) = self.life {
-            line("life", life.to_string());
+        if let Some(number) = self.nth_start {
+            line("nth_start", number.to_string());
         }
     }
 }

@@ -5,7 +5,7 @@ use shm_protocol::fault::{FaultKind, FaultPoint, FaultProcess, Pin};
 use shm_protocol::id::{AgentId, HostId, ModelId, Tick};
 use std::fmt;
 
-/// Milliseconds of a slow fault, unless its rule says otherwise.
+/// Milliseconds of a slow fault, unless its rule sets them.
 pub const DEFAULT_MS: u32 = 10;
 
 /// Number of a rule in its plan, counted from 1.
@@ -18,33 +18,34 @@ impl fmt::Display for RuleId {
     }
 }
 
-/// What goes wrong, where, when and for whom.
+/// A rule: a kind of fault, with its point, tick and target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultRule {
-    /// In this tick, or from it on, as [`FaultPoint::pin`] says. Without it, the first time that the point is passed.
+    /// Its tick, or the first one, depending on [`FaultPoint::pin`]. Without it, the first time that the point is
+    /// passed.
     pub tick: Option<Tick>,
-    /// Where.
-    pub phase: FaultPoint,
-    /// What.
+    /// Its fault point.
+    pub point: FaultPoint,
+    /// Its kind.
     pub kind: FaultKind,
-    /// Whom it is for.
+    /// Its target.
     pub target: FaultTarget,
-    /// Milliseconds of [`Kind::Slow`].
-    pub ms: u32,
-    /// How often it fires.
+    /// Milliseconds of [`FaultKind::Slow`].
+    pub delay_ms: u32,
+    /// The number of times that it fires.
     pub times: u32,
-    /// Whether a host that is lost to it counts against the restart limits.
-    pub counts: bool,
-    /// At which start of the host, counted from 1; only for phases of a start.
-    pub life: Option<u32>,
+    /// True if the loss of a host to it counts against the restart limits.
+    pub counts_as_restart: bool,
+    /// The start of the host, counted from 1; only for points of a start.
+    pub nth_start: Option<u32>,
 }
 
-/// Whom a rule is for.
+/// The target of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultTarget {
-    /// The supervisor itself, host 0 or the inference host, as the phase says.
+    /// The supervisor itself, host 0 or the inference host, depending on the point point.
     Any,
-    /// An agent, or the host that has it.
+    /// An agent, or its host.
     Agent(AgentId, String),
     /// A host.
     Host(HostId),
@@ -57,70 +58,71 @@ pub enum FaultTarget {
 impl FaultRule {
     /// A rule that fires once, the first time that the point is passed.
     #[must_use]
-    pub fn new(phase: FaultPoint, kind: FaultKind, target: FaultTarget) -> FaultRule {
+    pub fn new(point: FaultPoint, kind: FaultKind, target: FaultTarget) -> FaultRule {
         FaultRule {
             tick: None,
-            phase,
+            point,
             kind,
             target,
-            ms: DEFAULT_MS,
+            delay_ms: DEFAULT_MS,
             times: 1,
-            counts: false,
-            life: None,
+            counts_as_restart: false,
+            nth_start: None,
         }
     }
 
-    /// Why the rule cannot be, in a few words, and what to do instead.
+    /// Refuses an impossible rule.
     ///
     /// # Errors
-    /// The two texts.
+    /// The reason, and the help.
     pub(crate) fn check(&self) -> Result<(), (String, String)> {
-        let (kind, phase) = (self.kind.name(), self.phase.name());
-        if !self.kind.fits(self.phase) {
+        let (kind, point) = (self.kind.name(), self.point.name());
+        if !self.kind.fits(self.point) {
             let kinds: Vec<&str> = FaultKind::ALL
                 .iter()
-                .filter(|kind| kind.fits(self.phase))
+                .filter(|kind| kind.fits(self.point))
                 .map(|kind| kind.name())
                 .collect();
             return Err((
-                format!("`{kind}` cannot happen at `{phase}`"),
+                format!("`{kind}` cannot happen at `{point}`"),
                 format!("what can happen there: {}", kinds.join(", ")),
             ));
         }
-        let is_of_supervisor = self.phase.is_of_supervisor();
+        let is_of_supervisor = self.point.is_of_supervisor();
         let needs_target =
             is_of_supervisor && matches!(self.kind, FaultKind::Kill | FaultKind::Stop);
         match &self.target {
             FaultTarget::Any if needs_target => Err((
-                format!("`{kind}` at `{phase}` does not say whom it is for"),
-                "add one of `agent`, `host`, `model` and `inference = true`".to_owned(),
+                format!("`{kind}` at `{point}` does not say whom it is for"),
+                "add one of `agent`, `host`, `model` and `inference_host = true`".to_owned(),
             )),
             FaultTarget::Any => Ok(()),
             target if is_of_supervisor && !needs_target => Err((
-                format!("`{kind}` at `{phase}` is the supervisor's own, not for {target}"),
-                "leave `agent`, `host`, `model` and `inference` out".to_owned(),
+                format!("`{kind}` at `{point}` is the supervisor's own, not for {target}"),
+                "leave `agent`, `host`, `model` and `inference_host` out".to_owned(),
             )),
-            target if !target.may_pass(self.phase) => Err((
-                format!("`{phase}` is never passed by {target}"),
-                format!("it is passed by the {}", passed_by(self.phase)),
+            target if !target.may_pass(self.point) => Err((
+                format!("`{point}` is never passed by {target}"),
+                format!("it is passed by the {}", passed_by(self.point)),
             )),
             _ => Ok(()),
         }?;
-        if self.life.is_some() && (is_of_supervisor || self.phase.pin() != Pin::Start) {
+        if self.nth_start.is_some() && (is_of_supervisor || self.point.pin() != Pin::Start) {
             return Err((
-                format!("`{phase}` belongs to no start of a host, so `life` means nothing"),
-                "leave `life` out, or choose a phase of a start, as `host-born`".to_owned(),
+                format!("`{point}` belongs to no start of a host, so `nth_start` means nothing"),
+                "leave `nth_start` out, or choose a point of a start, as `process-started`"
+                    .to_owned(),
             ));
         }
         Ok(())
     }
 
-    /// Whether a process is the one that the rule is about, given the agents that it has.
+    /// True if a process is the target of the rule, given its agents.
     #[must_use]
     pub fn is_for(&self, host: HostId, is_inference: bool, agents: &[AgentId]) -> bool {
         match &self.target {
             FaultTarget::Any => {
-                let for_agents = self.phase.processes().contains(&FaultProcess::AgentHost);
+                let for_agents = self.point.processes().contains(&FaultProcess::AgentHost);
                 if for_agents {
                     host == HostId(0)
                 } else {
@@ -135,9 +137,9 @@ impl FaultRule {
 }
 
 impl FaultTarget {
-    /// Whether a process of this target can pass a point of hosts, or be what happens at a point of the supervisor.
-    fn may_pass(&self, phase: FaultPoint) -> bool {
-        let passes = |process| phase.is_of_supervisor() || phase.processes().contains(&process);
+    /// True if a process of this target can pass a fault point of hosts, or be hit at one of the supervisor.
+    fn may_pass(&self, point: FaultPoint) -> bool {
+        let passes = |process| point.is_of_supervisor() || point.processes().contains(&process);
         match self {
             FaultTarget::Any | FaultTarget::Host(_) => true,
             FaultTarget::Agent(..) => passes(FaultProcess::AgentHost),
@@ -158,8 +160,8 @@ impl fmt::Display for FaultTarget {
     }
 }
 
-fn passed_by(phase: FaultPoint) -> String {
-    let names: Vec<&str> = phase
+fn passed_by(point: FaultPoint) -> String {
+    let names: Vec<&str> = point
         .processes()
         .iter()
         .map(|process| process.name())
@@ -177,8 +179,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_with_what_can() {
-        let refused = |phase, kind, target| {
-            FaultRule::new(phase, kind, target)
+        let refused = |point, kind, target| {
+            FaultRule::new(point, kind, target)
                 .check()
                 .expect_err("refused")
         };
@@ -200,8 +202,8 @@ mod tests {
         assert!(what.contains("agent `b`"), "{what}");
         assert!(instead.contains("inference host"), "{instead}");
         let mut rule = FaultRule::new(FaultPoint::BeforeStep, FaultKind::Kill, agent());
-        rule.life = Some(2);
-        assert!(rule.check().expect_err("refused").0.contains("life"));
+        rule.nth_start = Some(2);
+        assert!(rule.check().expect_err("refused").0.contains("nth_start"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! `docs/faults.md` says what the code does: its tables of points and kinds are
-//! those of the code, and what it names is there.
+//! `docs/faults.md` agrees with the code: its tables of points and kinds are those of the code, and what it names is
+//! there.
 
 use shm_protocol::fault::{FaultKind, FaultPoint, Pin};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,23 +33,23 @@ fn points() -> String {
     let mut table = "| point | crate | passed by | tick | what is true there |\n\
         | --- | --- | --- | --- | --- |\n"
         .to_owned();
-    for phase in FaultPoint::ALL {
-        let processes: Vec<&str> = phase
+    for point in FaultPoint::ALL {
+        let processes: Vec<&str> = point
             .processes()
             .iter()
             .map(|process| process.name())
             .collect();
-        let pin = match phase.pin() {
+        let pin = match point.pin() {
             Pin::Exact => "exact",
             Pin::From => "from",
             Pin::Start => "start",
         };
         table += &format!(
             "| `{}` | {} | {} | {pin} | {} |\n",
-            phase.name(),
-            phase.place(),
+            point.name(),
+            point.place(),
             processes.join(", "),
-            phase.what()
+            point.what()
         );
     }
     table
@@ -68,13 +68,13 @@ fn kinds() -> String {
     table
 }
 
-/// Where a kind can happen, in as few words as there are.
+/// The fault points of a kind, abbreviated.
 fn places(kind: FaultKind) -> String {
     let names = |of_host: bool, fits: bool| -> Vec<String> {
         FaultPoint::ALL
             .iter()
-            .filter(|phase| phase.is_of_supervisor() != of_host && kind.fits(**phase) == fits)
-            .map(|phase| format!("`{}`", phase.name()))
+            .filter(|point| point.is_of_supervisor() != of_host && kind.fits(**point) == fits)
+            .map(|point| format!("`{}`", point.name()))
             .collect()
     };
     let part = |of_host: bool, whose: &str| {
@@ -241,15 +241,4 @@ fn gather(folder: &Path, sources: &mut String) {
             sources.push_str(&fs::read_to_string(&path).expect("text"));
         }
     }
-}
-
-#[test]
-fn the_plan_in_the_document_is_one() {
-    let document = document();
-    let text = document.split("```toml\n").nth(1).expect("a plan");
-    let text = text.split("```").next().expect("its end");
-    let fleet = "[fleet]\nname = \"f\"\n[[agents]]\nname = \"left\"\ncomponent = \"builtin:a\"\n";
-    let fleet = crate::fleet::Fleet::parse(fleet, Path::new("f.toml")).expect("a fleet");
-    let plan = super::FaultPlan::parse(text, Path::new("plan.toml"), &fleet);
-    assert_eq!(plan.expect("a plan").rules.len(), 2);
 }

@@ -1,5 +1,5 @@
-//! What a decoded record must hold beyond its encoding, so that whoever reads it
-//! may use its numbers as positions in the tables of the header.
+//! Checks of decoded records beyond their encoding, so that a reader may use their numbers as positions in the tables
+//! of the header.
 
 use super::error::RecordFault;
 use crate::record::{RunHeader, TickRecord, Verdict};
@@ -19,7 +19,7 @@ pub(super) fn header(header: &RunHeader) -> Result<(), RecordFault> {
     Ok(())
 }
 
-/// Checks a tick of a run with so many agents and models.
+/// Checks a tick of a run with these numbers of agents and models.
 pub(crate) fn record(record: &TickRecord, agents: usize, models: usize) -> Result<(), RecordFault> {
     let tables = Tables { agents, models };
     for result in &record.results {
@@ -54,7 +54,7 @@ pub(crate) fn record(record: &TickRecord, agents: usize, models: usize) -> Resul
     awaited(record)
 }
 
-/// There is one answer for each wait of the outcomes, in their order.
+/// There is one answer for each await of the outcomes, in their order.
 fn awaited(record: &TickRecord) -> Result<(), RecordFault> {
     let waits = record.outcomes.iter().flat_map(|outcome| {
         let model = |effect: &Effect| match effect {
@@ -65,7 +65,7 @@ fn awaited(record: &TickRecord) -> Result<(), RecordFault> {
     });
     let answers = record.awaited.iter();
     if !waits.eq(answers.map(|answer| (answer.agent, answer.model))) {
-        let reason = "the answers to waits are not those that the outcomes wait for";
+        let reason = "the results of awaits do not match the outcomes";
         return Err(RecordFault::Content(reason.to_owned()));
     }
     let outputs = record

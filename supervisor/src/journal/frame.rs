@@ -15,13 +15,11 @@
 //! | 96 | payload length | payload |
 //! | 96 + payload length | 32 | BLAKE3 of header and payload |
 //!
-//! The checksum makes the header worth believing before the payload is read;
-//! the digest covers both.
+//! The checksum validates the header before the payload is read; the digest covers both.
 
-use crate::record::Digest;
+use crate::record::{Digest, RunId};
 use shm_protocol::id::Tick;
 use shm_protocol::{codec, limit};
-use std::fmt;
 use std::ops::Range;
 use thiserror::Error;
 
@@ -47,48 +45,11 @@ const MORE_ZERO: Range<usize> = 80..92;
 const CHECKSUM: Range<usize> = 92..96;
 const _: () = assert!(CHECKSUM.end == HEADER_BYTES);
 
-/// Names a run: the first half of the digest of its encoded header. Equal fleets with equal seeds have equal names.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RunId(pub [u8; 16]);
-
-impl RunId {
-    /// The name of the run with this encoded header.
-    #[must_use]
-    pub fn of(header_payload: &[u8]) -> RunId {
-        let mut id = [0; 16];
-        id.copy_from_slice(&blake3::hash(header_payload).as_bytes()[..16]);
-        RunId(id)
-    }
-}
-
-impl fmt::Display for RunId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
-    }
-}
-
-impl fmt::Debug for RunId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Bytes as people write them.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-    }
-    text
-}
-
-/// What a record is. New kinds take new numbers; a number never changes its meaning.
+/// The kind of a record. New kinds take new numbers; a number never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum RecordKind {
-    /// What the run is. The first record, and only the first.
+    /// The definition of the run. The first record, and only the first.
     RunHeader = 1,
     /// A committed tick.
     Tick = 2,
@@ -104,50 +65,40 @@ impl RecordKind {
     }
 }
 
-/// What a record says about itself.
+/// The header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// What it is.
+    /// Its kind.
     pub kind: RecordKind,
     /// The run it belongs to.
     pub run: RunId,
     /// Its tick; of a seal, the last committed one; of a run header, zero.
     pub tick: Tick,
-    /// How long its payload is.
+    /// The length of its payload.
     pub payload_bytes: u64,
     /// Digest of the record before; of a run header, zero.
     pub previous: Digest,
 }
 
-/// Why bytes are not a record's header.
+/// The reason for which bytes are no header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the messages name every field")]
 pub enum HeaderFault {
     /// It does not begin like a record.
     #[error("there is no record here")]
     Magic,
     /// The checksum does not fit.
-    #[error("the header's checksum is {found:08x}, and {computed:08x} would fit")]
-    Checksum {
-        /// What is written.
-        found: u32,
-        /// What fits.
-        computed: u32,
-    },
+    #[error("the checksum of the header is {found:08x}, not {computed:08x}")]
+    Checksum { found: u32, computed: u32 },
     /// Another version of the format.
     #[error(
         "the record has format {found}, and this build reads format {}",
         codec::VERSION
     )]
-    Version {
-        /// What is written.
-        found: u16,
-    },
+    Version { found: u16 },
     /// Another kind of record than this build knows.
     #[error("records of kind {found} are unknown to this build")]
-    Kind {
-        /// What is written.
-        found: u16,
-    },
+    Kind { found: u16 },
     /// Bytes that must be zero are not.
     #[error("reserved bytes of the header are not zero")]
     Reserved,
@@ -156,10 +107,7 @@ pub enum HeaderFault {
         "a payload of {found} bytes is over the limit of {} bytes",
         limit::TICK_RECORD_BYTES
     )]
-    PayloadBytes {
-        /// What is written.
-        found: u64,
-    },
+    PayloadBytes { found: u64 },
 }
 
 impl FrameHeader {
@@ -227,7 +175,7 @@ impl FrameHeader {
         FRAME_BYTES as u64 + self.payload_bytes
     }
 
-    /// Whether bytes are the beginning of this record, whatever its payload is.
+    /// True if bytes are the beginning of this record, whatever its payload is.
     #[must_use]
     pub fn may_begin_with(&self, bytes: &[u8]) -> bool {
         let open =

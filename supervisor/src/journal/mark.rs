@@ -1,13 +1,12 @@
-//! A place between two records of a journal, to go on from without reading what is before it.
+//! A position between two records of a journal, to continue from without reading the records before it.
 
-use super::error::JournalError;
+use super::error::{JournalError, MarkFault};
 use crate::record::Digest;
 use bincode::{Decode, Encode};
 use shm_protocol::id::Tick;
 use std::path::Path;
-use thiserror::Error;
 
-/// Where a journal stands after a tick, or after the header of the run.
+/// The position of a journal after a tick, or after the header of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct JournalMark {
     /// The tick; zero after the header.
@@ -16,29 +15,8 @@ pub struct JournalMark {
     pub chain: Digest,
     /// The segment with the record, counted from 1.
     pub segment: u64,
-    /// Where in the segment the record ends.
+    /// The offset of the end of the record in that of the segment.
     pub offset: u64,
-}
-
-/// Why a mark is not a place in a journal.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum MarkFault {
-    /// The journal is shorter.
-    #[error("there are {segments} segments, and this one has {bytes} bytes")]
-    Beyond {
-        /// Segments of the journal.
-        segments: u64,
-        /// Bytes of the marked segment; zero when there is none.
-        bytes: u64,
-    },
-    /// What ends there is something else, or nothing.
-    #[error("what ends there is {}, and the tick has {}", super::frame::hex(.found), super::frame::hex(.expected))]
-    Chain {
-        /// What stands where the digest of the marked record should.
-        found: Digest,
-        /// The digest that was noted.
-        expected: Digest,
-    },
 }
 
 impl JournalMark {

@@ -1,4 +1,4 @@
-//! Reading a journal: a record at a time, and nothing believed before it is checked.
+//! Reading a journal: a record at a time, each checked before it is used.
 //!
 //! A bad record is one of two things. With another record of the run behind it,
 //! or when no write that stopped halfway can leave it, it is **corruption** and
@@ -14,8 +14,9 @@ pub use tail::{Torn, TornKind};
 use super::sync_marker::SyncMarker;
 use crate::journal::check;
 use crate::journal::error::{JournalError, RecordFault};
-use crate::journal::frame::{RecordKind, RunId};
+use crate::journal::frame::RecordKind;
 use crate::journal::mark::JournalMark;
+use crate::record::RunId;
 use crate::record::{Digest, RunHeader, Seal, TickRecord};
 use crate::rundir::RunDir;
 use frames::{FrameBytes, Frames};
@@ -26,7 +27,7 @@ use shm_protocol::id::Tick;
 pub struct JournalEntry {
     /// Its number.
     pub tick: Tick,
-    /// What happened.
+    /// The record.
     pub record: TickRecord,
     /// Its digest: the value of the chain after it.
     pub digest: Digest,
@@ -44,7 +45,7 @@ pub struct JournalReader {
     state: ReaderState,
 }
 
-/// How far a reader has come.
+/// The state of a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReaderState {
     Reading,
@@ -54,7 +55,7 @@ enum ReaderState {
     Refused,
 }
 
-/// Where a reader stands before it has read anything.
+/// The position of a reader that has read nothing.
 const NOWHERE: JournalMark = JournalMark {
     tick: Tick::ZERO,
     chain: [0; 32],
@@ -93,7 +94,8 @@ impl JournalReader {
         Ok((header, reader))
     }
 
-    /// Opens the journal of a run and goes on after a mark, without reading what is between the header and the mark.
+    /// Opens the journal of a run and continues after a mark, without reading the records between the header and the
+    /// mark.
     ///
     /// # Errors
     /// When there is no journal, its header is damaged, or the tick that was marked does not end at the mark.
@@ -146,7 +148,7 @@ impl JournalReader {
         self.mark.chain
     }
 
-    /// Where the journal stands after the last tick that was read, or after the header when there is none.
+    /// The position after the last tick that was read, or after the header when there is none.
     #[must_use]
     pub fn mark(&self) -> JournalMark {
         self.mark
@@ -164,7 +166,7 @@ impl JournalReader {
         self.seal.as_ref()
     }
 
-    /// How the journal is torn, once the end was read and it is.
+    /// The torn end of the journal, once it was read and is torn.
     #[must_use]
     pub fn torn(&self) -> Option<&Torn> {
         self.frames.torn()
@@ -176,17 +178,17 @@ impl JournalReader {
         self.frames.bytes()
     }
 
-    /// Whether everything was read and nothing was wrong, so that the journal can be written on after [`JournalReader::mark`].
+    /// True if everything was read and nothing was wrong: the journal can be continued after [`JournalReader::mark`].
     pub(super) fn is_at_end(&self) -> bool {
         self.state == ReaderState::Ended
     }
 
-    /// Up to where the journal is on the disk, if it is known.
+    /// The position up to which the journal is on the disk, if it is known.
     pub(super) fn synced(&self) -> Option<&SyncMarker> {
         self.frames.synced()
     }
 
-    /// How many agents and models the run has.
+    /// The numbers of agents and models of the run.
     pub(super) fn tables(&self) -> (usize, usize) {
         (self.agents, self.models)
     }
@@ -213,7 +215,7 @@ impl JournalReader {
         let (seal, ticks): (Seal, Tick) = (self.frames.payload(framed)?, self.ticks());
         if seal.ticks != ticks.0 {
             let reason = format!(
-                "the seal speaks of {} ticks, and there are {ticks}",
+                "the seal counts {} ticks, and there are {ticks}",
                 seal.ticks
             );
             return Err(self.frames.corrupt(RecordFault::Content(reason)));

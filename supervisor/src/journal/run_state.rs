@@ -1,4 +1,4 @@
-//! How far the run of a directory is, and the directory of a new run, which holds none.
+//! The state of the run in a directory, and the directory of a new run.
 
 use super::{JournalError, JournalReader};
 use crate::record::SealReason;
@@ -47,7 +47,7 @@ pub fn discard_run_dir(run: RunDir) -> Result<(), RunDirError> {
     run.discard()
 }
 
-/// Whether there is a journal whose header is whole. A damaged journal is a run all the same.
+/// True if there is a journal with a whole header. A damaged journal counts as a run.
 fn has_begun(run: &RunDir) -> Result<bool, RunDirError> {
     if run.files_in(&run.journal())?.is_empty() {
         return Ok(false);
@@ -56,7 +56,7 @@ fn has_begun(run: &RunDir) -> Result<bool, RunDirError> {
     Ok(!matches!(read, Err(JournalError::NotBegun { .. })))
 }
 
-/// How far a run is, for who wanted to begin one here.
+/// The state of a run, for the error of a new run in its directory.
 fn run_state(run: &RunDir) -> RunState {
     let read = JournalReader::open(run).and_then(|(_, mut reader)| {
         while reader.next_tick()?.is_some() {}

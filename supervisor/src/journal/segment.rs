@@ -18,7 +18,7 @@ pub fn name(number: u64) -> String {
     format!("{number:08}.lkj")
 }
 
-/// Whether a record of `record_bytes` begins a new segment when this one has `segment_bytes` of `limit`.
+/// True if a record of `record_bytes` begins a new segment when this one has `segment_bytes` of `limit`.
 #[must_use]
 pub fn is_full(segment_bytes: u64, record_bytes: u64, limit: u64) -> bool {
     segment_bytes > 0 && segment_bytes + record_bytes > limit
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_fits_up_to_the_last_byte_and_never_leaves_a_segment_empty() {
+    fn a_segment_is_filled_to_the_last_byte_and_never_empty() {
         assert!(!is_full(60, 4, 64));
         assert!(is_full(61, 4, 64));
         assert!(!is_full(0, 1000, 64));

@@ -1,11 +1,9 @@
-//! How much of a journal is on the disk for certain, in a file beside it.
+//! The sync marker: the position up to which a journal is on the disk for certain, in a file beside it.
 //!
-//! A power cut may leave any part of what was not synced, also a record without
-//! the one before it. Whoever finds that must know whether it was ever promised
-//! to anybody: what is before this place was, and if it is bad it is corruption;
-//! what is behind it was not, and is cut. At the level `batch` the place is
-//! synced before anything up to it is acknowledged, so it is exact. At the level
-//! `sync` only the last record can be unsynced, so it need not be, and is not.
+//! A power cut may leave any part of unsynced data, also a record without the one before it. A reader must know whether
+//! such a record was ever acknowledged: a bad record before the marker is corruption; one behind it was never
+//! acknowledged, and is cut. At the level `batch` the marker is synced before anything up to it is acknowledged, so it
+//! is exact. At the level `sync` only the last record can be unsynced, so the marker need not be exact, and is not.
 //!
 //! Two slots of one sector each, written in turn, so that one is always whole:
 //!
@@ -23,11 +21,12 @@
 //! | 64 | 32 | BLAKE3 of the bytes before |
 
 use crate::journal::error::JournalError;
-use crate::journal::frame::RunId;
 use crate::journal::mark::JournalMark;
 use crate::record::Digest;
+use crate::record::RunId;
 use crate::rundir::RunDir;
 use crate::sys::disk::{File, read_fully};
+use crate::sys::no_space_error;
 use shm_protocol::codec;
 use shm_protocol::id::Tick;
 use std::io;
@@ -37,25 +36,24 @@ use std::sync::Arc;
 const MAGIC: [u8; 8] = *b"LKJ-SYNC";
 const COVERED_BYTES: usize = 64;
 const BYTES: usize = COVERED_BYTES + size_of::<Digest>();
-/// Where the second slot begins: a sector reaches the disk whole or not at all.
+/// The offset of the second slot: a sector reaches the disk whole or not at all.
 const SLOT_BYTES: usize = 512;
 
-/// A place up to which a journal is on the disk for certain.
+/// A position up to which a journal is on the disk for certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SyncMarker {
     pub(super) run: RunId,
-    /// Nothing behind the place was promised to anybody.
+    /// True if nothing behind the position was acknowledged.
     pub(super) is_exact: bool,
     count: u64,
-    /// The last tick before the place.
+    /// The last tick before the position.
     pub(super) tick: Tick,
     segment: u64,
     offset: u64,
 }
 
 impl SyncMarker {
-    /// What is known of the journal of a run, if anything is. Nothing is better than something doubtful: then a bad
-    /// record is judged by what is behind it.
+    /// The marker of a run, if there is a valid one. Without one, a bad record is classified by the bytes behind it.
     pub(super) fn read(run: &RunDir) -> Result<Option<SyncMarker>, JournalError> {
         let path = run.synced();
         let mut bytes = [0; SLOT_BYTES + BYTES];
@@ -121,7 +119,7 @@ impl SyncMarker {
             segment: number(48)?,
             offset: number(56)?,
         };
-        // There is one way to write each, digest included.
+        // Each has one encoding, digest included.
         (synced.to_bytes() == bytes).then_some(synced)
     }
 }
@@ -137,8 +135,8 @@ pub(super) struct SyncMarkerFile {
 }
 
 impl SyncMarkerFile {
-    /// Makes the file, or takes over the one that is there, and says up to where the journal is on the disk. What was
-    /// said before is forgotten.
+    /// Makes the file, or takes over the existing one, and writes the position up to which the journal is on the disk.
+    /// Earlier markers are overwritten.
     pub(super) fn create(
         run: &RunDir,
         run_id: RunId,
@@ -168,7 +166,7 @@ impl SyncMarkerFile {
         })
     }
 
-    /// Removes the file, because nothing will be known from now on.
+    /// Removes the file, because nothing is synced from now on.
     pub(super) fn remove(run: &RunDir) -> Result<(), JournalError> {
         let path = run.synced();
         let removed = match run.disk().open_read(&path) {
@@ -187,7 +185,8 @@ impl SyncMarkerFile {
         &self.path
     }
 
-    /// Says that the journal is on the disk up to here. Nobody may be promised anything by it before [`SyncedFile::sync`].
+    /// Writes that the journal is on the disk up to here. Nothing may be acknowledged by it before
+    /// [`SyncMarkerFile::sync`].
     pub(super) fn write(&mut self, at: &JournalMark) -> io::Result<()> {
         let JournalMark {
             tick,
@@ -215,12 +214,12 @@ impl SyncMarkerFile {
         self.count += 1;
         if written < bytes.len() {
             // The system takes a part when the disk is full.
-            return Err(rustix::io::Errno::NOSPC.into());
+            return Err(no_space_error());
         }
         Ok(())
     }
 
-    /// Brings what was said to the disk.
+    /// Syncs the file.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync()
     }
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_place_that_was_noted_counts_and_the_one_before_if_it_is_damaged() {
+    fn the_last_sync_marker_counts_or_the_one_before_if_damaged() {
         let disk = MemoryDisk::new();
         let run = create_run_dir_on(Arc::new(disk.clone()), Path::new("/run")).unwrap();
         assert_eq!(SyncMarker::read(&run).unwrap(), None);

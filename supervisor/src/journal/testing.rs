@@ -34,7 +34,7 @@ pub(crate) fn header(seed: u64) -> RunHeader {
         fleet: "small".to_owned(),
         seed,
         canonical_nan: true,
-        step_bytes: shm_protocol::limit::STEP_BYTES as u64,
+        max_step_bytes: shm_protocol::limit::STEP_BYTES as u64,
         agents: ["pole", "referee"]
             .map(|name| agent(name, digest(COMPONENT)))
             .to_vec(),
@@ -64,7 +64,7 @@ pub(crate) fn header(seed: u64) -> RunHeader {
         engine: Some(EnginePin {
             name: "onnxruntime 1.31.1".to_owned(),
             library: [7; 32],
-            intra_threads: 1,
+            intra_op_threads: 1,
         }),
     }
 }
@@ -155,7 +155,7 @@ pub(crate) fn record(tick: u64) -> TickRecord {
     }
 }
 
-/// How a small run is written.
+/// Parameters of a small run in tests.
 #[derive(Clone, Copy)]
 pub(crate) struct Small {
     pub(crate) seed: u64,
@@ -229,7 +229,7 @@ impl Small {
     }
 }
 
-/// What a writer has promised so far.
+/// The promises of a writer so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) committed: u64,

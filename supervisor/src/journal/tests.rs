@@ -34,7 +34,7 @@ fn read_all(run: &RunDir) -> Result<(RunHeader, Vec<JournalEntry>, JournalReader
     Ok((header, entries, reader))
 }
 
-/// Where the records of a file begin, and where the file ends.
+/// The offsets of the records of a file, and of its end.
 fn boundaries(bytes: &[u8]) -> Vec<usize> {
     let mut at = vec![0];
     while let Some(header) = bytes[at[at.len() - 1]..].first_chunk::<HEADER_BYTES>() {
@@ -68,7 +68,7 @@ fn what_was_appended_is_read_back() {
 }
 
 #[test]
-fn equal_runs_have_equal_files_at_every_level_and_other_seeds_have_not() {
+fn equal_runs_have_equal_files_and_other_seeds_differ() {
     let files = |small: Small| {
         let (disk, run) = small.write();
         let names = disk.list(&run.journal()).unwrap();
@@ -198,7 +198,7 @@ fn a_tick_of_an_agent_that_is_not_there_is_our_bug() {
 }
 
 #[test]
-fn batches_become_durable_on_a_real_disk_while_appending_goes_on() {
+fn batches_become_durable_on_a_real_disk_during_appends() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
     let run = create_run_dir_on(Arc::new(RealDisk), &path).unwrap();
@@ -217,7 +217,7 @@ fn batches_become_durable_on_a_real_disk_while_appending_goes_on() {
 }
 
 #[test]
-fn many_segments_on_a_real_disk_are_sealed_and_read_at_every_level() {
+fn many_segments_on_a_real_disk_are_sealed_and_read() {
     for durability in [Durability::Process, Durability::Batch, Durability::Sync] {
         let folder = tempfile::tempdir().unwrap();
         let run = create_run_dir(&folder.path().join("run")).unwrap();
@@ -256,7 +256,7 @@ fn equal_runs_do_not_differ_whatever_their_segments() {
     assert_eq!(diff(&left, &right).unwrap(), None);
 }
 
-/// A record around any payload, as somebody who wants to harm would make it.
+/// A record around any payload, as an attacker would make it.
 fn framed(payload: &[u8], like: &FrameHeader) -> Vec<u8> {
     let mut bytes = FrameHeader {
         payload_bytes: payload.len() as u64,

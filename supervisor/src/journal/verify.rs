@@ -1,25 +1,25 @@
-//! Whether a run directory is whole: journal, objects and outbox.
+//! Verification of a run directory: journal, objects and outbox.
 
 use super::error::JournalError;
-use super::frame::{RunId, hex};
 use super::reader::{JournalReader, Torn, TornKind};
 use crate::record::{Digest, SealReason, Verdict};
+use crate::record::{RunId, hex};
 use crate::rundir::RunDir;
 use crate::rundir::outbox::OutboxCheck;
 use shm_protocol::id::Tick;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// What a run directory that verifies holds.
+/// The content of a run directory that verifies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyReport {
     /// The name of the run.
     pub run_id: RunId,
     /// The last committed tick.
     pub ticks: Tick,
-    /// Digest of the last tick; it names the whole run.
+    /// Digest of the last tick, which covers the whole run.
     pub chain: Digest,
-    /// Why the run ended; none when it goes on or did not end in good order.
+    /// The reason for the end; none when the run is active or did not end in good order.
     pub sealed: Option<SealReason>,
     /// An unfinished record at the end: it is being written, or its writer died.
     pub torn: Option<Torn>,
@@ -35,14 +35,13 @@ pub struct VerifyReport {
 
 /// Checks a run directory without executing anything.
 ///
-/// A run that goes on or did not end in good order verifies: it has no seal, it
-/// may end within a record, and its outbox may lag behind. Anything else that
-/// is not as it was written is an error.
+/// A run that is active or did not end in good order verifies: it has no seal, it may end within a record, and its
+/// outbox may lag behind. Anything else that is not as it was written is an error.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn verify(run: &RunDir) -> Result<VerifyReport, JournalError> {
-    // The outbox first: in a run that goes on it never is ahead of the journal.
+    // The outbox first: in an active run it never is ahead of the journal.
     let mut outbox = OutboxCheck::open(run)?;
     let (header, mut reader) = JournalReader::open(run)?;
     let components = header.agents.iter().map(|agent| agent.component);
@@ -100,7 +99,7 @@ impl fmt::Display for VerifyReport {
         writeln!(f, "run       {run_id}")?;
         writeln!(f, "ticks     {ticks}")?;
         writeln!(f, "chain     {}", hex(chain))?;
-        writeln!(f, "journal   {bytes} bytes, every one checked")?;
+        writeln!(f, "journal   {bytes} bytes, all checked")?;
         writeln!(f, "objects   {objects} checked")?;
         writeln!(f, "outbox    {outbox_lines} lines checked")?;
         match self.sealed {
@@ -109,13 +108,13 @@ impl fmt::Display for VerifyReport {
             Some(SealReason::Failed) => writeln!(f, "ended     after a failure")?,
             None => writeln!(
                 f,
-                "ended     not in good order, or still going on: there is no seal"
+                "ended     no: the run is active, or did not end in good order (the journal has no seal)"
             )?,
         }
         if self.outbox_missing > 0 {
             writeln!(
                 f,
-                "warning   the outbox lacks {} lines that the journal has",
+                "warning   the outbox lacks {} lines of the journal",
                 self.outbox_missing
             )?;
         }

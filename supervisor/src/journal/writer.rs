@@ -1,8 +1,7 @@
 //! Appending to a journal.
 //!
-//! A record is one buffer, one hash and one write. A write or sync that failed
-//! is never tried again: the writer then takes nothing more, and what is in the
-//! files is for the reader to judge.
+//! A record is one buffer, one hash and one write. A write or sync that failed is never tried again: the writer then
+//! takes nothing more, and the reader classifies what is in the files.
 
 mod level;
 mod output;
@@ -14,10 +13,11 @@ pub use resume::Truncation;
 use crate::fleet::Durability;
 use crate::journal::check;
 use crate::journal::error::JournalError;
-use crate::journal::frame::{DIGEST_BYTES, FrameHeader, HEADER_BYTES, RecordKind, RunId};
+use crate::journal::frame::{DIGEST_BYTES, FrameHeader, HEADER_BYTES, RecordKind};
 use crate::journal::mark::JournalMark;
 use crate::journal::segment::{self, SEGMENT_BYTES};
 use crate::planted::{Bug, planted};
+use crate::record::RunId;
 use crate::record::{Digest, RunHeader, Seal, SealReason, TickRecord};
 use crate::rundir::RunDir;
 use bincode::Encode;
@@ -113,7 +113,7 @@ impl JournalWriter {
             check::record(record, self.agents, self.models).is_ok(),
             "a reader would refuse this tick"
         );
-        // Whatever fails below leaves no way to go on.
+        // Any failure below poisons the writer.
         self.poisoned = true;
         let digest = self.write_record(RecordKind::Tick, tick, record)?;
         let mark = JournalMark {
@@ -139,7 +139,7 @@ impl JournalWriter {
         self.committed
     }
 
-    /// The last tick that is kept as its level demands. Only up to it may anything be told to the outside.
+    /// The last tick that is durable at the level of the run. Only ticks up to it may have effects outside.
     #[must_use]
     pub fn durable(&self) -> Tick {
         match &self.level {
@@ -149,13 +149,13 @@ impl JournalWriter {
         }
     }
 
-    /// Digest of the last tick, or of the header when there is none. It names the run up to here.
+    /// Digest of the last tick, or of the header when there is none. It covers the run up to here.
     #[must_use]
     pub fn chain(&self) -> Digest {
         self.previous
     }
 
-    /// Where the journal stands after the last tick, or after the header when there is none.
+    /// The position after the last tick, or after the header when there is none.
     #[must_use]
     pub fn mark(&self) -> JournalMark {
         JournalMark {
@@ -172,7 +172,7 @@ impl JournalWriter {
         self.run_id
     }
 
-    /// Waits until every written tick is kept as its level demands.
+    /// Waits until every written tick is durable at the level of the run.
     ///
     /// # Errors
     /// When a sync failed.
@@ -284,7 +284,7 @@ impl JournalWriter {
             .map_err(|source| self.sync_error(&self.segment.path, source))
     }
 
-    /// Syncs what the level `process` never did. A file that is opened anew still tells of an earlier failure.
+    /// Syncs what the level `process` never did. A file that is opened again still reports an earlier failure.
     fn sync_every_segment(&self) -> Result<(), JournalError> {
         for number in 1..self.segment.number {
             let path = self.run.journal().join(segment::name(number));

@@ -1,5 +1,4 @@
-//! The faults of a run: from its plan when it is launched, and from what it has
-//! kept when it goes on.
+//! The faults of a run: from its plan when it is launched, and from its run directory when it is resumed.
 
 use crate::error::RunError;
 use crate::faults::{FaultPlan, Faults, FiredFault, RuleId};
@@ -7,7 +6,7 @@ use crate::record::RunHeader;
 use crate::rundir::{EventLog, RunDir, RunEvent};
 use std::io;
 
-/// The faults of a run that begins. Its plan is kept with it.
+/// The faults of a new run. Its plan is kept in its run directory.
 pub(crate) fn begin(run_dir: &RunDir, plan: &FaultPlan) -> Result<Faults, RunError> {
     if plan.is_empty() {
         return Ok(Faults::none());
@@ -16,17 +15,14 @@ pub(crate) fn begin(run_dir: &RunDir, plan: &FaultPlan) -> Result<Faults, RunErr
     faults(run_dir, plan.clone())
 }
 
-/// The faults of a run that goes on: those of its plan that have not fired.
-pub(crate) fn go_on(run_dir: &RunDir, header: &RunHeader) -> Result<Faults, RunError> {
+/// The faults of a resumed run: those of its plan that have not fired.
+pub(crate) fn resume(run_dir: &RunDir, header: &RunHeader) -> Result<Faults, RunError> {
     let Some((path, text)) = run_dir.faults()? else {
         return Ok(Faults::none());
     };
     let agents: Vec<&str> = header.agents.iter().map(|pin| pin.name.as_str()).collect();
     let models: Vec<&str> = header.models.iter().map(|pin| pin.name.as_str()).collect();
-    faults(
-        run_dir,
-        FaultPlan::parse_for(&text, &path, &agents, &models)?,
-    )
+    faults(run_dir, FaultPlan::parse_for(&text, &path, agents, models)?)
 }
 
 fn faults(run_dir: &RunDir, plan: FaultPlan) -> Result<Faults, RunError> {
@@ -45,7 +41,7 @@ fn faults(run_dir: &RunDir, plan: FaultPlan) -> Result<Faults, RunError> {
         log.append(&RunEvent::FaultFired {
             rule: fired.rule.0,
             kind: fired.kind.name().to_owned(),
-            phase: fired.phase.name().to_owned(),
+            point: fired.point.name().to_owned(),
             tick: fired.tick,
             target,
         })

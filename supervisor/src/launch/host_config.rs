@@ -1,37 +1,38 @@
-//! What every host is told when it starts, and when it starts again.
+//! The configuration that every host gets at its start and at every restart.
 
+use super::engines::Engines;
 use super::manifest::Manifest;
 use super::placement::Placement;
-use super::startup::Engines;
-use crate::record::Digest;
+use crate::record::{Digest, ModelPin, RunHeader};
 use shm_protocol::boot::Extent;
 use shm_protocol::id::{AgentId, HostId, ModelId, VersionId};
+use shm_protocol::supervisor_to_agent::ModelPorts;
 use shm_protocol::{supervisor_to_agent as agents, supervisor_to_inference as inference};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What every host is told when it starts, and when it starts again.
+/// The configuration that every host gets at its start and at every restart.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
-    /// Which host steps which agent.
-    pub layout: Placement,
-    /// What all agents have in common.
-    pub setup: agents::AgentSetup,
-    /// By the number of the agent.
+    /// The placement of agents on hosts.
+    pub placement: Placement,
+    /// The settings that all agents share.
+    pub agent_setup: agents::AgentSetup,
+    /// The load commands of the agents, by number.
     pub loads: Vec<agents::LoadAgent>,
-    /// What agents must know of the models; empty until they are loaded.
+    /// The ports of the models, for the agents; empty until the models are loaded.
     pub start: agents::StartAgents,
-    /// Which engine.
+    /// The settings of the inference engine.
     pub engine: inference::EngineSetup,
-    /// By the number of the version; none when models are not run.
+    /// The load commands of the versions, by number; none when models are not run.
     pub versions: Vec<inference::LoadModel>,
 }
 
 impl HostConfig {
-    /// What the hosts of this manifest are told.
+    /// The configuration of the hosts of a manifest.
     pub(crate) fn new(
         engines: &Engines,
         manifest: &Manifest,
-        layout: Placement,
+        placement: Placement,
         components: &BTreeMap<Digest, Extent>,
         models: &BTreeMap<Digest, Extent>,
         strict_providers: bool,
@@ -67,13 +68,13 @@ impl HostConfig {
             })
         };
         HostConfig {
-            layout,
-            setup: setup(manifest),
+            placement,
+            agent_setup: agent_setup(manifest),
             loads: manifest.agents.iter().enumerate().map(load).collect(),
             start: agents::StartAgents { models: Vec::new() },
             engine: inference::EngineSetup {
                 library: engines.library.clone(),
-                intra_threads: manifest.intra_threads,
+                intra_op_threads: manifest.intra_op_threads,
                 loads_drivers_later: !manifest.changes.is_empty()
                     && manifest
                         .models
@@ -88,20 +89,20 @@ impl HostConfig {
         }
     }
 
-    /// What the agents of a host are loaded with.
+    /// The load commands of the agents of a host.
     pub fn loads_of(&self, host: HostId) -> impl Iterator<Item = &agents::LoadAgent> {
-        self.layout
+        self.placement
             .agents_of(host)
             .map(|agent| &self.loads[agent.index()])
     }
 }
 
-/// What messages call a version that is not the first of its model.
+/// The name in messages of a version that is not the first of its model.
 pub(crate) fn version_title(model: &str, version: &str) -> String {
     format!("{model}, version {version}")
 }
 
-fn setup(manifest: &Manifest) -> agents::AgentSetup {
+fn agent_setup(manifest: &Manifest) -> agents::AgentSetup {
     let names = manifest.agents.iter().map(|agent| agent.name.clone());
     let models = manifest.models.iter().map(|model| model.name.clone());
     agents::AgentSetup {
@@ -110,8 +111,17 @@ fn setup(manifest: &Manifest) -> agents::AgentSetup {
             &manifest.seed.to_le_bytes(),
         ),
         canonical_nan: manifest.canonical_nan,
-        step_bytes: manifest.step_bytes,
+        max_step_bytes: manifest.max_step_bytes,
         agents: names.collect(),
         models: models.collect(),
     }
+}
+
+/// The ports of the models, for the agents.
+pub(crate) fn ports(header: &RunHeader) -> Vec<ModelPorts> {
+    let of = |model: &ModelPin| ModelPorts {
+        signature: model.signature.clone(),
+        on_mismatch: model.on_mismatch,
+    };
+    header.models.iter().map(of).collect()
 }

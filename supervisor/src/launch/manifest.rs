@@ -1,5 +1,4 @@
-//! Everything a run is made of, whether it comes from a fleet file or from the
-//! journal of an earlier run.
+//! The parts of a run, from a fleet file or from the journal of an earlier run.
 
 use crate::error::RunError;
 use crate::fleet::{ChangeTo, Fleet, Nan, Source};
@@ -18,43 +17,43 @@ use std::collections::btree_map::Entry;
 /// Finds a part of the binary by its name.
 pub type Builtin<'a> = &'a dyn Fn(&str) -> Option<&'static [u8]>;
 
-/// Everything a run is made of.
+/// The parts of a run.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     /// Name of the fleet.
     pub fleet: String,
     /// Seed of the run.
     pub seed: u64,
-    /// Whether floating-point results that are not numbers get canonical bits.
+    /// True if NaN results of floating-point operations get canonical bits.
     pub canonical_nan: bool,
-    /// Most bytes of everything that one step does, and of the results that reach it.
-    pub step_bytes: u64,
+    /// Limit of everything that one step does, and of the results that reach it, in bytes.
+    pub max_step_bytes: u64,
     /// Threads inside one operator of a model.
-    pub intra_threads: u32,
+    pub intra_op_threads: u32,
     /// The agents; the position is the agent's number.
     pub agents: Vec<AgentPin>,
-    /// Whether each agent has a host process of its own.
+    /// For each agent, true if it has its own host process.
     pub isolated: Vec<bool>,
     /// The models; the position is the model's number.
     pub models: Vec<ModelSource>,
-    /// What becomes of them while the run goes on, in the order of the ticks.
+    /// Changes of the models during the run, in the order of the ticks.
     pub changes: Vec<ChangeAsked>,
     /// The bytes of components and models by their digests.
     pub objects: BTreeMap<Digest, Vec<u8>>,
 }
 
-/// A change of a model as it is asked for.
+/// A requested change of a model.
 #[derive(Clone, Debug)]
 pub struct ChangeAsked {
     /// The first tick in which it holds.
     pub from: Tick,
     /// The model.
     pub model: ModelId,
-    /// What becomes of it.
+    /// The requested state of the model.
     pub to: AskedToBecome,
 }
 
-/// What a model is asked to become.
+/// The requested state of a model.
 #[derive(Clone, Debug)]
 pub enum AskedToBecome {
     /// It answers no requests.
@@ -63,46 +62,46 @@ pub enum AskedToBecome {
     Loaded,
     /// It is another version.
     Version {
-        /// What it is called.
+        /// The name of the version.
         version: String,
         /// BLAKE3 of its file.
         file: Digest,
     },
 }
 
-/// A model as it is asked for.
+/// A requested model.
 #[derive(Clone, Debug)]
 pub struct ModelSource {
     /// Its name.
     pub name: String,
-    /// What its first version is called.
+    /// The name of its first version.
     pub version: String,
     /// BLAKE3 of its file.
     pub file: Digest,
     /// Providers to try, in order.
     pub providers: Vec<String>,
-    /// Whether requests may be joined to batches.
+    /// True if requests may be batched.
     pub may_batch: bool,
-    /// Most rows of one batch.
+    /// Limit of the rows of one batch.
     pub max_batch: u64,
     /// Ticks from request to result.
     pub latency_ticks: u64,
-    /// What becomes of a request that does not fit.
+    /// The fate of a request that does not fit.
     pub on_mismatch: OnMismatch,
-    /// Inputs that the model must have, if the fleet says so.
+    /// Inputs that the model must have, if the fleet lists them.
     pub inputs: Vec<Port>,
-    /// Outputs that the model must have, if the fleet says so.
+    /// Outputs that the model must have, if the fleet lists them.
     pub outputs: Vec<Port>,
-    /// Whether numbers that are not finite are refused, on the way there and back.
+    /// True if numbers that are not finite are refused, in inputs and outputs.
     pub rejects_nonfinite: bool,
-    /// Most bytes of memory that it may take; zero for no limit.
+    /// Limit of its memory, in bytes; zero for no limit.
     pub memory_bytes: u64,
-    /// How it writes, if it is a language model.
+    /// Decoding settings of a language model.
     pub generator: Option<Generator>,
 }
 
 impl Manifest {
-    /// Reads what a fleet names.
+    /// Reads the components and models of a fleet.
     ///
     /// # Errors
     /// [`RunError::Source`] when a component or model cannot be read.
@@ -163,8 +162,8 @@ impl Manifest {
             fleet: fleet.name.clone(),
             seed: fleet.seed,
             canonical_nan: fleet.nan == Nan::Canonical,
-            step_bytes: fleet.step_bytes,
-            intra_threads: fleet.intra_threads,
+            max_step_bytes: fleet.max_step_bytes,
+            intra_op_threads: fleet.intra_op_threads,
             isolated: fleet.agents.iter().map(|agent| agent.isolate).collect(),
             agents,
             models,
@@ -173,8 +172,8 @@ impl Manifest {
         })
     }
 
-    /// What a journal says a run was made of, with the objects kept beside it.
-    /// Models are read only where they are run again.
+    /// The parts of a run by its journal, with the objects in its run directory. Models are read only where they are
+    /// run again.
     ///
     /// # Errors
     /// [`RunError::RunDir`] when an object is missing or damaged.
@@ -227,11 +226,11 @@ impl Manifest {
             fleet: header.fleet.clone(),
             seed: header.seed,
             canonical_nan: header.canonical_nan,
-            step_bytes: header.step_bytes,
-            intra_threads: header
+            max_step_bytes: header.max_step_bytes,
+            intra_op_threads: header
                 .engine
                 .as_ref()
-                .map_or(1, |engine| engine.intra_threads),
+                .map_or(1, |engine| engine.intra_op_threads),
             isolated: header
                 .agents
                 .iter()
@@ -263,10 +262,10 @@ impl Manifest {
         })
     }
 
-    /// Most bytes of everything that one step does, in memory.
+    /// Limit of everything that one step does, in memory.
     #[must_use]
     pub fn step_size(&self) -> usize {
-        usize::try_from(self.step_bytes).unwrap_or(limit::MOST_STEP_BYTES)
+        usize::try_from(self.max_step_bytes).unwrap_or(limit::MAX_STEP_BYTES)
     }
 
     /// The bytes of an object.
@@ -287,7 +286,7 @@ struct SourceReader<'a> {
 }
 
 impl SourceReader<'_> {
-    /// A file.
+    /// Reads a file once, and gives its digest.
     fn read(&mut self, source: &Source) -> Result<Digest, RunError> {
         match self.known.get(source) {
             Some(digest) => Ok(*digest),
@@ -295,7 +294,7 @@ impl SourceReader<'_> {
         }
     }
 
-    /// A model, in whichever of the two ways they come.
+    /// A model: a folder or an ONNX file.
     fn read_any(&mut self, source: &Source, is_folder: bool) -> Result<Digest, RunError> {
         match is_folder {
             true => self.read_folder(source),
@@ -303,7 +302,7 @@ impl SourceReader<'_> {
         }
     }
 
-    /// An ONNX file, with the weights beside it if it has some there.
+    /// An ONNX file, with its external data if it has some.
     fn read_model(&mut self, source: &Source) -> Result<Digest, RunError> {
         if let Some(digest) = self.known.get(source) {
             return Ok(*digest);
@@ -316,7 +315,7 @@ impl SourceReader<'_> {
         Ok(self.keep(source, bytes))
     }
 
-    /// A folder with a language model, as one pack.
+    /// A folder with a language model, as one bundle.
     fn read_folder(&mut self, source: &Source) -> Result<Digest, RunError> {
         let Source::Path(path) = source else {
             return self.read(source);

@@ -1,15 +1,16 @@
-//! Which host steps which agent. No outcome depends on it.
+//! The placement of agents on hosts. No outcome depends on it.
 
+use crate::rundir::LaunchSettings;
 use shm_protocol::id::{AgentId, HostId};
 use shm_protocol::limit;
 use std::thread::available_parallelism;
 
-/// Which host steps which agent.
+/// The placement of agents on hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// The host of each agent, by the agent's number.
     pub host_of: Vec<HostId>,
-    /// How many agent hosts there are.
+    /// The number of agent hosts.
     pub hosts: usize,
 }
 
@@ -66,41 +67,52 @@ impl Placement {
     }
 }
 
-/// Agent hosts of a fleet that does not say how many: one for each core but the
-/// supervisor's, and at least one.
+/// Agent hosts of a fleet without a number of them: one for each core but the supervisor's, and at least one.
 #[must_use]
 pub fn default_hosts() -> u32 {
     let cores = available_parallelism().map_or(1, std::num::NonZero::get);
     u32::try_from(cores.saturating_sub(1).max(1)).unwrap_or(1)
 }
 
+/// The shared hosts that a run had, so that its agents are placed alike. No outcome depends on it.
+pub(crate) fn shared_hosts(launch: &LaunchSettings) -> u32 {
+    let isolated = u32::try_from(launch.isolated.len()).unwrap_or(u32::MAX);
+    launch.hosts.saturating_sub(isolated).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn hosts(layout: &Placement) -> Vec<u32> {
-        layout.host_of.iter().map(|host| host.0).collect()
+    fn hosts(placement: &Placement) -> Vec<u32> {
+        placement.host_of.iter().map(|host| host.0).collect()
     }
 
     #[test]
     fn agents_are_spread_in_blocks() {
-        let layout = Placement::new(&[false; 5], 2);
-        assert_eq!((hosts(&layout), layout.hosts), (vec![0, 0, 0, 1, 1], 2));
+        let placement = Placement::new(&[false; 5], 2);
+        assert_eq!(
+            (hosts(&placement), placement.hosts),
+            (vec![0, 0, 0, 1, 1], 2)
+        );
     }
 
     #[test]
     fn there_are_no_more_hosts_than_agents_and_none_without_agents() {
-        let layout = Placement::new(&[false; 2], 8);
-        assert_eq!((hosts(&layout), layout.hosts), (vec![0, 1], 2));
-        let layout = Placement::new(&[false; 4], 3);
-        assert_eq!((hosts(&layout), layout.hosts), (vec![0, 0, 1, 1], 2));
+        let placement = Placement::new(&[false; 2], 8);
+        assert_eq!((hosts(&placement), placement.hosts), (vec![0, 1], 2));
+        let placement = Placement::new(&[false; 4], 3);
+        assert_eq!((hosts(&placement), placement.hosts), (vec![0, 0, 1, 1], 2));
     }
 
     #[test]
     fn an_isolated_agent_has_a_host_of_its_own() {
-        let layout = Placement::new(&[false, true, false, false, false, true], 3);
-        assert_eq!((hosts(&layout), layout.hosts), (vec![0, 2, 0, 1, 1, 3], 4));
-        let layout = Placement::new(&[true, true], 4);
-        assert_eq!((hosts(&layout), layout.hosts), (vec![0, 1], 2));
+        let placement = Placement::new(&[false, true, false, false, false, true], 3);
+        assert_eq!(
+            (hosts(&placement), placement.hosts),
+            (vec![0, 2, 0, 1, 1, 3], 4)
+        );
+        let placement = Placement::new(&[true, true], 4);
+        assert_eq!((hosts(&placement), placement.hosts), (vec![0, 1], 2));
     }
 }

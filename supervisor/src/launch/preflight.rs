@@ -1,13 +1,14 @@
-//! Everything that a run does before its first tick, and nothing after it.
+//! Checks before a run: everything that it does before its first tick.
 
+use super::engines::Engines;
 use super::manifest::{Builtin, Manifest};
 use super::placement::{Placement, default_hosts};
 use super::run_header::{check_signatures, run_header};
-use super::startup::{Engines, StartedHosts, StartupOptions, start_hosts};
+use super::startup::{StartedHosts, StartupOptions, start_hosts};
 use crate::error::RunError;
 use crate::faults::Faults;
 use crate::fleet::Fleet;
-use crate::host::{HostSet, HostSetError, LOAD_PATIENCE, SpawnConfig, StopSignals};
+use crate::host::{HostSet, HostSetError, LOAD_TIMEOUT, SpawnConfig, StopSignals};
 use crate::observer::Observer;
 use crate::record::RunHeader;
 use shm_protocol::agent_to_supervisor::Ready;
@@ -21,7 +22,7 @@ use shm_protocol::sys::sealed_memory;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Loads everything that a manifest names and says what the run is.
+/// Loads everything that a manifest names, and makes the run header.
 pub(crate) fn prepare(
     fleet: &Fleet,
     manifest: &Manifest,
@@ -31,35 +32,35 @@ pub(crate) fn prepare(
     stop: StopSignals,
     observer: &mut dyn Observer,
 ) -> Result<(StartedHosts, RunHeader), RunError> {
-    let layout = Placement::new(
+    let placement = Placement::new(
         &manifest.isolated,
         fleet.hosts.unwrap_or_else(default_hosts),
     );
-    let demands = StartupOptions {
+    let options = StartupOptions {
         inference: true,
         agents: true,
         strict_providers,
         faults,
-        spare: fleet.spare,
-        load_patience: Duration::from_millis(fleet.load_ms),
+        hot_standby: fleet.hot_standby,
+        load_timeout: Duration::from_millis(fleet.load_ms),
         needed: None,
         providers: Vec::new(),
     };
-    let assembled = start_hosts(engines, manifest, layout, &demands, stop, observer)?;
-    check_signatures(manifest, &assembled.facts)?;
+    let started = start_hosts(engines, manifest, placement, &options, stop, observer)?;
+    check_signatures(manifest, &started.report)?;
     let header = run_header(
         manifest,
-        &assembled.facts,
+        &started.report,
         &engines.lockstep,
         &engines.wasmtime,
     );
-    Ok((assembled, header))
+    Ok((started, header))
 }
 
-/// Loads everything that a fleet names and says what its runs are.
+/// Loads everything that a fleet names, and gives the header of its runs.
 ///
 /// # Errors
-/// What is wrong with the fleet.
+/// [`RunError`] names the part of the fleet that cannot run.
 pub fn check(
     fleet: &Fleet,
     builtin: Builtin<'_>,
@@ -68,7 +69,7 @@ pub fn check(
     observer: &mut dyn Observer,
 ) -> Result<RunHeader, RunError> {
     let manifest = Manifest::from_fleet(fleet, builtin)?;
-    let (assembled, header) = prepare(
+    let (started, header) = prepare(
         fleet,
         &manifest,
         engines,
@@ -77,29 +78,29 @@ pub fn check(
         stop,
         observer,
     )?;
-    assembled.crew.drain()?;
+    started.hosts.drain()?;
     Ok(header)
 }
 
-/// What came of trying a provider.
+/// The result of trying a provider.
 #[derive(Clone, Debug)]
 pub struct ProviderTrial {
-    /// Which.
+    /// The provider.
     pub provider: Provider,
-    /// Why it is no good, if it is not.
+    /// The reason for which it cannot be used, if it cannot.
     pub result: Result<(), String>,
 }
 
-/// What the hosts of this binary say on this machine.
+/// The state of the hosts of this binary on this machine.
 #[derive(Clone, Debug)]
 pub struct HostCheck {
-    /// The inference engine, or why there is none.
+    /// The inference engine, or the reason for which there is none.
     pub engine: Result<EngineReady, String>,
-    /// What came of trying each provider; none without an engine.
+    /// The result of trying each provider; none without an engine.
     pub providers: Vec<ProviderTrial>,
-    /// What an agent host said of its confinement.
+    /// The confinement of an agent host.
     pub agent_host: Ready,
-    /// What the inference host said of its confinement.
+    /// The confinement of the inference host.
     pub inference_host: Ready,
 }
 
@@ -121,7 +122,7 @@ pub fn check_hosts(engines: &Engines, stop: StopSignals) -> Result<HostCheck, Ru
         what: "memory for components and models",
         source,
     })?;
-    let muster = SpawnConfig {
+    let spawn_config = SpawnConfig {
         program: Arc::clone(&engines.program),
         agent_hosts: 1,
         agent_sizes: sizes,
@@ -129,27 +130,27 @@ pub fn check_hosts(engines: &Engines, stop: StopSignals) -> Result<HostCheck, Ru
         inference: Some((also_nothing, sizes)),
         agents: Vec::new(),
         faults: Faults::none(),
-        spare: None,
+        standby_setup: None,
     };
-    let mut crew = HostSet::start(muster, LOAD_PATIENCE, stop)?;
+    let mut hosts = HostSet::start(spawn_config, LOAD_TIMEOUT, stop)?;
     let [agent_host, inference_host] =
-        <[Ready; 2]>::try_from(crew.ready()).expect("two hosts were started");
-    crew.command_inference(InferenceCommand::Setup(EngineSetup {
+        <[Ready; 2]>::try_from(hosts.ready()).expect("two hosts were started");
+    hosts.command_inference(InferenceCommand::Setup(EngineSetup {
         library: engines.library.clone(),
-        intra_threads: 1,
+        intra_op_threads: 1,
         loads_drivers_later: false,
     }))?;
-    let (host, header) = crew.record(LOAD_PATIENCE)?;
-    let engine = match crew.expect(host, &header, ENGINE_READY) {
+    let (host, header) = hosts.record(LOAD_TIMEOUT)?;
+    let engine = match hosts.expect(host, &header, ENGINE_READY) {
         Ok(ready) => Ok(ready),
         Err(HostSetError::Failed { message, .. }) => Err(message),
         Err(error) => return Err(error.into()),
     };
     let providers = match engine {
-        Ok(_) => providers(&mut crew)?,
+        Ok(_) => try_providers(&mut hosts)?,
         Err(_) => Vec::new(),
     };
-    crew.drain()?;
+    hosts.drain()?;
     Ok(HostCheck {
         engine,
         providers,
@@ -159,20 +160,20 @@ pub fn check_hosts(engines: &Engines, stop: StopSignals) -> Result<HostCheck, Ru
 }
 
 /// Tries every provider. One that takes the host down with it is named, and those after it are not tried.
-fn providers(crew: &mut HostSet) -> Result<Vec<ProviderTrial>, RunError> {
+fn try_providers(hosts: &mut HostSet) -> Result<Vec<ProviderTrial>, RunError> {
     let mut found = Vec::new();
     let mut is_lost = false;
     for provider in Provider::ALL {
         let result = if is_lost {
-            Err("not tried, because the host was lost before".to_owned())
+            Err("not tried, because the host failed before".to_owned())
         } else {
-            match prove(crew, provider.name()) {
+            match test_provider(hosts, provider.name()) {
                 Err(RunError::Crew(HostSetError::Stopped)) => {
                     return Err(HostSetError::Stopped.into());
                 }
                 Err(error) => {
                     is_lost = true;
-                    Err(format!("the host was lost: {error}"))
+                    Err(format!("the host failed: {error}"))
                 }
                 Ok(result) => result,
             }
@@ -182,9 +183,9 @@ fn providers(crew: &mut HostSet) -> Result<Vec<ProviderTrial>, RunError> {
     Ok(found)
 }
 
-fn prove(crew: &mut HostSet, provider: &str) -> Result<Result<(), String>, RunError> {
-    crew.command_inference(InferenceCommand::Prove(provider.to_owned()))?;
-    let (host, header) = crew.record(LOAD_PATIENCE)?;
-    let proved: ProviderTest = crew.expect(host, &header, PROVIDER_PROVED)?;
-    Ok(proved.result)
+fn test_provider(hosts: &mut HostSet, provider: &str) -> Result<Result<(), String>, RunError> {
+    hosts.command_inference(InferenceCommand::Prove(provider.to_owned()))?;
+    let (host, header) = hosts.record(LOAD_TIMEOUT)?;
+    let test: ProviderTest = hosts.expect(host, &header, PROVIDER_PROVED)?;
+    Ok(test.result)
 }

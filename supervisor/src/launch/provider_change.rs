@@ -1,10 +1,9 @@
-//! What is found when a version of a model is loaded again: that it is what it
-//! was, or that who ran it is gone.
+//! Detection of provider changes: a version of a model that is loaded again is compared with what it was.
 
 use super::load::LoadReport;
-use super::run_header::pin;
+use super::run_header::reloaded_pin;
 use crate::error::RunError;
-use crate::fleet::OnLost;
+use crate::fleet::OnProviderLost;
 use crate::models::ModelVersion;
 use crate::record::{ModelPin, Verdict};
 use shm_protocol::agent_to_supervisor::Blame;
@@ -13,13 +12,13 @@ use shm_protocol::inference_to_supervisor::{LoadRefused, ModelInfo, RefusedProvi
 use shm_protocol::tensor::Port;
 use std::collections::BTreeSet;
 
-/// What is found of a version that is loaded again.
+/// The outcome of loading a version again.
 #[derive(Debug)]
 pub(crate) enum ReloadOutcome {
-    /// What it was.
+    /// It is unchanged.
     Same,
-    /// It is run by another provider, and may be.
-    Moved {
+    /// Another provider runs it, which is allowed.
+    ProviderChanged {
         /// The verdict.
         verdict: Verdict,
         /// The providers that were refused.
@@ -29,15 +28,15 @@ pub(crate) enum ReloadOutcome {
     Refused(String),
 }
 
-/// Compares what was found of a version with what it was.
+/// Compares a version that was loaded again with what it was.
 ///
 /// # Errors
-/// When the run cannot go on with it.
-pub(crate) fn found(
+/// When the run cannot continue with it.
+pub(crate) fn compare_version(
     number: VersionId,
     version: &ModelVersion,
     result: Result<ModelInfo, LoadRefused>,
-    losing: OnLost,
+    on_lost: OnProviderLost,
 ) -> Result<ReloadOutcome, RunError> {
     let before = &version.pin;
     let lost = |reasons: String, has_next: bool| RunError::ProviderLost {
@@ -45,20 +44,20 @@ pub(crate) fn found(
         provider: before.provider.clone(),
         reasons,
         has_next,
-        asks: losing == OnLost::Ask,
+        asks: on_lost == OnProviderLost::Ask,
     };
-    let facts = match result {
-        Ok(facts) => facts,
+    let info = match result {
+        Ok(info) => info,
         Err(refused) if refused.blame == Blame::Demand => return Err(lost(refused.message, false)),
         Err(refused) => return Ok(ReloadOutcome::Refused(refused.message)),
     };
-    let present = pin(before, &facts);
+    let present = reloaded_pin(before, &info);
     let is_same = *before
         == ModelPin {
             batching: before.batching.clone(),
             ..present.clone()
         };
-    if is_same && facts.batching.agrees_with(&before.batching) {
+    if is_same && info.batching.agrees_with(&before.batching) {
         return Ok(ReloadOutcome::Same);
     }
     let is_moved = present.provider != before.provider
@@ -75,8 +74,8 @@ pub(crate) fn found(
             now: described(&present),
         });
     }
-    if losing != OnLost::Degrade {
-        let reasons = facts.refused.iter();
+    if on_lost != OnProviderLost::Fallback {
+        let reasons = info.refused.iter();
         let reasons: Vec<String> = reasons
             .map(|refused| format!("{}: {}", refused.provider, refused.detail))
             .collect();
@@ -90,21 +89,21 @@ pub(crate) fn found(
         refused: present.refused,
         batching: present.batching,
     };
-    Ok(ReloadOutcome::Moved {
+    Ok(ReloadOutcome::ProviderChanged {
         verdict,
-        refused: facts.refused,
+        refused: info.refused,
     })
 }
 
-/// A version of a model, for people.
+/// A version of a model, for messages.
 fn described(pin: &ModelPin) -> String {
     let ports = |ports: &[Port]| {
         let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
         ports.join(", ")
     };
     let batching = match pin.batching.reason() {
-        None => "requests are joined".to_owned(),
-        Some(reason) => format!("requests run alone: {reason}"),
+        None => "requests are batched".to_owned(),
+        Some(reason) => format!("requests are not batched: {reason}"),
     };
     format!(
         "model {}, version {}, {} -> {} on {} ({batching})",
@@ -116,25 +115,25 @@ fn described(pin: &ModelPin) -> String {
     )
 }
 
-/// What is lost of all versions that were loaded when a run is taken up again.
+/// The verdicts on versions that lost their provider before a run is resumed.
 ///
 /// # Errors
-/// When the run cannot go on with what was found.
-pub(crate) fn moved(
+/// When the run cannot continue with what was found.
+pub(crate) fn provider_changes(
     expected: &[ModelVersion],
-    facts: &LoadReport,
+    report: &LoadReport,
     needed: &BTreeSet<VersionId>,
-    losing: OnLost,
+    on_lost: OnProviderLost,
 ) -> Result<Vec<Verdict>, RunError> {
     let mut verdicts = Vec::new();
-    for (number, (version, facts)) in expected.iter().zip(&facts.models).enumerate() {
+    for (number, (version, info)) in expected.iter().zip(&report.models).enumerate() {
         let number = VersionId::from_index(number);
-        // Who runs a version that answers nothing now is found out when it is loaded.
+        // The provider of a version that answers nothing now is compared when it is loaded.
         if !needed.contains(&number) {
             continue;
         }
-        if let ReloadOutcome::Moved { verdict, .. } =
-            found(number, version, Ok(facts.clone()), losing)?
+        if let ReloadOutcome::ProviderChanged { verdict, .. } =
+            compare_version(number, version, Ok(info.clone()), on_lost)?
         {
             verdicts.push(verdict);
         }

@@ -1,10 +1,10 @@
-//! The first record of a journal, from what was asked for and what was found.
+//! Makes the first record of a journal from a manifest and the report of its loading.
 
 use super::load::LoadReport;
 use super::manifest::{AskedToBecome, ChangeAsked, Manifest, ModelSource};
 use super::placement::Placement;
 use crate::error::RunError;
-use crate::models::lives;
+use crate::models::timeline;
 use crate::record::{Become, EnginePin, ModelChange, ModelPin, RunHeader, VersionPin};
 use crate::tick::{PlannedAgent, PlannedGenerator, PlannedModel, RunPlan};
 use shm_protocol::id::ModelId;
@@ -12,35 +12,35 @@ use shm_protocol::inference_to_supervisor::{ModelInfo, RefusalReason};
 use shm_protocol::limit;
 use shm_protocol::tensor::Port;
 
-/// What a run is, once the models are loaded.
+/// The header of a run, once the models are loaded.
 pub(crate) fn run_header(
     manifest: &Manifest,
-    facts: &LoadReport,
+    report: &LoadReport,
     lockstep: &str,
     wasmtime: &str,
 ) -> RunHeader {
-    let pin = |(asked, found): (&ModelSource, &ModelInfo)| ModelPin {
-        name: asked.name.clone(),
-        version: asked.version.clone(),
-        file: asked.file,
-        providers: asked.providers.clone(),
+    let pin = |(requested, found): (&ModelSource, &ModelInfo)| ModelPin {
+        name: requested.name.clone(),
+        version: requested.version.clone(),
+        file: requested.file,
+        providers: requested.providers.clone(),
         provider: found.provider.clone(),
-        refused: reasons(found),
+        refused: refusal_reasons(found),
         signature: found.signature.clone(),
         batching: found.batching.journaled(),
-        max_batch: asked.max_batch,
-        latency_ticks: asked.latency_ticks,
-        on_mismatch: asked.on_mismatch,
-        rejects_nonfinite: asked.rejects_nonfinite,
-        memory_bytes: asked.memory_bytes,
-        generator: asked.generator,
+        max_batch: requested.max_batch,
+        latency_ticks: requested.latency_ticks,
+        on_mismatch: requested.on_mismatch,
+        rejects_nonfinite: requested.rejects_nonfinite,
+        memory_bytes: requested.memory_bytes,
+        generator: requested.generator,
     };
     // Versions after the first come in the order of the changes that bring them in.
-    let mut later = facts.models.iter().skip(manifest.models.len());
-    let change = |asked: &ChangeAsked| ModelChange {
-        from: asked.from,
-        model: asked.model,
-        to: match &asked.to {
+    let mut later = report.models.iter().skip(manifest.models.len());
+    let change = |requested: &ChangeAsked| ModelChange {
+        from: requested.from,
+        model: requested.model,
+        to: match &requested.to {
             AskedToBecome::Unloaded => Become::Unloaded,
             AskedToBecome::Loaded => Become::Loaded,
             AskedToBecome::Version { version, file } => {
@@ -49,7 +49,7 @@ pub(crate) fn run_header(
                     version: version.clone(),
                     file: *file,
                     provider: found.provider.clone(),
-                    refused: reasons(found),
+                    refused: refusal_reasons(found),
                     batching: found.batching.journaled(),
                 })
             }
@@ -62,48 +62,56 @@ pub(crate) fn run_header(
         fleet: manifest.fleet.clone(),
         seed: manifest.seed,
         canonical_nan: manifest.canonical_nan,
-        step_bytes: manifest.step_bytes,
+        max_step_bytes: manifest.max_step_bytes,
         agents: manifest.agents.clone(),
-        models: manifest.models.iter().zip(&facts.models).map(pin).collect(),
+        models: manifest
+            .models
+            .iter()
+            .zip(&report.models)
+            .map(pin)
+            .collect(),
         changes,
-        engine: facts.engine.as_ref().map(|engine| EnginePin {
+        engine: report.engine.as_ref().map(|engine| EnginePin {
             name: engine.engine.clone(),
             library: engine.library_digest,
-            intra_threads: manifest.intra_threads,
+            intra_op_threads: manifest.intra_op_threads,
         }),
     }
 }
 
 /// The providers that were refused, as they are journaled.
-pub(crate) fn reasons(found: &ModelInfo) -> Vec<(String, RefusalReason)> {
+pub(crate) fn refusal_reasons(found: &ModelInfo) -> Vec<(String, RefusalReason)> {
     let refused = found.refused.iter();
     refused
         .map(|refused| (refused.provider.clone(), refused.reason))
         .collect()
 }
 
-/// What a model is that was loaded again.
-pub(crate) fn pin(before: &ModelPin, found: &ModelInfo) -> ModelPin {
+/// The pin of a model that was loaded again.
+pub(crate) fn reloaded_pin(before: &ModelPin, found: &ModelInfo) -> ModelPin {
     ModelPin {
         provider: found.provider.clone(),
-        refused: reasons(found),
+        refused: refusal_reasons(found),
         signature: found.signature.clone(),
         batching: found.batching.journaled(),
         ..before.clone()
     }
 }
 
-/// Refuses models that are not what the fleet says they are.
-pub(crate) fn check_signatures(manifest: &Manifest, facts: &LoadReport) -> Result<(), RunError> {
-    for (asked, found) in manifest.models.iter().zip(&facts.models) {
+/// Refuses models whose inputs or outputs are not those of the fleet.
+pub(crate) fn check_signatures(manifest: &Manifest, report: &LoadReport) -> Result<(), RunError> {
+    for (requested, found) in manifest.models.iter().zip(&report.models) {
         let pairs = [
-            ("inputs", &asked.inputs, &found.signature.inputs),
-            ("outputs", &asked.outputs, &found.signature.outputs),
+            ("inputs", &requested.inputs, &found.signature.inputs),
+            ("outputs", &requested.outputs, &found.signature.outputs),
         ];
         for (what, asked_ports, found_ports) in pairs {
             if !asked_ports.is_empty() && asked_ports != found_ports {
-                let (model, asked, found) =
-                    (asked.name.clone(), listed(asked_ports), listed(found_ports));
+                let (model, asked, found) = (
+                    requested.name.clone(),
+                    listed(asked_ports),
+                    listed(found_ports),
+                );
                 return Err(RunError::Signature {
                     model,
                     what,
@@ -113,16 +121,16 @@ pub(crate) fn check_signatures(manifest: &Manifest, facts: &LoadReport) -> Resul
             }
         }
     }
-    let later = facts.models.iter().skip(manifest.models.len());
+    let later = report.models.iter().skip(manifest.models.len());
     for ((model, version), found) in manifest.later_versions().zip(later) {
         let name = &manifest.models[model.index()].name;
-        check_version((name, version), &facts.models[model.index()], found)?;
+        check_version((name, version), &report.models[model.index()], found)?;
     }
     Ok(())
 }
 
-/// Refuses another version of a model that does not take and give what the first one does: agents know the ports of a
-/// model, whichever version answers.
+/// Refuses another version of a model whose inputs and outputs are not those of the first one: agents know the ports of
+/// a model, whichever version answers.
 pub(crate) fn check_version(
     (model, version): (&str, &str),
     first: &ModelInfo,
@@ -135,7 +143,7 @@ pub(crate) fn check_version(
         asked,
         found,
     };
-    let kind = |facts: &ModelInfo| match facts.is_encoder {
+    let kind = |info: &ModelInfo| match info.is_encoder {
         true => "embeddings".to_owned(),
         false => "texts".to_owned(),
     };
@@ -148,7 +156,7 @@ pub(crate) fn check_version(
         ("outputs", &first.outputs, &found.outputs),
     ];
     match pairs.into_iter().find(|(_, one, other)| one != other) {
-        Some((what, asked, found)) => Err(other(what, listed(asked), listed(found))),
+        Some((what, requested, found)) => Err(other(what, listed(requested), listed(found))),
         None => Ok(()),
     }
 }
@@ -161,12 +169,12 @@ fn listed(ports: &[Port]) -> String {
         .join(", ")
 }
 
-/// What the machine needs of a run.
-pub(crate) fn plan(header: &RunHeader, layout: &Placement) -> RunPlan {
+/// The plan of a run.
+pub(crate) fn plan(header: &RunHeader, placement: &Placement) -> RunPlan {
     let agents = header
         .agents
         .iter()
-        .zip(&layout.host_of)
+        .zip(&placement.host_of)
         .map(|(agent, host)| PlannedAgent {
             host: *host,
             priority: agent.priority,
@@ -176,16 +184,16 @@ pub(crate) fn plan(header: &RunHeader, layout: &Placement) -> RunPlan {
     let planned = |(number, model): (usize, &ModelPin)| PlannedModel {
         name: model.name.clone(),
         signature: model.signature.clone(),
-        lives: lives(header, ModelId::from_index(number)),
+        timeline: timeline(header, ModelId::from_index(number)),
         max_batch: model.max_batch,
         latency_ticks: model.latency_ticks,
         rejects_nonfinite: model.rejects_nonfinite,
         generator: model.generator.map(|how| PlannedGenerator {
-            how,
+            settings: how,
             seed: header.seed,
         }),
     };
     let models = header.models.iter().enumerate().map(planned);
-    let step_bytes = usize::try_from(header.step_bytes).unwrap_or(limit::MOST_STEP_BYTES);
-    RunPlan::new(agents.collect(), models.collect(), step_bytes)
+    let max_step_bytes = usize::try_from(header.max_step_bytes).unwrap_or(limit::MAX_STEP_BYTES);
+    RunPlan::new(agents.collect(), models.collect(), max_step_bytes)
 }

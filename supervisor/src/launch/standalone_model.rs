@@ -1,8 +1,8 @@
-//! One model in an inference host of its own, asked directly: no fleet, no
-//! ticks, no journal. The way there and back is that of every run: the host is
-//! confined, tensors pass through the rings.
+//! One model in its own inference host: no fleet, no ticks, no journal. Requests take the same path as in a run: the
+//! host is confined, tensors pass through the rings.
 
-use super::startup::{Engines, bundle};
+use super::engines::Engines;
+use super::startup::bundle;
 use crate::error::RunError;
 use crate::faults::Faults;
 use crate::host::{HostSet, HostSetError, SpawnConfig, StopSignals, batch_messages};
@@ -25,44 +25,44 @@ use std::time::Duration;
 /// A record may be a quarter of its ring.
 const RECORDS_OF_A_RING: usize = 4;
 
-/// What is to be loaded, and how.
+/// A request to load a standalone model.
 #[derive(Clone, Debug)]
 pub struct StandaloneModelRequest<'a> {
     /// Name of the model, for messages.
     pub name: &'a str,
-    /// The ONNX file, or a pack.
+    /// The ONNX file, or a model bundle.
     pub file: &'a [u8],
-    /// How to run it, if it is a language model.
+    /// Decoding settings of a language model.
     pub generator: Option<Generator>,
-    /// Whether its requests may be joined, which is then tried.
+    /// True if its requests may be batched, which is then probed.
     pub may_batch: bool,
-    /// Most bytes of memory that it may take; zero for no limit.
+    /// Limit of its memory, in bytes; zero for no limit.
     pub memory_bytes: u64,
     /// Providers to try, in order.
     pub providers: Vec<String>,
-    /// Whether anything but the first provider is a refusal.
+    /// True if only the first provider is accepted.
     pub strict_providers: bool,
     /// Threads inside one operator.
-    pub intra_threads: u32,
-    /// Most bytes of one input or output.
+    pub intra_op_threads: u32,
+    /// Limit of one input or output, in bytes.
     pub tensor_bytes: usize,
-    /// How long it may take to load, and how long to run.
-    pub patience: Duration,
+    /// Time limit of loading, and of each run.
+    pub timeout: Duration,
 }
 
-/// A model that is loaded and can be asked.
+/// A loaded model that answers requests.
 pub struct StandaloneModel {
-    crew: HostSet,
+    hosts: HostSet,
     host: HostId,
     name: String,
-    patience: Duration,
+    timeout: Duration,
     batches: u64,
-    /// Records that make an answer.
+    /// Records of one answer.
     outputs: usize,
     /// The engine.
     pub engine: EngineReady,
-    /// What was found out about the model.
-    pub facts: ModelInfo,
+    /// The properties of the model, from its load.
+    pub info: ModelInfo,
 }
 
 impl StandaloneModel {
@@ -89,7 +89,7 @@ impl StandaloneModel {
             down_bytes: bytes,
             up_bytes: bytes,
         };
-        let muster = SpawnConfig {
+        let spawn_config = SpawnConfig {
             program: Arc::clone(&engines.program),
             agent_hosts: 0,
             agent_sizes: sizes(0),
@@ -97,17 +97,17 @@ impl StandaloneModel {
             inference: Some((models, sizes(ring))),
             agents: Vec::new(),
             faults: Faults::none(),
-            spare: None,
+            standby_setup: None,
         };
-        let mut crew = HostSet::start(muster, request.patience, stop)?;
-        crew.command_inference(InferenceCommand::Setup(EngineSetup {
+        let mut hosts = HostSet::start(spawn_config, request.timeout, stop)?;
+        hosts.command_inference(InferenceCommand::Setup(EngineSetup {
             library: engines.library.clone(),
-            intra_threads: request.intra_threads,
+            intra_op_threads: request.intra_op_threads,
             loads_drivers_later: false,
         }))?;
-        let (host, header) = crew.record(request.patience)?;
-        let engine = crew.expect(host, &header, ENGINE_READY)?;
-        crew.command_inference(InferenceCommand::Load(LoadModel {
+        let (host, header) = hosts.record(request.timeout)?;
+        let engine = hosts.expect(host, &header, ENGINE_READY)?;
+        hosts.command_inference(InferenceCommand::Load(LoadModel {
             version: VersionId(0),
             model: ModelId(0),
             keep: true,
@@ -119,33 +119,33 @@ impl StandaloneModel {
             may_batch: request.may_batch,
             generator: request.generator,
         }))?;
-        let (host, header) = crew
-            .record(request.patience)
-            .map_err(|error| of_model(request.name, "was loaded", error))?;
-        let loaded: ModelLoaded = crew.expect(host, &header, MODEL_LOADED)?;
-        let facts = loaded
+        let (host, header) = hosts
+            .record(request.timeout)
+            .map_err(|error| lost_with_model(request.name, "was loaded", error))?;
+        let loaded: ModelLoaded = hosts.expect(host, &header, MODEL_LOADED)?;
+        let info = loaded
             .result
             .map_err(|LoadRefused { blame, message }| RunError::ModelRefused { blame, message })?;
-        crew.command_inference(InferenceCommand::Start)?;
-        crew.started(host)?;
-        // What agents see of a language model is not what passes through the ring.
+        hosts.command_inference(InferenceCommand::Start)?;
+        hosts.started(host)?;
+        // The signature that agents see of a language model is not that of the ring.
         let outputs = match request.generator {
             Some(_) => wire_signature().outputs.len(),
-            None => facts.signature.outputs.len(),
+            None => info.signature.outputs.len(),
         };
         Ok(StandaloneModel {
-            crew,
+            hosts,
             host,
             name: request.name.to_owned(),
-            patience: request.patience,
+            timeout: request.timeout,
             batches: 0,
             outputs,
             engine,
-            facts,
+            info,
         })
     }
 
-    /// Runs the model once. Gives its outputs in its own order, and how long it took with the way there and back.
+    /// Runs the model once. Gives its outputs in its own order, and the time that passed, transfer included.
     ///
     /// # Errors
     /// [`RunError::ModelRefused`] with the engine's words; [`RunError::Crew`] when the host is lost.
@@ -169,19 +169,19 @@ impl StandaloneModel {
         Ok((outputs, began.elapsed()))
     }
 
-    /// The host ends.
+    /// Ends the host.
     ///
     /// # Errors
     /// [`RunError::Crew`].
     pub fn end(self) -> Result<(), RunError> {
-        Ok(self.crew.drain()?)
+        Ok(self.hosts.drain()?)
     }
 
     fn output(&mut self, batch: BatchId, number: usize) -> Result<Tensor, RunError> {
         let (host, header) = self
-            .crew
-            .record(self.patience)
-            .map_err(|error| of_model(&self.name, "ran", error))?;
+            .hosts
+            .record(self.timeout)
+            .map_err(|error| lost_with_model(&self.name, "ran", error))?;
         match (header.kind, header.tensor) {
             (OUTPUT, Some((dtype, shape)))
                 if header.correlation == batch.0 && header.subject as usize == number =>
@@ -189,11 +189,11 @@ impl StandaloneModel {
                 Ok(Tensor {
                     dtype,
                     shape,
-                    data: self.crew.pool.take_payload(),
+                    data: self.hosts.pool.take_payload(),
                 })
             }
-            (OUTPUT, _) => Err(HostSetError::OutOfPlace {
-                kind: self.crew.kind(host),
+            (OUTPUT, _) => Err(HostSetError::UnexpectedRecord {
+                kind: self.hosts.kind(host),
                 host,
                 record: header.kind,
             }
@@ -202,9 +202,9 @@ impl StandaloneModel {
         }
     }
 
-    /// Why there is no answer, by the record that came last.
+    /// The error when there is no answer, by the last record.
     fn failed(&self, host: HostId, header: &RecordHeader) -> RunError {
-        match self.crew.expect::<BatchFailed>(host, header, BATCH_FAILED) {
+        match self.hosts.expect::<BatchFailed>(host, header, BATCH_FAILED) {
             Ok(failed) => RunError::ModelRefused {
                 blame: Blame::Input,
                 message: format!("model `{}` did not run: {}", self.name, failed.message),
@@ -217,8 +217,8 @@ impl StandaloneModel {
     fn push(&mut self, header: &RecordHeader, payload: &[u8]) -> Result<(), RunError> {
         let began = now();
         loop {
-            let gone = HostSetError::Gone { host: self.host };
-            let link = &mut self.crew.pool.host_mut(self.host).ok_or(gone)?.link;
+            let exited = HostSetError::Gone { host: self.host };
+            let link = &mut self.hosts.pool.host_mut(self.host).ok_or(exited)?.link;
             let pushed = link.down.try_reserve(header, payload.len());
             let reserved = pushed.map_err(|source| RunError::ModelRefused {
                 blame: Blame::Input,
@@ -233,18 +233,18 @@ impl StandaloneModel {
                 link.down.notify();
                 return Ok(());
             }
-            // The host takes out what is there; it has nothing to say meanwhile but that it is gone.
-            if began.elapsed() > self.patience {
-                let seconds = self.patience.as_secs_f64();
-                return Err(of_model(
+            // The host empties the ring; it sends nothing meanwhile but its exit.
+            if began.elapsed() > self.timeout {
+                let seconds = self.timeout.as_secs_f64();
+                return Err(lost_with_model(
                     &self.name,
                     "ran",
-                    HostSetError::Silent { seconds },
+                    HostSetError::TimedOut { seconds },
                 ));
             }
-            match self.crew.record(Duration::from_millis(1)) {
-                Err(HostSetError::Silent { .. }) => {}
-                Err(error) => return Err(of_model(&self.name, "ran", error)),
+            match self.hosts.record(Duration::from_millis(1)) {
+                Err(HostSetError::TimedOut { .. }) => {}
+                Err(error) => return Err(lost_with_model(&self.name, "ran", error)),
                 Ok((host, header)) => return Err(self.failed(host, &header)),
             }
         }
@@ -252,9 +252,9 @@ impl StandaloneModel {
 }
 
 /// A host that is lost with one model in it is lost through that model.
-fn of_model(name: &str, what: &'static str, error: HostSetError) -> RunError {
+fn lost_with_model(name: &str, what: &'static str, error: HostSetError) -> RunError {
     match error {
-        error @ (HostSetError::Died { .. } | HostSetError::Silent { .. }) => {
+        error @ (HostSetError::Died { .. } | HostSetError::TimedOut { .. }) => {
             RunError::LostWithModel {
                 model: name.to_owned(),
                 what,

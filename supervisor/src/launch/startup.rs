@@ -1,5 +1,6 @@
 //! From a manifest to hosts that have everything loaded.
 
+use super::engines::Engines;
 use super::host_config::HostConfig;
 use super::load::{self, LoadReport};
 use super::manifest::Manifest;
@@ -7,7 +8,7 @@ use super::placement::Placement;
 use crate::artifact::Compiler;
 use crate::error::RunError;
 use crate::faults::Faults;
-use crate::host::{HostProgram, HostSet, SpawnConfig, StopSignals};
+use crate::host::{HostSet, SpawnConfig, StopSignals};
 use crate::observer::Observer;
 use crate::record::Digest;
 use shm_protocol::boot::Extent;
@@ -19,50 +20,32 @@ use shm_protocol::supervisor_to_agent::{ModelPorts, StartAgents};
 use shm_protocol::sys::sealed_memory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What of a record is not what a step may hold: the messages of the step and the words around them, or a joined batch.
-const BESIDE_STEP: usize = limit::INBOX_BYTES + (1 << 20);
+/// Bytes of a record beside the data of a step: its messages and their encoding, or a batch.
+const RECORD_OVERHEAD_BYTES: usize = limit::INBOX_BYTES + (1 << 20);
 
-/// How often hosts are started before the first tick, if one is lost meanwhile.
-const STARTS: u32 = 3;
+/// Limit of the starts of all hosts before the first tick, if one is lost meanwhile.
+const MAX_STARTS: u32 = 3;
 
-const _: () = assert!(BESIDE_STEP >= limit::BATCH_BYTES);
+const _: () = assert!(RECORD_OVERHEAD_BYTES >= limit::BATCH_BYTES);
 const _: () = assert!(ring_bytes(limit::STEP_BYTES) == 16 << 20);
 
-/// Bytes of each ring of every host, for steps that may hold so many. A record may be a quarter of it.
-const fn ring_bytes(step_bytes: usize) -> usize {
-    (4 * (step_bytes + BESIDE_STEP)).next_power_of_two()
+/// Bytes of each ring of every host, by the limit of a step. A record may be a quarter of the ring.
+const fn ring_bytes(max_step_bytes: usize) -> usize {
+    (4 * (max_step_bytes + RECORD_OVERHEAD_BYTES)).next_power_of_two()
 }
 
-/// The engines of this binary and how to start them.
-#[derive(Clone, Debug)]
-pub struct Engines {
-    /// The binary that knows the roles.
-    pub program: Arc<HostProgram>,
-    /// Version of Lockstep.
-    pub lockstep: String,
-    /// Version of wasmtime.
-    pub wasmtime: String,
-    /// The settings of wasmtime that machine code depends on, as text.
-    pub wasmtime_settings: String,
-    /// Where compiled components are kept; nowhere without it.
-    pub cache: Option<PathBuf>,
-    /// An ONNX Runtime library to use instead of the embedded one.
-    pub library: Option<String>,
-}
-
-/// Hosts that have everything loaded but have not been told to start.
+/// Hosts that have everything loaded but have no start command yet.
 pub struct StartedHosts {
     /// The hosts.
-    pub crew: HostSet,
-    /// What was found out while loading.
-    pub facts: LoadReport,
-    /// What the hosts were told, and are told again when they come back.
-    pub orders: HostConfig,
-    /// Whether the agents are loaded.
+    pub hosts: HostSet,
+    /// The report of the loading.
+    pub report: LoadReport,
+    /// The configuration of the hosts, also for restarts.
+    pub host_config: HostConfig,
+    /// True if the agents are loaded.
     pub has_agents: bool,
 }
 
@@ -73,30 +56,30 @@ pub struct StartedHosts {
 pub fn start_hosts(
     engines: &Engines,
     manifest: &Manifest,
-    layout: Placement,
-    demands: &StartupOptions,
+    placement: Placement,
+    options: &StartupOptions,
     stop: StopSignals,
     observer: &mut dyn Observer,
 ) -> Result<StartedHosts, RunError> {
     observer.stage("compiling agents");
     let (components, component_memory) = compile(engines, manifest)?;
-    let (models, model_memory) = gather_models(manifest, demands.inference)?;
+    let (models, model_memory) = bundle_models(manifest, options.inference)?;
     observer.stage("starting hosts");
     let ring = ring_bytes(manifest.step_size());
     let sizes = LinkSizes {
         down_bytes: ring,
         up_bytes: ring,
     };
-    let mut orders = HostConfig::new(
+    let mut host_config = HostConfig::new(
         engines,
         manifest,
-        layout,
+        placement,
         &components,
         &models,
-        demands.strict_providers,
-        &kept(manifest, demands.needed.as_ref()),
+        options.strict_providers,
+        &initial_versions(manifest, options.needed.as_ref()),
     );
-    for (load, providers) in orders.versions.iter_mut().zip(&demands.providers) {
+    for (load, providers) in host_config.versions.iter_mut().zip(&options.providers) {
         load.providers.clone_from(providers);
     }
     let copy = |memory: &OwnedFd| {
@@ -105,66 +88,72 @@ pub fn start_hosts(
             source,
         })
     };
-    let muster = || -> Result<SpawnConfig, RunError> {
+    let spawn_config = || -> Result<SpawnConfig, RunError> {
         let model_memory = model_memory.as_ref().map(copy).transpose()?;
         Ok(SpawnConfig {
             program: Arc::clone(&engines.program),
-            agent_hosts: orders.layout.hosts,
+            agent_hosts: host_config.placement.hosts,
             agent_sizes: sizes,
             components: copy(&component_memory)?,
             inference: model_memory.map(|memory| (memory, sizes)),
-            agents: (0..orders.layout.hosts)
-                .map(|host| orders.layout.agents_of(HostId::from_index(host)).collect())
+            agents: (0..host_config.placement.hosts)
+                .map(|host| {
+                    host_config
+                        .placement
+                        .agents_of(HostId::from_index(host))
+                        .collect()
+                })
                 .collect(),
-            faults: demands.faults.clone(),
-            spare: demands.spare.then(|| orders.setup.clone()),
+            faults: options.faults.clone(),
+            standby_setup: options.hot_standby.then(|| host_config.agent_setup.clone()),
         })
     };
     let mut starts = 0;
-    let (crew, facts) = loop {
+    let (hosts, report) = loop {
         starts += 1;
-        demands.faults.pass(FaultPoint::BeforeSpawn, Tick::ZERO);
-        let patience = demands.load_patience;
-        let started = HostSet::start(muster()?, patience, stop.clone())
+        options.faults.pass(FaultPoint::BeforeSpawn, Tick::ZERO);
+        let timeout = options.load_timeout;
+        let started = HostSet::start(spawn_config()?, timeout, stop.clone())
             .map_err(RunError::from)
-            .and_then(|mut crew| {
-                observer.confined(&crew.ready());
+            .and_then(|mut hosts| {
+                observer.confined(&hosts.ready());
                 observer.stage("loading agents and models");
-                let facts = load::load(&mut crew, &orders, demands.agents, patience, observer)?;
-                Ok((crew, facts))
+                let report =
+                    load::load(&mut hosts, &host_config, options.agents, timeout, observer)?;
+                Ok((hosts, report))
             });
         match started {
-            // Nothing has happened yet that would have to be done again.
-            Err(RunError::Crew(lost)) if lost.is_loss() && starts < STARTS => {
-                tracing::warn!("a start has failed and is tried again: {lost}");
+            // There are no ticks yet that would have to be executed again.
+            Err(RunError::Crew(lost)) if lost.is_loss() && starts < MAX_STARTS => {
+                tracing::warn!("start failed, trying again: {lost}");
             }
             started => break started?,
         }
     };
     Ok(StartedHosts {
-        crew,
-        facts,
-        orders,
-        has_agents: demands.agents,
+        hosts,
+        report,
+        host_config,
+        has_agents: options.agents,
     })
 }
 
-/// What the hosts are needed for.
+/// Options of the start of hosts.
 #[derive(Clone, Debug)]
 pub struct StartupOptions {
-    /// Whether models are run; a replay takes their results from the journal.
+    /// True if models are run; a replay takes their results from the journal.
     pub inference: bool,
-    /// Whether agents are loaded; when a run goes on, they come back later, each with its state.
+    /// True if agents are loaded; when a run is resumed, they are loaded later, each with its state.
     pub agents: bool,
-    /// Whether anything but a model's first provider is a refusal.
+    /// True if only a model's first provider is accepted.
     pub strict_providers: bool,
-    /// What may be made to go wrong.
+    /// The injected faults.
     pub faults: Faults,
-    /// Whether an agent host stands ready to take the place of one that is lost.
-    pub spare: bool,
-    /// How long hosts may be silent while they start and load.
-    pub load_patience: Duration,
-    /// Versions of models that answer first; those of the first tick without it. The others are looked at and let go.
+    /// True if a hot standby of the agent hosts is kept.
+    pub hot_standby: bool,
+    /// Time limit for silence of the hosts while they start and load.
+    pub load_timeout: Duration,
+    /// Versions of models that stay loaded; those of the first tick without it. The others are probed and unloaded.
     pub needed: Option<BTreeSet<VersionId>>,
     /// Providers to try for each version, by its number, where they are not those of its model.
     pub providers: Vec<Vec<String>>,
@@ -176,8 +165,8 @@ impl StartedHosts {
     /// # Errors
     /// [`RunError::Crew`].
     pub fn start(&mut self, ports: Vec<ModelPorts>) -> Result<(), RunError> {
-        self.orders.start = StartAgents { models: ports };
-        load::start(&mut self.crew, &self.orders, self.has_agents)
+        self.host_config.start = StartAgents { models: ports };
+        load::start(&mut self.hosts, &self.host_config, self.has_agents)
     }
 }
 
@@ -214,7 +203,10 @@ fn compile(
     )
 }
 
-fn kept(manifest: &Manifest, needed: Option<&BTreeSet<VersionId>>) -> BTreeSet<VersionId> {
+fn initial_versions(
+    manifest: &Manifest,
+    needed: Option<&BTreeSet<VersionId>>,
+) -> BTreeSet<VersionId> {
     needed.cloned().unwrap_or_else(|| {
         let numbers = (0..manifest.models.len()).map(ModelId::from_index);
         let is_kept = |model: &ModelId| {
@@ -228,7 +220,7 @@ fn kept(manifest: &Manifest, needed: Option<&BTreeSet<VersionId>>) -> BTreeSet<V
     })
 }
 
-fn gather_models(
+fn bundle_models(
     manifest: &Manifest,
     inference: bool,
 ) -> Result<(BTreeMap<Digest, Extent>, Option<OwnedFd>), RunError> {
@@ -250,7 +242,7 @@ pub(crate) fn bundle<'a>(
 ) -> Result<(BTreeMap<Digest, Extent>, OwnedFd), RunError> {
     const PAGE: usize = 4096;
     const PADDING: [u8; PAGE] = [0; PAGE];
-    let (mut extents, mut pieces, mut offset) = (BTreeMap::new(), Vec::new(), 0);
+    let (mut extents, mut parts_and_padding, mut offset) = (BTreeMap::new(), Vec::new(), 0);
     for (digest, bytes) in parts {
         let padding = bytes.len().next_multiple_of(PAGE) - bytes.len();
         extents.insert(
@@ -261,9 +253,9 @@ pub(crate) fn bundle<'a>(
             },
         );
         offset += (bytes.len() + padding) as u64;
-        pieces.extend([bytes, &PADDING[..padding]]);
+        parts_and_padding.extend([bytes, &PADDING[..padding]]);
     }
-    let memory = sealed_memory(name, &pieces).map_err(|source| RunError::System {
+    let memory = sealed_memory(name, &parts_and_padding).map_err(|source| RunError::System {
         what: "memory for components and models",
         source,
     })?;

@@ -1,22 +1,21 @@
-//! Which files beside it an ONNX file needs: weights may lie in files of their
-//! own, and the graph names them. This reads no more of the format than that.
-//! (`onnx.proto`, and the encoding of Protocol Buffers.)
+//! The external data of an ONNX file: weights may lie in files beside it, which the graph names. Only these names are
+//! read of the format (`onnx.proto`, in the encoding of Protocol Buffers).
 
 use std::collections::BTreeSet;
 
-/// How deep graphs may lie in graphs. The engine refuses deeper ones long before.
-const DEEPEST: u32 = 64;
+/// Limit of the nesting of graphs. The engine refuses less than that.
+const MAX_DEPTH: u32 = 64;
 
-/// The files that an ONNX file names, in the order of their names. Bytes that are no ONNX file name none, or some: the
-/// engine says what is wrong with them.
+/// The files that an ONNX file names, in the order of their names. Bytes that are no ONNX file give none, or some: the
+/// engine reports the error.
 pub(crate) fn locations(model: &[u8]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (field, bytes) in messages(model) {
         match field {
             // ModelProto.graph
-            7 => in_graph(bytes, DEEPEST, &mut found),
+            7 => in_graph(bytes, MAX_DEPTH, &mut found),
             // ModelProto.functions, FunctionProto.node
-            25 => in_all(bytes, 7, |node| in_node(node, DEEPEST, &mut found)),
+            25 => in_all(bytes, 7, |node| in_node(node, MAX_DEPTH, &mut found)),
             _ => {}
         }
     }
@@ -72,14 +71,14 @@ fn in_tensor(tensor: &[u8], found: &mut BTreeSet<String>) {
     });
 }
 
-/// Does something with each member of this number.
+/// Calls `does` with each member of this number.
 fn in_all(message: &[u8], wanted: u64, does: impl FnMut(&[u8])) {
     let members = messages(message).filter(|(field, _)| *field == wanted);
     members.map(|(_, bytes)| bytes).for_each(does);
 }
 
-/// The members of a message that have a length, with their numbers; those without are left out. Ends where the bytes
-/// stop making sense.
+/// The members of a message that have a length, with their numbers; those without are left out. Ends at the first
+/// malformed byte.
 fn messages(mut rest: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     std::iter::from_fn(move || {
         loop {

@@ -1,97 +1,22 @@
 //! Models of several files, read into one bundle: a graph with the weights that
 //! lie beside it, or a folder with a language model.
 //!
-//! What belongs to a folder is decided here: its JSON and Jinja files, one graph
-//! out of possibly many variants, and the weights that this graph names. Symbolic
-//! links are followed, as caches of downloaded models are full of them.
+//! A folder contributes its JSON and Jinja files, one graph out of possibly many variants, and the weights that this
+//! graph names. Symbolic links are followed, as caches of downloaded models are full of them.
 
-use super::external_data as external;
-use crate::sys::memory;
+use super::error::{COPIES, MAX_BYTES, ModelFilesError};
+use super::external_data;
+use super::folder::{descriptions, graph_of, is_graph, is_within, split};
+use crate::sys::available_memory_bytes;
 use shm_protocol::bundle;
-use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::{fs, io};
-use thiserror::Error;
-
-/// Most bytes of all files of a model: it is held in memory, by the supervisor and by the host.
-const MOST_BYTES: u64 = 64 << 30;
-
-/// Where the graph of a folder lies, if it says nothing else, in the order in which they are looked for.
-const GRAPHS: [&str; 4] = [
-    "model.onnx",
-    "decoder_model_merged.onnx",
-    "onnx/model.onnx",
-    "onnx/decoder_model_merged.onnx",
-];
-
-/// How often the bytes of a model are in memory while it is taken in: as read, as passed to the host, and there.
-const COPIES: u64 = 3;
-
-/// Why files are no model.
-#[derive(Debug, Error)]
-pub enum ModelFilesError {
-    /// A file cannot be read.
-    #[error("{} cannot be read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A folder has no graph, or several and none of the usual names.
-    #[error("folder {} has {found}; expected is one of {}: name the .onnx file itself", path.display(), GRAPHS.join(", "))]
-    Graph {
-        /// The folder.
-        path: PathBuf,
-        /// What is there instead.
-        found: String,
-    },
-    /// A graph names weights where there can be none of its own.
-    #[error("{} keeps weights in `{location}`, which is not within its folder; only files beside a model belong to it", path.display())]
-    Elsewhere {
-        /// The graph.
-        path: PathBuf,
-        /// What it names.
-        location: String,
-    },
-    /// A graph names weights that are not there.
-    #[error("{} keeps weights in {location}, which cannot be read: {source}; is the model complete?", path.display())]
-    Weights {
-        /// The graph.
-        path: PathBuf,
-        /// The file that it names.
-        location: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// There is more than this machine can hold now.
-    #[error(
-        "the files of {} have {bytes} bytes, which must fit into memory {COPIES} times while they are taken in, and {available} bytes are left; free some, or take a smaller model",
-        path.display()
-    )]
-    NoMemory {
-        /// The model.
-        path: PathBuf,
-        /// All files together.
-        bytes: u64,
-        /// What is left.
-        available: u64,
-    },
-    /// There is more than can be held.
-    #[error("the files of {} have {bytes} bytes, and a model may have {MOST_BYTES}", path.display())]
-    TooLarge {
-        /// The model.
-        path: PathBuf,
-        /// All files together.
-        bytes: u64,
-    },
-}
 
 /// A language model as one bundle, its graph first. `path` is its folder, or the graph in it, which may lie in a folder
 /// `onnx` of its own.
 ///
 /// # Errors
-/// [`FolderError`] names the file and what is wrong with it.
+/// [`ModelFilesError`] names the file and the reason.
 pub fn read_folder(path: &Path) -> Result<Vec<u8>, ModelFilesError> {
     let (folder, graph) = if is_graph(path) {
         split(path)
@@ -110,7 +35,7 @@ pub fn read_folder(path: &Path) -> Result<Vec<u8>, ModelFilesError> {
 /// A model from its ONNX file: the file as it is, or a bundle of it and the weights beside it.
 ///
 /// # Errors
-/// [`FolderError`] names the file and what is wrong with it.
+/// [`ModelFilesError`] names the file and the reason.
 pub fn read_model(path: &Path) -> Result<Vec<u8>, ModelFilesError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let name = path
@@ -157,18 +82,18 @@ impl FolderFiles<'_> {
     fn read(&mut self, path: &Path) -> io::Result<()> {
         let about = fs::metadata(path)?;
         if !about.is_file() {
-            return Err(io::Error::other("it is not a file"));
+            return Err(io::Error::other("not a regular file"));
         }
         self.bytes = self.bytes.saturating_add(about.len());
         Ok(())
     }
 
     fn check(&self) -> Result<(), ModelFilesError> {
-        if self.bytes > MOST_BYTES {
+        if self.bytes > MAX_BYTES {
             let (path, bytes) = (self.folder.to_owned(), self.bytes);
             return Err(ModelFilesError::TooLarge { path, bytes });
         }
-        match memory::available() {
+        match available_memory_bytes() {
             Some(available) if self.bytes.saturating_mul(COPIES) > available => {
                 let (path, bytes) = (self.folder.to_owned(), self.bytes);
                 Err(ModelFilesError::NoMemory {
@@ -181,11 +106,11 @@ impl FolderFiles<'_> {
         }
     }
 
-    /// Adds the files that the graph names, which is the first of the files.
+    /// Adds the external data of the graph, which is the first of the files.
     fn add_weights(&mut self, graph: &str) -> Result<(), ModelFilesError> {
         let path = self.folder.join(graph);
         let within = graph.rfind('/').map_or("", |end| &graph[..=end]);
-        for location in external::locations(&self.files[0].1) {
+        for location in external_data::locations(&self.files[0].1) {
             if !is_within(&location) {
                 return Err(ModelFilesError::Elsewhere { path, location });
             }
@@ -204,102 +129,11 @@ impl FolderFiles<'_> {
     }
 }
 
-fn is_graph(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "onnx")
-}
-
-/// Whether a name leads to a file in the folder that it starts from, or below.
-fn is_within(location: &str) -> bool {
-    let parts = Path::new(location).components();
-    !location.is_empty()
-        && parts
-            .into_iter()
-            .all(|part| matches!(part, Component::Normal(_)))
-}
-
-/// Folder and name of a graph that is named itself.
-fn split(path: &Path) -> (PathBuf, String) {
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let folder = path.parent().unwrap_or(Path::new(""));
-    match folder.file_name() {
-        Some(last) if last == "onnx" => {
-            let above = folder.parent().unwrap_or(Path::new("")).to_owned();
-            (above, format!("onnx/{name}"))
-        }
-        _ => (folder.to_owned(), name),
-    }
-}
-
-/// The graph of a folder.
-fn graph_of(folder: &Path) -> Result<String, ModelFilesError> {
-    let unreadable = |source| ModelFilesError::Read {
-        path: folder.to_owned(),
-        source,
-    };
-    if let Some(name) = named_by_genai(folder) {
-        return Ok(name);
-    }
-    if let Some(name) = GRAPHS.into_iter().find(|name| folder.join(name).is_file()) {
-        return Ok(name.to_owned());
-    }
-    let mut found = names_in(folder).map_err(unreadable)?;
-    let deeper = names_in(&folder.join("onnx")).unwrap_or_default();
-    found.extend(deeper.iter().map(|name| format!("onnx/{name}")));
-    found.retain(|name| is_graph(Path::new(name)));
-    let found: Vec<String> = found.into_iter().collect();
-    match found.as_slice() {
-        [sole] => Ok(sole.clone()),
-        [] => Err(ModelFilesError::Graph {
-            path: folder.to_owned(),
-            found: "no .onnx file".to_owned(),
-        }),
-        several => Err(ModelFilesError::Graph {
-            path: folder.to_owned(),
-            found: several.join(", "),
-        }),
-    }
-}
-
-/// The graph that a `genai_config.json` names. A file that is broken names none; the host says what is wrong with it.
-fn named_by_genai(folder: &Path) -> Option<String> {
-    let config = fs::read(folder.join("genai_config.json")).ok()?;
-    let config: serde_json::Value = serde_json::from_slice(&config).ok()?;
-    let name = config.pointer("/model/decoder/filename")?.as_str()?;
-    is_within(name).then(|| name.to_owned())
-}
-
-/// The files that describe the model: those of the folder, and those of the parts of a sentence encoder.
-fn descriptions(folder: &Path) -> Result<BTreeSet<String>, ModelFilesError> {
-    let unreadable = |source| ModelFilesError::Read {
-        path: folder.to_owned(),
-        source,
-    };
-    let mut names = names_in(folder).map_err(unreadable)?;
-    let parts: Vec<String> = names
-        .iter()
-        .map(|name| format!("{name}/config.json"))
-        .filter(|name| folder.join(name).is_file())
-        .collect();
-    names.retain(|name| name.ends_with(".json") || name.ends_with(".jinja"));
-    names.retain(|name| folder.join(name).is_file());
-    names.extend(parts);
-    Ok(names)
-}
-
-/// The names in a folder, in their order. One that is not text belongs to no model.
-fn names_in(folder: &Path) -> io::Result<BTreeSet<String>> {
-    let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
-    names.filter_map(Result::transpose).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use shm_protocol::bundle::ModelBundle;
+    use std::path::PathBuf;
 
     fn writer() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/testdata/writer")
@@ -368,12 +202,14 @@ mod tests {
     fn what_is_missing_or_leads_elsewhere_is_named() {
         let said = |path: &Path| read_folder(path).expect_err("it is no model").to_string();
         let made = folder(&[("config.json", "config.json")]);
-        assert!(said(made.path()).contains("has no .onnx file; expected is one of model.onnx"));
+        assert!(said(made.path()).contains("has no .onnx file, expected one of model.onnx"));
         assert!(said(&made.path().join("absent")).contains("absent cannot be read"));
         let made = folder(&[("a.onnx", "model.onnx"), ("b.onnx", "half.onnx")]);
-        assert!(said(made.path()).contains("has a.onnx, b.onnx; expected is"));
+        assert!(said(made.path()).contains("has a.onnx, b.onnx, expected one of"));
         let made = folder(&[("model.onnx", "external.onnx")]);
-        assert!(said(made.path()).contains("keeps weights in weights.bin, which cannot be read"));
+        assert!(
+            said(made.path()).contains("keeps external data in weights.bin, which cannot be read")
+        );
         for bad in ["../weights.bin", "/etc/passwd", "a/../../b", "", "."] {
             assert!(!is_within(bad), "{bad}");
         }

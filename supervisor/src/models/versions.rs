@@ -11,41 +11,44 @@ use std::collections::BTreeMap;
 pub(crate) struct ModelVersion {
     /// The model.
     pub(crate) model: ModelId,
-    /// What the model is as this version.
+    /// The pin of the model as this version.
     pub(crate) pin: ModelPin,
-    /// Providers that were asked for in the beginning.
-    asked: Vec<String>,
+    /// Requested providers at the start of the run.
+    requested_providers: Vec<String>,
 }
 
 impl ModelVersion {
-    /// A version as it is when it is loaded again.
-    fn again(model: ModelId, pin: ModelPin) -> ModelVersion {
+    /// A version as it is loaded again.
+    fn reloaded(model: ModelId, pin: ModelPin) -> ModelVersion {
         ModelVersion {
             model,
-            asked: pin.providers.clone(),
-            pin: again(pin),
+            requested_providers: pin.providers.clone(),
+            pin: as_reloaded(pin),
         }
     }
 
     /// Another version of the same model.
     fn followed_by(&self, version: &VersionPin) -> ModelVersion {
         let first = ModelPin {
-            providers: self.asked.clone(),
+            providers: self.requested_providers.clone(),
             ..self.pin.clone()
         };
-        ModelVersion::again(self.model, as_version(&first, version))
+        ModelVersion::reloaded(self.model, as_version(&first, version))
     }
 }
 
 /// All versions, the first ones of all models before all others, each as it is when it is loaded again.
 pub(crate) fn versions(header: &RunHeader) -> Vec<ModelVersion> {
     let first = |(number, pin): (usize, &ModelPin)| {
-        ModelVersion::again(ModelId::from_index(number), pin.clone())
+        ModelVersion::reloaded(ModelId::from_index(number), pin.clone())
     };
     let later = |change: &ModelChange| match &change.to {
         Become::Version(version) => {
             let pin = header.models.get(change.model.index())?;
-            Some(ModelVersion::again(change.model, as_version(pin, version)))
+            Some(ModelVersion::reloaded(
+                change.model,
+                as_version(pin, version),
+            ))
         }
         Become::Unloaded | Become::Loaded => None,
     };
@@ -55,7 +58,7 @@ pub(crate) fn versions(header: &RunHeader) -> Vec<ModelVersion> {
         .collect()
 }
 
-/// What a model is as another version of it.
+/// The pin of a model as another version of it.
 fn as_version(pin: &ModelPin, version: &VersionPin) -> ModelPin {
     let version = version.clone();
     ModelPin {
@@ -68,21 +71,21 @@ fn as_version(pin: &ModelPin, version: &VersionPin) -> ModelPin {
     }
 }
 
-/// A model as it is loaded again: providers that were refused before are not tried, even if they have come meanwhile.
-/// Nothing would be bit for bit the same.
-fn again(mut pin: ModelPin) -> ModelPin {
+/// A model as it is loaded again: providers that were refused before are not tried, even if they are available now,
+/// because results would not be bit for bit the same.
+fn as_reloaded(mut pin: ModelPin) -> ModelPin {
     let runs = pin.provider.split('+').next().unwrap_or_default();
-    let gone = pin.providers.iter().take_while(|name| *name != runs);
-    let gone = gone.count();
-    if gone < pin.providers.len() {
-        pin.providers.drain(..gone);
+    let dropped = pin.providers.iter().take_while(|name| *name != runs);
+    let dropped = dropped.count();
+    if dropped < pin.providers.len() {
+        pin.providers.drain(..dropped);
     }
     pin.refused.clear();
     pin
 }
 
-/// What verdicts have made of versions, and those that have come with them.
-pub(crate) fn judge<'a>(
+/// Applies verdicts to versions, and adds the versions that they brought in.
+pub(crate) fn apply_verdicts<'a>(
     versions: &mut Vec<ModelVersion>,
     verdicts: impl Iterator<Item = &'a Verdict>,
 ) {
@@ -97,10 +100,10 @@ pub(crate) fn judge<'a>(
                 if let Some(held) = versions.get_mut(version.index()) {
                     held.pin.provider.clone_from(provider);
                     held.pin.batching.clone_from(batching);
-                    held.pin = again(held.pin.clone());
+                    held.pin = as_reloaded(held.pin.clone());
                 }
             }
-            // One that is known already has a number that is taken.
+            // A known version has a number that is taken.
             Verdict::Changed {
                 model,
                 version: Some(number),
@@ -117,12 +120,12 @@ pub(crate) fn judge<'a>(
     }
 }
 
-/// Which version of a model answers when.
-pub(crate) fn lives(header: &RunHeader, model: ModelId) -> VersionTimeline {
+/// The timeline of a model.
+pub(crate) fn timeline(header: &RunHeader, model: ModelId) -> VersionTimeline {
     let pin = &header.models[model.index()];
     let joined = |batching: &Batching| *batching == Batching::Joined;
-    let (mut version, mut joins) = (VersionId(model.0), joined(&pin.batching));
-    let mut lives = VersionTimeline::of(version, joins);
+    let (mut version, mut is_batched) = (VersionId(model.0), joined(&pin.batching));
+    let mut timeline = VersionTimeline::new(version, is_batched);
     let mut later = (header.models.len()..).map(VersionId::from_index);
     for change in &header.changes {
         let number = match change.to {
@@ -133,20 +136,20 @@ pub(crate) fn lives(header: &RunHeader, model: ModelId) -> VersionTimeline {
             continue;
         }
         if let (Become::Version(pin), Some(number)) = (&change.to, number) {
-            (version, joins) = (number, joined(&pin.batching));
+            (version, is_batched) = (number, joined(&pin.batching));
         }
         let is_loaded = change.to != Become::Unloaded;
-        lives.change(VersionSpan {
+        timeline.insert(VersionSpan {
             from: change.from,
             version: is_loaded.then_some(version),
-            joined: joins,
+            is_batched,
         });
     }
-    lives
+    timeline
 }
 
-/// What models were in a tick, after these verdicts: who has run each last.
-pub(crate) fn as_of<'a>(
+/// The header with the models as they were in a tick, after these verdicts: each with its last provider.
+pub(crate) fn header_at<'a>(
     header: &RunHeader,
     verdicts: impl Iterator<Item = &'a (Tick, Verdict)> + Clone,
     tick: Tick,
@@ -155,7 +158,7 @@ pub(crate) fn as_of<'a>(
     let mut all = versions(&header);
     let mut refused = BTreeMap::new();
     for (_, verdict) in verdicts {
-        judge(&mut all, std::iter::once(verdict));
+        apply_verdicts(&mut all, std::iter::once(verdict));
         if let Verdict::ProviderLost {
             version,
             refused: reasons,
@@ -167,7 +170,7 @@ pub(crate) fn as_of<'a>(
     }
     for number in 0..header.models.len() {
         let model = ModelId::from_index(number);
-        let Some(version) = lives(&header, model).at(tick).version else {
+        let Some(version) = timeline(&header, model).at(tick).version else {
             continue;
         };
         let pin = &mut header.models[number];

@@ -1,6 +1,8 @@
-//! Verdicts: decisions that change a run. What a reason says follows from the run.
+//! Verdicts: decisions that change a run. A reason follows from the run.
 
-use super::run_header::{Become, Digest, RunHeader};
+use super::digest::Digest;
+use super::pins::{Become, ModelChange};
+use super::run_header::RunHeader;
 use bincode::{Decode, Encode};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{Batching, RefusalReason};
@@ -8,15 +10,14 @@ use std::fmt;
 
 /// A decision that changes the run and is no function of the fleet. A replay takes the same turn.
 ///
-/// A reason is a code with values that follow from the run. What a machine says about it (signals, milliseconds,
-/// standard error, names of hosts) goes to `events.jsonl` and never in here.
+/// A reason is a code with values that follow from the run. Observations of the machine (signals, milliseconds,
+/// standard error, names of hosts) go to `events.jsonl` and never in here.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[allow(missing_docs, reason = "the names of these fields suffice")]
 pub enum Verdict {
     /// The agent takes no further steps, from this tick on.
     Quarantined {
-        /// The agent.
         agent: AgentId,
-        /// The reason.
         reason: QuarantineReason,
     },
     /// A request crashes the inference host, and nothing else of its batch does. It is answered with
@@ -28,34 +29,31 @@ pub enum Verdict {
         model: ModelId,
         /// The tick in which the engine was asked: of a generation, the tick of the decode request.
         asked: Tick,
-        /// The request.
         request: RequestName,
     },
-    /// Who ran a version is gone, and from the next tick on its batches are those that go with who runs it now. What was
-    /// not answered is answered by that too.
+    /// A version has lost its provider: from the next tick on another provider runs it, with its own batching.
+    /// Unanswered requests are answered by that too.
     ProviderLost {
-        /// The version.
         version: VersionId,
-        /// What it is called.
+        /// Its name.
         called: String,
         /// The model that it is one of.
         model: ModelId,
-        /// Who runs it now.
+        /// The provider that runs it now.
         provider: String,
-        /// Providers that are asked for and refused now, each with its reason.
+        /// Requested providers that are refused now, each with its reason.
         refused: Vec<(String, RefusalReason)>,
-        /// Whether requests are joined to batches now.
+        /// Batching of its requests now.
         batching: Batching,
     },
-    /// Somebody has changed a model, and what is asked of it from the next tick on is answered so.
+    /// A model was changed by command, for requests from the next tick on.
     Changed {
-        /// The model.
         model: ModelId,
-        /// Who answers then; nobody if it is unloaded. A version that comes in has the next number.
+        /// The version that answers then; none if the model is unloaded. A new version has the next number.
         version: Option<VersionId>,
-        /// What that is called.
+        /// The name of that version.
         called: Option<String>,
-        /// What becomes of it.
+        /// The state of the model from then on.
         to: Become,
     },
 }
@@ -87,7 +85,7 @@ impl fmt::Display for RequestName {
 pub enum QuarantineReason {
     /// Its step crashes its host.
     StepCrashesHost,
-    /// So many requests of it were abandoned.
+    /// This number of its requests was abandoned.
     RequestsAbandoned(u32),
 }
 
@@ -126,7 +124,7 @@ impl Verdict {
         }
     }
 
-    /// For people.
+    /// The verdict as text, for people.
     #[must_use]
     pub fn text(&self, header: &RunHeader) -> String {
         match self {
@@ -159,7 +157,7 @@ impl Verdict {
                     .map(|(provider, reason)| format!("{provider}: {reason}"));
                 let reasons: Vec<String> = reasons.collect();
                 format!(
-                    "model {name}, version {called}, has lost its provider and goes on with {provider} ({})",
+                    "model {name}, version {called}, has lost its provider and continues on {provider} ({})",
                     reasons.join("; ")
                 )
             }
@@ -176,5 +174,25 @@ impl Verdict {
                 format!("model {name} {becomes} from the next tick on")
             }
         }
+    }
+}
+
+impl RunHeader {
+    /// The header of a run whose fleet had named from the beginning the model changes that these verdicts made.
+    #[must_use]
+    pub fn with<'a>(&self, verdicts: impl IntoIterator<Item = &'a (Tick, Verdict)>) -> RunHeader {
+        let mut header = self.clone();
+        let changes = verdicts
+            .into_iter()
+            .filter_map(|(tick, verdict)| match verdict {
+                Verdict::Changed { model, to, .. } => Some(ModelChange {
+                    from: tick.next(),
+                    model: *model,
+                    to: to.clone(),
+                }),
+                _ => None,
+            });
+        header.changes.extend(changes);
+        header
     }
 }

@@ -1,51 +1,50 @@
-//! How often hosts may be started again, in the manner of OTP: so many times
-//! within a stretch of time, and no more.
+//! Limits of restarts, in the manner of OTP: a number of restarts within a window of time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// So many restarts within so much time.
+/// A number of restarts within a window of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestartLimit {
-    /// How many are allowed.
+    /// The allowed restarts.
     pub restarts: u32,
-    /// Within which time.
-    pub time: Duration,
+    /// The window of time.
+    pub window: Duration,
 }
 
-/// The limits of a run.
+/// The limits of recovery in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RestartLimits {
+pub struct RecoveryLimits {
     /// Of one host.
     pub host: RestartLimit,
     /// Of all hosts together.
     pub run: RestartLimit,
-    /// Crashes over one step or one request after which it is found guilty.
+    /// Crashes over one step after which its agent is quarantined, and over one request after which that is abandoned.
     pub quarantine_after: u32,
 }
 
-/// Restarts that were counted, not older than the limit looks back.
+/// The restarts within the window of a limit.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SlidingWindow {
-    at: VecDeque<Duration>,
+    restarts: VecDeque<Duration>,
 }
 
 impl SlidingWindow {
-    /// Counts a restart, and says how many there were within the limit's time, this one included.
+    /// Counts a restart, and gives the number within the window, this one included.
     pub(super) fn count(&mut self, limit: &RestartLimit, now: Duration) -> u32 {
-        self.at.push_back(now);
-        while let Some(first) = self.at.front()
-            && now.saturating_sub(*first) > limit.time
+        self.restarts.push_back(now);
+        while let Some(first) = self.restarts.front()
+            && now.saturating_sub(*first) > limit.window
         {
-            self.at.pop_front();
+            self.restarts.pop_front();
         }
-        u32::try_from(self.at.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.restarts.len()).unwrap_or(u32::MAX)
     }
 
-    /// Forgets the restarts that were counted last.
+    /// Forgets the last restarts.
     pub(super) fn forget_last(&mut self, restarts: u32) {
-        let left = self.at.len().saturating_sub(restarts as usize);
-        self.at.truncate(left);
+        let left = self.restarts.len().saturating_sub(restarts as usize);
+        self.restarts.truncate(left);
     }
 }
 
@@ -57,7 +56,7 @@ mod tests {
     fn what_is_long_ago_does_not_count() {
         let limit = RestartLimit {
             restarts: 2,
-            time: Duration::from_secs(30),
+            window: Duration::from_secs(30),
         };
         let mut counted = SlidingWindow::default();
         let counts: Vec<u32> = [0, 10, 29, 31, 100]

@@ -1,9 +1,9 @@
-//! Decides whether and when a lost host comes back.
+//! Decides whether and when a lost host is restarted.
 //!
 //! Time decides when a host is started again and when a run stops, and nothing else: slowness never makes a verdict.
 //! Only a crash that repeats does, and a verdict is journaled as an input, so a replay takes the same turn.
 
-use super::limits::{RestartLimits, SlidingWindow};
+use super::limits::{RecoveryLimits, SlidingWindow};
 use crate::planted::{Bug, planted};
 use shm_protocol::id::{HostId, Tick};
 use std::collections::BTreeMap;
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 /// First pause before a host is started again, from the second loss within the limit's time on. It doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// Longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Limit of the pause.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Times that a host may miss its deadline in one tick. Each time it gets twice as long.
 const MISSES_PER_TICK: u32 = 3;
@@ -20,11 +20,11 @@ const MISSES_PER_TICK: u32 = 3;
 /// The way in which a host was lost, as far as a decision depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossCause {
-    /// It crashed or broke the protocol. If that repeats, what it worked on is found guilty.
+    /// It crashed or broke the protocol. If that repeats, the step or request it worked on is at fault.
     Crash,
     /// It missed a deadline.
     Slow,
-    /// It was killed from outside, or nobody knows.
+    /// It was killed from outside, or the cause is unknown.
     Outside,
 }
 
@@ -50,23 +50,23 @@ pub struct HostLoss {
     pub cause: LossCause,
     /// Its work.
     pub work: HostWork,
-    /// Whether it counts. What was injected on purpose does not, unless the plan says so.
+    /// True if it counts against the limits. An injected fault does not, unless the plan says so.
     pub counts: bool,
 }
 
-/// What becomes of it.
+/// The decision on a lost host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecoveryDecision {
-    /// It comes back.
+    /// The host is restarted.
     Restart {
         /// After this pause.
         after: Duration,
         /// One step at a time in the open tick, so that the next loss tells whose step it was.
-        carefully: bool,
+        one_step_at_a_time: bool,
     },
-    /// The open tick has crashed it too often: the agent whose step it was is quarantined, and it comes back.
-    Poison {
-        /// How often.
+    /// The open tick has crashed it too often: the agent whose step it was is quarantined, and the host is restarted.
+    Quarantine {
+        /// The number of crashes.
         crashes: u32,
     },
     /// The run stops, and can be resumed.
@@ -88,7 +88,7 @@ pub enum StopReason {
     },
     /// One host has missed its deadline too often in one tick.
     Deadline {
-        /// How often.
+        /// The number of crashes.
         misses: u32,
     },
 }
@@ -96,7 +96,7 @@ pub enum StopReason {
 /// Counts losses and decides.
 #[derive(Clone, Debug)]
 pub struct RestartPolicy {
-    limits: RestartLimits,
+    limits: RecoveryLimits,
     hosts: BTreeMap<HostId, SlidingWindow>,
     run: SlidingWindow,
     /// Crashes of each host at its steps of one tick.
@@ -106,9 +106,9 @@ pub struct RestartPolicy {
 }
 
 impl RestartPolicy {
-    /// A policy that has seen nothing yet.
+    /// A policy before the first loss.
     #[must_use]
-    pub fn new(limits: RestartLimits) -> RestartPolicy {
+    pub fn new(limits: RecoveryLimits) -> RestartPolicy {
         RestartPolicy {
             limits,
             hosts: BTreeMap::new(),
@@ -123,7 +123,7 @@ impl RestartPolicy {
         if !loss.counts && !planted(Bug::CountInjected) {
             return RecoveryDecision::Restart {
                 after: Duration::ZERO,
-                carefully: false,
+                one_step_at_a_time: false,
             };
         }
         let is_crash = loss.cause == LossCause::Crash
@@ -131,27 +131,27 @@ impl RestartPolicy {
         let at_steps = is_crash && loss.work == HostWork::Steps;
         let crashes = count_in_tick(&mut self.crashes, loss, at_steps);
         if crashes >= self.limits.quarantine_after {
-            // What comes after the agent is gone is another matter.
+            // Crashes after the quarantine of the agent count anew.
             self.crashes.remove(&loss.host);
-            return RecoveryDecision::Poison { crashes };
+            return RecoveryDecision::Quarantine { crashes };
         }
         let misses = count_in_tick(&mut self.misses, loss, loss.cause == LossCause::Slow);
         if misses >= MISSES_PER_TICK {
             return RecoveryDecision::Stop(StopReason::Deadline { misses });
         }
         let carefully = crashes > 0;
-        // A search begins, which ends by itself. Whether this counts is known once the batch is answered or abandoned.
+        // A search begins, which ends by itself. Its losses are counted once the batch is answered or abandoned.
         if is_crash && loss.work == HostWork::Batch {
             return RecoveryDecision::Restart {
                 after: Duration::ZERO,
-                carefully,
+                one_step_at_a_time: carefully,
             };
         }
         match self.count(loss.host, now) {
             Err(stop) => RecoveryDecision::Stop(stop),
             Ok(of_host) => RecoveryDecision::Restart {
                 after: pause(of_host),
-                carefully,
+                one_step_at_a_time: carefully,
             },
         }
     }
@@ -173,8 +173,8 @@ impl RestartPolicy {
         Ok(of_host)
     }
 
-    /// Forgets the last losses of a host, for which a verdict has found who is guilty.
-    pub fn forgive(&mut self, host: HostId, losses: u32) {
+    /// Forgets the last losses of a host, whose cause a verdict has found.
+    pub fn forget_losses(&mut self, host: HostId, losses: u32) {
         let of_host = self.hosts.entry(host).or_default();
         of_host.forget_last(losses);
         self.run.forget_last(losses);
@@ -199,9 +199,7 @@ fn count_in_tick(
 fn pause(losses: u32) -> Duration {
     match losses.checked_sub(2) {
         None => Duration::ZERO,
-        Some(doublings) => {
-            (FIRST_PAUSE * 2_u32.saturating_pow(doublings.min(16))).min(LONGEST_PAUSE)
-        }
+        Some(doublings) => (FIRST_PAUSE * 2_u32.saturating_pow(doublings.min(16))).min(MAX_PAUSE),
     }
 }
 
@@ -213,12 +211,12 @@ mod tests {
     fn within(restarts: u32, seconds: u64) -> RestartLimit {
         RestartLimit {
             restarts,
-            time: Duration::from_secs(seconds),
+            window: Duration::from_secs(seconds),
         }
     }
 
     fn policy() -> RestartPolicy {
-        RestartPolicy::new(RestartLimits {
+        RestartPolicy::new(RecoveryLimits {
             host: within(5, 30),
             run: within(20, 60),
             quarantine_after: 3,
@@ -238,18 +236,18 @@ mod tests {
     fn restart(milliseconds: u64, carefully: bool) -> RecoveryDecision {
         RecoveryDecision::Restart {
             after: Duration::from_millis(milliseconds),
-            carefully,
+            one_step_at_a_time: carefully,
         }
     }
 
     #[test]
-    fn the_third_crash_in_one_tick_is_poison_and_the_next_tick_begins_anew() {
+    fn the_third_crash_in_one_tick_quarantines_and_the_count_resets() {
         let mut policy = policy();
         let mut decide = |tick| policy.decide(&crash(0, tick), Duration::ZERO);
         assert_eq!(decide(7), restart(0, true));
         assert_eq!(decide(7), restart(10, true));
-        assert_eq!(decide(7), RecoveryDecision::Poison { crashes: 3 });
-        policy.forgive(HostId(0), 2);
+        assert_eq!(decide(7), RecoveryDecision::Quarantine { crashes: 3 });
+        policy.forget_losses(HostId(0), 2);
         let mut decide = |tick| policy.decide(&crash(0, tick), Duration::ZERO);
         assert_eq!(decide(7), restart(0, true));
         assert_eq!(decide(8), restart(10, true));
@@ -273,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_misses_its_deadline_three_times_in_one_tick_stops_the_run() {
+    fn three_missed_deadlines_in_one_tick_stop_the_run() {
         let mut policy = policy();
         let slow = |tick| HostLoss {
             cause: LossCause::Slow,
@@ -301,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_never_gets_to_work_stops_the_run_after_longer_and_longer_pauses() {
+    fn a_host_that_never_starts_stops_the_run_after_backoff() {
         let mut policy = policy();
         let idle = HostLoss {
             work: HostWork::Idle,

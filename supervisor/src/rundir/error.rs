@@ -1,121 +1,81 @@
-//! What can be wrong with a run directory.
+//! Errors of run directories.
 
-use crate::journal::hex;
 use crate::record::Digest;
+use crate::record::hex;
 use shm_protocol::id::Tick;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 use thiserror::Error;
 
-/// Why a run directory cannot be used, or is not whole.
+/// An error of a run directory.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages name every field")]
 pub enum RunDirError {
     /// Another process has it: exit code 4.
-    #[error("{path:?} is in use by {}: wait for it, stop it, or take another directory with --dir", holder_or_unknown(.holder))]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-        /// Who has it, as in `pid 123`.
-        holder: String,
-    },
+    #[error("{path:?} is in use by {}; wait for it, stop it, or choose another directory with --dir", holder_or_unknown(.holder))]
+    InUse { path: PathBuf, holder: String },
     /// It holds a run already.
     #[error(
-        "{path:?} already holds a run, {state}; `lockstep resume {}` would {}; or name another directory with --dir, or look at this one with `lockstep inspect`", path.display(), .state.resume()
+        "{path:?} already holds a run, {state}; `lockstep resume {}` would {}; to start a new run, choose another directory with --dir", path.display(), .state.resume()
     )]
-    AlreadyARun {
-        /// The directory.
-        path: PathBuf,
-        /// How far the run is.
-        state: RunState,
-    },
-    /// It holds something that is no run.
+    AlreadyARun { path: PathBuf, state: RunState },
+    /// It holds other files and no run.
     #[error(
-        "{path:?} is not empty and holds no run: {entry:?} is there; name an empty or a new directory with --dir"
+        "{path:?} is not empty and holds no run (it contains {entry:?}); choose an empty or a new directory with --dir"
     )]
-    NotEmpty {
-        /// The directory.
-        path: PathBuf,
-        /// The first thing that is there.
-        entry: String,
-    },
+    NotEmpty { path: PathBuf, entry: String },
     /// It holds no run.
-    #[error("{path:?} holds no run: a run directory has a folder `journal`")]
-    NotARun {
-        /// The directory.
-        path: PathBuf,
-    },
+    #[error("{path:?} holds no run: it has no folder `journal`; name the directory of a run")]
+    NotARun { path: PathBuf },
     /// A file or folder could not be used.
     #[error("cannot {action} {path:?}: {source}{}", io_hint(.source))]
     Io {
-        /// What was tried.
         action: &'static str,
-        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
         source: io::Error,
     },
     /// A component or model is missing.
-    #[error(
-        "{file:?} is missing: it is a component or model of the run; copy the whole run directory"
-    )]
-    ObjectMissing {
-        /// Where it should be.
-        file: PathBuf,
-    },
-    /// A component or model is not what its name says.
-    #[error("{file:?} is damaged: its digest is {}, not {}; take the file from a backup", hex(.found), hex(.expected))]
+    #[error("{file:?} is missing, a component or model of the run; copy the whole run directory")]
+    ObjectMissing { file: PathBuf },
+    /// A component or model does not have the digest in its name.
+    #[error("{file:?} is damaged: its digest is {}, not {}; restore the file from a backup", hex(.found), hex(.expected))]
     ObjectDamaged {
-        /// The file.
         file: PathBuf,
-        /// The digest by its name.
         expected: Digest,
-        /// The digest by its bytes.
         found: Digest,
     },
     /// `launch.json` is not what it should be.
-    #[error("{path:?} cannot be read as a launch: {source}")]
+    #[error("{path:?} is not a valid launch file: {source}; restore it from a backup")]
     Launch {
-        /// The file.
         path: PathBuf,
-        /// What the parser said.
         source: serde_json::Error,
     },
     /// The outbox and the journal do not agree.
-    #[error("{path:?} does not agree with the journal at byte {offset}, line {line}: {reason}")]
+    #[error("{path:?} differs from the journal at byte {offset}, line {line}: {reason}")]
     Outbox {
-        /// The file.
         path: PathBuf,
-        /// Where.
         offset: u64,
-        /// Which line, counted from 1.
         line: u64,
-        /// What is wrong.
         reason: String,
     },
-    /// Somebody else has written to the outbox while the run went on.
+    /// Another process has changed the outbox during the run.
     #[error(
-        "{path:?} has {bytes} bytes, and this run has written {written}: something has cut, replaced or changed it while the run went on; let it be read or copied, not rotated. `lockstep resume` writes it whole again from the journal"
+        "{path:?} has {bytes} bytes, and the run has written {written}: another program has truncated, replaced or changed it during the run. Configure log rotation to copy the file; `lockstep resume` rewrites it from the journal"
     )]
     OutboxAltered {
-        /// The file.
         path: PathBuf,
-        /// Its bytes; none when it is gone.
         bytes: u64,
-        /// Bytes that were written to it.
         written: u64,
     },
     /// The outbox could not be written before.
-    #[error("{path:?} takes no more lines, because writing it failed before")]
-    OutboxPoisoned {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("{path:?} takes no more lines after a failed write")]
+    OutboxPoisoned { path: PathBuf },
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunState {
-    /// All ticks that were asked for are done.
+    /// All requested ticks are done.
     Finished {
         /// The last tick.
         ticks: Tick,
@@ -124,31 +84,29 @@ pub enum RunState {
     Interrupted {
         /// The last whole tick.
         ticks: Tick,
-        /// The last tick that was asked for, if there is one.
+        /// The last requested tick, if there is one.
         until: Option<Tick>,
     },
     /// Its journal is not whole.
     Damaged {
-        /// What is wrong.
+        /// The error.
         reason: String,
     },
 }
 
 impl RunState {
-    /// What going on would do, as in "`lockstep resume` would ...".
+    /// The effect of resuming, as in "`lockstep resume` would ...".
     fn resume(&self) -> String {
         match self {
-            RunState::Finished { .. } => {
-                "have nothing to do, unless it is given more ticks".to_owned()
-            }
+            RunState::Finished { .. } => "have nothing to do without a larger --ticks".to_owned(),
             RunState::Interrupted {
                 ticks,
                 until: Some(until),
             } => {
-                format!("go on at tick {}, up to tick {until}", ticks.next())
+                format!("continue with tick {}, up to tick {until}", ticks.next())
             }
             RunState::Interrupted { ticks, until: None } => {
-                format!("go on at tick {}", ticks.next())
+                format!("continue with tick {}", ticks.next())
             }
             RunState::Damaged { .. } => "refuse it".to_owned(),
         }
@@ -158,21 +116,21 @@ impl RunState {
 impl fmt::Display for RunState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RunState::Finished { ticks } => write!(f, "which finished with tick {ticks}"),
-            RunState::Interrupted { ticks, .. } => write!(f, "which stopped after tick {ticks}"),
-            RunState::Damaged { reason } => write!(f, "whose journal is damaged ({reason})"),
+            RunState::Finished { ticks } => write!(f, "finished with tick {ticks}"),
+            RunState::Interrupted { ticks, .. } => write!(f, "stopped after tick {ticks}"),
+            RunState::Damaged { reason } => write!(f, "with a damaged journal ({reason})"),
         }
     }
 }
 
 impl RunDirError {
-    /// Whether another process has the directory.
+    /// True if another process holds the directory.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
         matches!(self, RunDirError::InUse { .. })
     }
 
-    /// Whether the directory is not as it was written.
+    /// True if the directory is not as it was written.
     #[must_use]
     pub fn is_corruption(&self) -> bool {
         use RunDirError::{ObjectDamaged, ObjectMissing, Outbox, OutboxAltered};
@@ -182,7 +140,7 @@ impl RunDirError {
         )
     }
 
-    /// Turns what the system said into an error about `action` at `path`.
+    /// For `map_err`: an error about `action` at `path`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunDirError {
         let path = path.to_path_buf();
         move |source| RunDirError::Io {
@@ -194,12 +152,15 @@ impl RunDirError {
 }
 
 fn io_hint(source: &io::Error) -> &'static str {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    use io::ErrorKind::{
+        NotADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
     match source.kind() {
-        StorageFull | QuotaExceeded => "; free some space",
+        StorageFull | QuotaExceeded => "; free some disk space",
         PermissionDenied | ReadOnlyFilesystem => {
-            "; check its permissions, or name another directory with --dir"
+            "; check its permissions, or choose another directory with --dir"
         }
+        NotADirectory => "; name a directory",
         _ => "",
     }
 }

@@ -1,14 +1,13 @@
-//! What happened around a run, one JSON line each, for people: faults, hosts
-//! that were lost and came back, checkpoints, launches that went on.
+//! The event log of a run, one JSON line for each event, for people: faults, host
+//! failures and restarts, checkpoints, resumed launches.
 //!
-//! None of it is in the journal, which does not change whatever happens here,
-//! and nothing decides by it but which faults of a plan a run that goes on has
-//! seen. So a line is written with one call and never synced, a write that fails
-//! is no reason to stop, and a line that a power cut
-//! or a full disk has damaged is [`Event::Unreadable`] to who reads it.
+//! None of them is in the journal, and nothing depends on them but the faults of a plan that a resumed run does not
+//! repeat. So a line is written with one call and never synced, a failed write does not stop the run, and a line that a
+//! power cut or a full disk has damaged is read as [`RunEvent::Unreadable`].
 
 use super::{RunDir, RunDirError};
 use crate::sys::disk::File;
+use crate::sys::no_space_error;
 use serde::{Deserialize, Serialize};
 use shm_protocol::id::{HostId, Incarnation, Tick};
 use shm_protocol::inference_to_supervisor::RefusedProvider;
@@ -21,109 +20,103 @@ pub const AGENTS: &str = "agents";
 /// The role of the host that runs models.
 pub const INFERENCE: &str = "inference";
 
-/// Something that happened around a run.
+/// An event around a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names of these fields suffice")]
 pub enum RunEvent {
-    /// A rule of the fault plan did what it says.
+    /// A rule of the fault plan fired.
     FaultFired {
         /// Its number in the plan, counted from 1.
         rule: u32,
-        /// What went wrong.
+        /// The kind of the fault.
         kind: String,
-        /// At which point.
-        phase: String,
-        /// In which tick.
+        /// The fault point.
+        point: String,
+        /// The open tick.
         tick: Tick,
-        /// For whom.
+        /// The target of the rule.
         target: String,
     },
     /// A host is lost.
     HostLost {
-        /// Which.
         host: HostId,
-        /// What it does: `agents` or `inference`.
+        /// Its role: `agents` or `inference`.
         role: String,
-        /// The life that ended.
+        /// The incarnation that ended.
         incarnation: Incarnation,
         /// The open tick.
         tick: Tick,
-        /// What was seen of it.
+        /// The observed cause.
         cause: String,
     },
-    /// A host is back at work.
-    HostRestored {
-        /// Which.
+    /// A host is restored.
+    HostRestarted {
         host: HostId,
-        /// What it does: `agents` or `inference`.
+        /// Its role: `agents` or `inference`.
         role: String,
-        /// The life that began.
+        /// The incarnation that began.
         incarnation: Incarnation,
         /// The open tick.
         tick: Tick,
-        /// The checkpoint that its agents began with; none when they began anew.
+        /// The checkpoint with which its agents began; none when they began anew.
         checkpoint: Option<u64>,
-        /// Ticks that it executed again.
-        redone: u64,
+        /// Ticks that were executed again.
+        reexecuted: u64,
         /// Milliseconds from the loss to here.
         ms: f64,
-        /// What was seen when it was lost.
+        /// The observed cause of the loss.
         cause: String,
     },
     /// A checkpoint could not be made or used. Older ones serve, or the beginning.
     CheckpointFailed {
-        /// Its tick.
         tick: Tick,
-        /// What is wrong.
+        /// The error.
         reason: String,
     },
-    /// The outbox was not what the run had written to it up to a checkpoint, and was written whole again.
+    /// The outbox differed from the lines of the run up to a checkpoint, and was repaired.
     OutboxRepaired {
         /// The tick of the checkpoint.
         tick: Tick,
-        /// Bytes that the file had.
+        /// Bytes of the file before the repair.
         found_bytes: u64,
-        /// Bytes at its beginning that were right.
+        /// Bytes at its beginning that were kept.
         kept_bytes: u64,
         /// Bytes that were written behind them, up to this tick.
         written_bytes: u64,
     },
-    /// A launch went on with the run.
+    /// The run was resumed.
     Resumed {
-        /// The last tick that the journal had.
+        /// The last tick of the journal.
         tick: Tick,
-        /// The checkpoint that was begun with; none when all of it was executed again.
+        /// The checkpoint with which the run resumed; none when all of it was executed again.
         checkpoint: Option<u64>,
         /// Bytes that were cut from the end of the journal.
         cut_bytes: u64,
         /// Ticks that were executed again.
-        redone: u64,
-        /// Milliseconds until it was back at work.
+        reexecuted: u64,
+        /// Milliseconds until all hosts were restored.
         ms: f64,
     },
     /// A provider that a model asks for does not run it.
     ProviderRefused {
-        /// The model.
         model: String,
-        /// The provider.
         provider: String,
         /// The reason, as it is journaled.
         reason: String,
-        /// The words of the engine and of drivers.
+        /// The message of the engine and of drivers.
         detail: String,
     },
-    /// It could not be tried whether requests to a model may be joined, so each runs alone.
+    /// The batching probe of a model could not run, so its requests are not batched.
     ProbeFailed {
-        /// The model.
         model: String,
-        /// The words of the engine or the system.
+        /// The message of the engine or the system.
         detail: String,
     },
-    /// Something was decided that changes the run. The journal has it too.
+    /// A verdict changed the run. The journal has it too.
     Verdict {
-        /// The tick.
         tick: Tick,
-        /// What and why.
+        /// The verdict and its reason.
         text: String,
     },
     /// Never written: a line that cannot be read, because it was damaged or comes from another version.
@@ -131,7 +124,7 @@ pub enum RunEvent {
     Unreadable {
         /// The line, counted from 1.
         line: u64,
-        /// What the parser said.
+        /// The error of the parser.
         reason: String,
     },
 }
@@ -142,13 +135,13 @@ impl fmt::Display for RunEvent {
             RunEvent::FaultFired {
                 rule,
                 kind,
-                phase,
+                point,
                 tick,
                 target,
             } => {
                 write!(
                     f,
-                    "tick {tick}: fault of rule {rule}: {kind} at {phase}, {target}"
+                    "tick {tick}: injected fault (rule {rule}): {kind} at {point}, {target}"
                 )
             }
             RunEvent::HostLost {
@@ -160,31 +153,31 @@ impl fmt::Display for RunEvent {
             } => {
                 write!(
                     f,
-                    "tick {tick}: host {host} ({role}, life {incarnation}) is lost: {cause}"
+                    "tick {tick}: host {host} ({role}, incarnation {incarnation}) failed: {cause}"
                 )
             }
-            RunEvent::HostRestored {
+            RunEvent::HostRestarted {
                 host,
                 role,
                 incarnation,
                 tick,
                 checkpoint,
-                redone,
+                reexecuted,
                 ms,
                 cause,
             } => {
                 write!(
                     f,
-                    "tick {tick}: host {host} ({role}, life {incarnation}) was lost ({cause}) and is back after {ms:.1} ms: "
+                    "tick {tick}: host {host} ({role}, incarnation {incarnation}) restarted in {ms:.1} ms after a failure ({cause}): "
                 )?;
                 if role == INFERENCE {
                     return f.write_str("models loaded, open batches submitted again");
                 }
                 write_base(f, *checkpoint)?;
-                write!(f, ", {redone} ticks executed again, none lost")
+                write!(f, ", {reexecuted} ticks re-executed, none lost")
             }
             RunEvent::CheckpointFailed { tick, reason } => {
-                write!(f, "tick {tick}: no checkpoint: {reason}")
+                write!(f, "tick {tick}: checkpoint failed: {reason}")
             }
             RunEvent::OutboxRepaired {
                 tick,
@@ -194,26 +187,23 @@ impl fmt::Display for RunEvent {
             } => {
                 write!(
                     f,
-                    "tick {tick}: outbox.jsonl had {found_bytes} bytes and was not what the run has written up to this tick: \
-                     the first {kept_bytes} bytes were right, and {written_bytes} behind them were written again from the \
-                     journal; if something rotates or changes the file, let it take a copy"
+                    "tick {tick}: outbox.jsonl had {found_bytes} bytes, of which the first {kept_bytes} were valid up to this \
+                     tick; {written_bytes} bytes were rewritten from the journal. If another program rotates or \
+                     changes the file, configure it to work on a copy"
                 )
             }
             RunEvent::Resumed {
                 tick,
                 checkpoint,
                 cut_bytes,
-                redone,
+                reexecuted,
                 ms,
             } => {
-                write!(
-                    f,
-                    "tick {tick}: the run was gone on with after {ms:.1} ms: "
-                )?;
+                write!(f, "tick {tick}: run resumed after {ms:.1} ms: ")?;
                 write_base(f, *checkpoint)?;
                 write!(
                     f,
-                    ", {redone} ticks executed again, none lost, {cut_bytes} bytes cut from the end of the journal"
+                    ", {reexecuted} ticks re-executed, none lost, {cut_bytes} bytes truncated from the journal"
                 )
             }
             RunEvent::ProviderRefused {
@@ -227,7 +217,7 @@ impl fmt::Display for RunEvent {
             ),
             RunEvent::ProbeFailed { model, detail } => write!(
                 f,
-                "model {model}: its requests run alone, because the probe could not be carried out: {detail}"
+                "model {model}: requests are not batched, because the probe failed: {detail}"
             ),
             RunEvent::Verdict { tick, text } => write!(f, "tick {tick}: verdict: {text}"),
             RunEvent::Unreadable { line, reason } => {
@@ -238,7 +228,7 @@ impl fmt::Display for RunEvent {
 }
 
 impl RunEvent {
-    /// A provider does not run a model.
+    /// The event of a refused provider.
     #[must_use]
     pub fn provider_refused(model: &str, refused: &RefusedProvider) -> RunEvent {
         RunEvent::ProviderRefused {
@@ -255,7 +245,7 @@ impl RunEvent {
         match self {
             RunEvent::FaultFired { tick, .. }
             | RunEvent::HostLost { tick, .. }
-            | RunEvent::HostRestored { tick, .. }
+            | RunEvent::HostRestarted { tick, .. }
             | RunEvent::CheckpointFailed { tick, .. }
             | RunEvent::OutboxRepaired { tick, .. }
             | RunEvent::Resumed { tick, .. }
@@ -274,12 +264,12 @@ fn write_base(f: &mut fmt::Formatter<'_>, checkpoint: Option<u64>) -> fmt::Resul
     }
 }
 
-/// The file of what happened around a run, to append to.
+/// The file of the events, to append to.
 #[derive(Debug)]
 pub struct EventLog {
     path: PathBuf,
     file: Arc<dyn File>,
-    /// Whether the file may end within a line.
+    /// True if the file may end within a line.
     is_torn: bool,
 }
 
@@ -330,12 +320,12 @@ impl EventLog {
         let whole = written.and_then(|_| match self.is_torn {
             false => Ok(()),
             // The system takes a part when the disk is full.
-            true => Err(rustix::io::Errno::NOSPC.into()),
+            true => Err(no_space_error()),
         });
         whole.map_err(RunDirError::io("write", &self.path))
     }
 
-    /// What happened around a run, in order. A last line that is not whole is being written, or its writer died.
+    /// The events of a run, in order. An incomplete last line is being written, or its writer died.
     ///
     /// # Errors
     /// When the file cannot be read.

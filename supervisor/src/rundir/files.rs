@@ -1,11 +1,12 @@
 //! Files of a run directory: whole or not there.
 
 use super::{RunDir, RunDirError, UNFINISHED};
+use crate::sys::no_space_error;
 use std::io;
 use std::path::{Path, PathBuf};
 
 impl RunDir {
-    /// Paths of what is in a folder; none when there is no folder.
+    /// Paths of the files in a folder; none when there is no folder.
     pub(crate) fn files_in(&self, folder: &Path) -> Result<Vec<PathBuf>, RunDirError> {
         match self.disk.list(folder) {
             Ok(names) => Ok(names.into_iter().map(|name| folder.join(name)).collect()),
@@ -39,14 +40,14 @@ impl RunDir {
             file.truncate(0)?;
             if file.append(bytes)? < bytes.len() {
                 // The system takes a part when the disk is full.
-                return Err(rustix::io::Errno::NOSPC.into());
+                return Err(no_space_error());
             }
             file.sync()?;
             self.disk.rename(&unfinished, path)?;
             self.disk.sync_dir(path.parent().unwrap_or(&self.path))
         };
         write().map_err(|source| {
-            // What is left of it would take room that others need, and is of no use.
+            // The unfinished file is of no use and takes space.
             let _ = self.disk.remove_file(&unfinished);
             failed(source)
         })

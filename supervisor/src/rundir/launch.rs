@@ -1,11 +1,11 @@
-//! How a run was launched. Nothing here changes what the run computes, which is
-//! why it stands beside the journal and not in it.
+//! The settings of a launch. None of them changes what the run computes, so they stand beside the journal and not in
+//! it.
 
 use super::{LAUNCH, RunDir, RunDirError};
-use crate::fleet::{Durability, OnLost, RestartLimits};
+use crate::fleet::{Durability, OnProviderLost, RestartLimits};
 use serde::{Deserialize, Serialize};
 
-/// How a run was launched, for people and for going on with it.
+/// The settings of a launch, which a resume uses again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LaunchSettings {
@@ -15,47 +15,37 @@ pub struct LaunchSettings {
     pub hosts: u32,
     /// Names of the agents with a host process of their own.
     pub isolated: Vec<String>,
-    /// When a tick counts as kept.
-    #[serde(with = "DurabilityName")]
+    /// The level of durability of a tick.
     pub durability: Durability,
-    /// Ticks that were asked for; without it, until somebody stops the run.
+    /// Requested ticks; without it, the run continues until it is stopped.
     pub ticks: Option<u64>,
-    /// Whether anything but a model's first provider is a refusal.
+    /// True if only a model's first provider is accepted.
     pub strict_providers: bool,
-    /// Milliseconds until a host that has not answered counts as hung.
+    /// Milliseconds after which a host without an answer counts as hung.
     pub deadline_ms: u64,
-    /// Milliseconds until an agent host that has not said that it is ready counts as hung.
+    /// Milliseconds after which an agent host that is not ready counts as hung.
     pub agent_ready_ms: u64,
-    /// Milliseconds until the inference host that has not said that it is ready counts as hung.
+    /// Milliseconds after which an inference host that is not ready counts as hung.
     pub inference_ready_ms: u64,
     /// Milliseconds for which a host may be silent while it loads.
     pub load_ms: u64,
     /// Ticks between two checkpoints.
     pub checkpoint_ticks: u64,
     /// Milliseconds between two checkpoints at least.
-    pub checkpoint_ms: u64,
+    pub checkpoint_min_ms: u64,
     /// Checkpoints that are kept.
-    pub keep: u32,
-    /// How often hosts may be started again.
+    pub checkpoints_kept: u32,
+    /// Limits of the restarts of hosts.
     pub restarts: RestartLimits,
-    /// Whether an agent host stands ready to take the place of one that is lost.
-    pub spare: bool,
-    /// What becomes of the run when who runs a model is gone.
-    pub on_provider_lost: OnLost,
+    /// True if a hot standby of the agent hosts is kept.
+    pub hot_standby: bool,
+    /// The reaction to the loss of a model's provider.
+    pub on_provider_lost: OnProviderLost,
 }
 
-/// The levels by the names that the fleet file has for them.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Durability", rename_all = "lowercase")]
-enum DurabilityName {
-    Process,
-    Batch,
-    Sync,
-}
-
-/// Bounds that whoever goes on with a run may set anew: none of them changes what the run computes.
+/// Bounds that a resume may replace: none of them changes what the run computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NewBounds {
+pub struct BoundOverrides {
     /// In place of `deadline_ms`.
     pub deadline_ms: Option<u64>,
     /// In place of `agent_ready_ms`.
@@ -71,8 +61,8 @@ pub struct NewBounds {
 }
 
 impl LaunchSettings {
-    /// Sets bounds anew, for this launch and those after it.
-    pub fn set(&mut self, bounds: &NewBounds) {
+    /// Replaces bounds, for this launch and later ones.
+    pub fn apply(&mut self, bounds: &BoundOverrides) {
         let pairs = [
             (&mut self.deadline_ms, bounds.deadline_ms),
             (&mut self.agent_ready_ms, bounds.agent_ready_ms),
@@ -89,7 +79,7 @@ impl LaunchSettings {
 }
 
 impl RunDir {
-    /// Keeps how the run was launched, in place of what was kept before.
+    /// Stores the settings of the launch, in place of earlier ones.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -103,7 +93,7 @@ impl RunDir {
         self.put_file(&self.path.join(LAUNCH), &text)
     }
 
-    /// How the run was launched.
+    /// The settings of the launch.
     ///
     /// # Errors
     /// When it cannot be read.

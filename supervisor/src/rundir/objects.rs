@@ -2,13 +2,13 @@
 //! a run can be replayed when the files it was started with are gone.
 
 use super::{RunDir, RunDirError};
-use crate::journal::hex;
 use crate::record::Digest;
+use crate::record::hex;
 use std::io;
 use std::path::PathBuf;
 
 impl RunDir {
-    /// Keeps a component or model and names it.
+    /// Stores a component or model under its digest.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -17,7 +17,7 @@ impl RunDir {
     /// Without the lock.
     pub fn put_object(&self, bytes: &[u8]) -> Result<Digest, RunDirError> {
         let digest = *blake3::hash(bytes).as_bytes();
-        // One that is there and damaged is written anew: the bytes at hand are right.
+        // A damaged one is replaced: the bytes at hand are right.
         if self.object(&digest).is_err() {
             self.put_file(&self.object_path(&digest), bytes)?;
         }

@@ -1,29 +1,32 @@
-//! What agents emitted, one JSON line each. The only way out of a run.
+//! The outbox: the outputs of agents, one JSON line each. The only way out of a run.
 //!
-//! A line is written once its tick is durable at its level, in schedule order,
-//! once. Its key says where in the run it comes from, so that a reader can tell
-//! a line it has seen. What is not written yet can be made again from the
-//! journal: when a run goes on, what [`Outbox::push`] is given again is compared
-//! with the file, written over itself as long as it is there, and written anew
-//! from where it is not. A power cut may have taken any part of what was not
-//! synced, and after a sync that failed the file only looks as if it had it.
-//! What lies before that is compared with an [`OutboxMark`].
+//! A line is written once, in schedule order, when its tick is durable at the level of the run. Its key names its
+//! origin in the run, so that a reader can recognise duplicates. Lines can be made again from the journal: when a run
+//! is resumed, the lines that [`Outbox::push`] gets again are compared with the file, rewritten as long as they are
+//! equal, and written anew from there on. A power cut may have taken any part of unsynced lines, and after a failed
+//! sync the file only seems to have them. Lines before the resume point are compared with an [`OutboxMark`].
 //!
-//! Nobody else writes to the file. Whoever cuts or replaces it while the run goes
-//! on would make a hole in it, so the run then stops ([`RunDirError::OutboxAltered`]).
+//! No other process may write to the file. A cut or replacement during the run would make a hole in it, so the run then
+//! stops ([`RunDirError::OutboxAltered`]).
 
-pub(crate) use super::outbox_check::OutboxCheck;
-use super::outbox_mark::OutboxHasher;
-pub use super::outbox_mark::OutboxMark;
-use super::outbox_owner::others_line;
+mod check;
+mod line;
+mod mark;
+mod owner;
+
+pub(crate) use check::OutboxCheck;
+pub use mark::OutboxMark;
+
 use super::{RunDir, RunDirError};
-use crate::journal::RunId;
 use crate::planted::{Bug, planted};
+use crate::record::RunId;
 use crate::sys::disk::{Disk, File, read_fully};
-use base64::Engine as _;
-use serde::Serialize;
-use shm_protocol::agent_to_supervisor::{Effect, Outcome};
-use shm_protocol::id::{AgentId, Tick};
+use crate::sys::no_space_error;
+use line::LineWriter;
+use mark::OutboxHasher;
+use owner::foreign_line;
+use shm_protocol::agent_to_supervisor::Outcome;
+use shm_protocol::id::Tick;
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
@@ -32,53 +35,25 @@ use std::sync::Arc;
 /// Bytes of the file that are read at a time.
 const WINDOW_BYTES: usize = 64 << 10;
 
-/// The file of what agents emitted, and the lines that wait for their tick to be durable.
+/// The file of the outbox, and the lines that wait for their tick to be durable.
 #[derive(Debug)]
 pub struct Outbox {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     file: Arc<dyn File>,
-    names: LineWriter,
-    /// All lines that were made, also those that wait.
-    made: OutboxHasher,
-    /// Lines that wait, and after each tick with lines where they end.
+    lines: LineWriter,
+    /// The hash of all lines, also those that wait.
+    hasher: OutboxHasher,
+    /// Lines that wait, and their end after each tick with lines.
     waiting: Vec<u8>,
     ends: VecDeque<(Tick, usize)>,
-    /// Bytes of the file that are known to be the right ones.
+    /// Bytes of the file that are known to be right.
     written: u64,
     /// Those of them that were there before.
     kept: u64,
-    /// The file once more, to write in place, as long as it has what was there before and is compared with what is released.
-    compared: Option<Arc<dyn File>>,
+    /// The file opened to write in place, as long as its existing lines are compared with the released ones.
+    existing: Option<Arc<dyn File>>,
     poisoned: bool,
-}
-
-/// Where in a run a line comes from.
-#[derive(Clone, Copy, Debug)]
-struct OutboxPosition {
-    tick: Tick,
-    agent: AgentId,
-    index: usize,
-}
-
-/// Renders lines; the same for who writes the outbox and for who checks it.
-#[derive(Clone, Debug)]
-pub(crate) struct LineWriter {
-    run: RunId,
-    agents: Vec<String>,
-}
-
-/// One line.
-#[derive(Serialize)]
-struct OutboxLine<'line> {
-    key: String,
-    tick: u64,
-    agent: &'line str,
-    topic: &'line str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<&'line str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    base64: Option<String>,
 }
 
 impl Outbox {
@@ -123,18 +98,18 @@ impl Outbox {
             .map_err(RunDirError::io("open", &path))?;
         let beginning =
             OutboxHasher::of_beginning(&*file, mark).map_err(RunDirError::io("read", &path))?;
-        let Some(made) = beginning else {
+        let Some(hasher) = beginning else {
             return Ok(None);
         };
-        let written = made.mark().bytes;
-        let others = others_line(&*file, run, written).map_err(RunDirError::io("read", &path))?;
+        let written = hasher.mark().bytes;
+        let others = foreign_line(&*file, run, written).map_err(RunDirError::io("read", &path))?;
         if let Some(others) = others {
             return Err(RunDirError::Outbox {
                 path,
                 offset: others.offset,
                 line: others.line,
                 reason: format!(
-                    "the line is one of run {}, and this is run {run}; move the file away, and it is written anew",
+                    "the line belongs to run {}, and this is run {run}; move the file elsewhere, and it is rewritten from the journal",
                     others.run
                 ),
             });
@@ -147,23 +122,23 @@ impl Outbox {
             disk,
             path,
             file,
-            names: LineWriter { run, agents },
-            made,
+            lines: LineWriter::new(run, agents),
+            hasher,
             waiting: Vec::new(),
             ends: VecDeque::new(),
             written,
             kept: written,
-            compared: Some(compared),
+            existing: Some(compared),
             poisoned: false,
         }))
     }
 
-    /// Takes what a committed tick emitted. It waits until [`Outbox::release`].
+    /// Takes the outputs of a committed tick. They wait until [`Outbox::release`].
     pub fn push(&mut self, tick: Tick, outcomes: &[Outcome]) {
         let before = self.waiting.len();
-        self.names.write_tick(tick, outcomes, &mut self.waiting);
+        self.lines.write_tick(tick, outcomes, &mut self.waiting);
         if self.waiting.len() > before {
-            self.made.update(&self.waiting[before..]);
+            self.hasher.update(&self.waiting[before..]);
             self.ends.push_back((tick, self.waiting.len()));
         }
     }
@@ -173,7 +148,7 @@ impl Outbox {
     /// # Errors
     /// When they cannot be written. The outbox then takes no more; what is missing can be made again from the journal.
     pub fn release(&mut self, durable: Tick) -> Result<(), RunDirError> {
-        // Also when nothing waits for this tick: who is told that all is well may go on to a checkpoint.
+        // Also when nothing waits for this tick: after a success a checkpoint may be published.
         if self.poisoned {
             return Err(RunDirError::OutboxPoisoned {
                 path: self.path.clone(),
@@ -202,7 +177,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// The file, for somebody else to sync. Who fails to must tell [`Outbox::poison`].
+    /// The file, for a sync on another thread. A failed sync must be followed by [`Outbox::poison`].
     #[must_use]
     pub fn file(&self) -> Arc<dyn File> {
         Arc::clone(&self.file)
@@ -213,13 +188,13 @@ impl Outbox {
         self.poisoned = true;
     }
 
-    /// Brings the file to where it has the first `end` bytes that wait.
+    /// Writes the first `end` bytes that wait.
     fn write(&mut self, end: usize) -> io::Result<()> {
         let mut bytes = &self.waiting[..end];
-        if let Some(compared) = &self.compared
+        if let Some(compared) = &self.existing
             && !planted(Bug::RepeatOutbox)
         {
-            let there = pass(&*self.file, &**compared, bytes, self.written)?;
+            let there = rewrite_common(&*self.file, &**compared, bytes, self.written)?;
             self.written += there as u64;
             self.kept = self.written;
             bytes = &bytes[there..];
@@ -229,7 +204,7 @@ impl Outbox {
             if self.file.bytes()? > self.written {
                 self.file.truncate(self.written)?;
             }
-            self.compared = None;
+            self.existing = None;
         }
         match self.file.append(bytes)? {
             written if written == bytes.len() => {
@@ -237,21 +212,20 @@ impl Outbox {
                 Ok(())
             }
             // The system takes a part when the disk is full.
-            _ => Err(rustix::io::Errno::NOSPC.into()),
+            _ => Err(no_space_error()),
         }
     }
 
-    /// Nobody but this writes to the file: it has what was written, and more only as long as it is compared.
-    /// Cuts what stands behind the last line of a run that had nothing to write: nobody of this run has written it.
+    /// Cuts bytes behind the last line of a run that had nothing to write: they are not of this run.
     fn cut_excess(&mut self) -> Result<(), RunDirError> {
         let failed = || RunDirError::io("cut", &self.path);
         let bytes = self.file.bytes().map_err(failed())?;
-        if self.compared.take().is_none() || bytes <= self.written {
+        if self.existing.take().is_none() || bytes <= self.written {
             return Ok(());
         }
         let excess = bytes - self.written;
         tracing::warn!(
-            "{} had {excess} bytes behind the last line of the run, which are cut",
+            "{}: truncated {excess} bytes after the last line of the run",
             self.path.display()
         );
         self.file.truncate(self.written).map_err(failed())
@@ -262,14 +236,14 @@ impl Outbox {
             .file
             .bytes()
             .map_err(RunDirError::io("read", &self.path))?;
-        let is_longer = bytes > self.written && self.compared.is_none();
+        let is_longer = bytes > self.written && self.existing.is_none();
         match bytes < self.written || is_longer {
             true => Err(self.altered(bytes)),
             false => Ok(()),
         }
     }
 
-    /// The file of that name still is the one that was opened, as far as its length tells.
+    /// Checks that the file of that name still is the open one, as far as its length tells.
     fn check_name(&self) -> Result<(), RunDirError> {
         let failed = || RunDirError::io("read", &self.path);
         let opened = self.disk.open_read(&self.path);
@@ -291,10 +265,10 @@ impl Outbox {
         }
     }
 
-    /// Makes what was written survive a power cut. Before a run is sealed, so that a sealed run has its whole outbox.
+    /// Syncs the written lines, before a run is sealed: a sealed run has its whole outbox.
     ///
     /// # Errors
-    /// When it may not survive, or somebody has cut or replaced it meanwhile. It is not tried again.
+    /// When the sync fails, or the file was cut or replaced meanwhile. It is not tried again.
     pub fn sync(&mut self) -> Result<(), RunDirError> {
         if self.poisoned {
             return Err(RunDirError::OutboxPoisoned {
@@ -314,25 +288,25 @@ impl Outbox {
         synced
     }
 
-    /// Brings what is there to the disk, whoever wrote it, before more is written behind it.
+    /// Syncs the existing lines, also those of an earlier process, before more are written behind them.
     ///
     /// # Errors
     /// When it may not survive a power cut.
-    pub fn settle(&mut self) -> Result<(), RunDirError> {
+    pub fn sync_existing(&mut self) -> Result<(), RunDirError> {
         let settled = self.file.sync();
         if settled.is_err() {
             self.poisoned = true;
-            // The kernel has dropped what it could not write, and still shows it. A file that is shorter than what was
-            // marked is written anew by who goes on next.
+            // The kernel has dropped the bytes that it could not write, and still shows them. The next resume rewrites
+            // a file that is shorter than its mark.
             let _ = self.file.truncate(self.written.saturating_sub(1));
         }
         settled.map_err(RunDirError::io("sync", &self.path))
     }
 
-    /// What the file is once nothing waits.
+    /// The mark of the file once nothing waits.
     #[must_use]
     pub fn mark(&self) -> OutboxMark {
-        self.made.mark()
+        self.hasher.mark()
     }
 
     /// Bytes at the beginning of the file that were there when it was opened, and were the right ones.
@@ -348,63 +322,23 @@ impl Outbox {
     }
 }
 
-/// Passes over as much of `bytes` as the file has at an offset, and says how much that is. It is written once more: after
-/// a sync that failed the kernel has dropped it, and would say of a second sync that all is well.
-fn pass(file: &dyn File, in_place: &dyn File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+/// Rewrites as much of `bytes` as the file has at an offset, and gives its length. It is rewritten because the kernel
+/// has dropped it after a failed sync, and would report success for a second sync.
+fn rewrite_common(
+    file: &dyn File,
+    in_place: &dyn File,
+    bytes: &[u8],
+    offset: u64,
+) -> io::Result<usize> {
     let there = common_bytes(file, offset, bytes)?;
     if there > 0 && in_place.write_at(&bytes[..there], offset)? < there {
         // The system takes a part when the disk is full.
-        return Err(rustix::io::Errno::NOSPC.into());
+        return Err(no_space_error());
     }
     Ok(there)
 }
 
-/// What outcomes emit: agent, position among the agent's outputs of this step, topic and bytes.
-fn emits(outcomes: &[Outcome]) -> impl Iterator<Item = (AgentId, usize, &str, &[u8])> {
-    outcomes.iter().flat_map(|outcome| {
-        let emitted = outcome.effects.iter().filter_map(|effect| match effect {
-            Effect::Emit { topic, payload } => Some((topic.as_str(), payload.as_slice())),
-            Effect::Send { .. } | Effect::Submit { .. } | Effect::Infer { .. } | Effect::Log(_) => {
-                None
-            }
-        });
-        emitted
-            .enumerate()
-            .map(|(index, (topic, payload))| (outcome.agent, index, topic, payload))
-    })
-}
-
-impl LineWriter {
-    pub(crate) fn new(run: RunId, agents: Vec<String>) -> LineWriter {
-        LineWriter { run, agents }
-    }
-
-    /// Appends every line of a tick.
-    pub(crate) fn write_tick(&self, tick: Tick, outcomes: &[Outcome], into: &mut Vec<u8>) {
-        for (agent, index, topic, payload) in emits(outcomes) {
-            self.write(OutboxPosition { tick, agent, index }, topic, payload, into);
-        }
-    }
-
-    fn write(&self, position: OutboxPosition, topic: &str, payload: &[u8], into: &mut Vec<u8>) {
-        let OutboxPosition { tick, agent, index } = position;
-        let text = std::str::from_utf8(payload).ok();
-        let line = OutboxLine {
-            key: format!("{}:{tick}:{agent}:{index}", self.run),
-            tick: tick.0,
-            agent: &self.agents[agent.index()],
-            topic,
-            text,
-            base64: text
-                .is_none()
-                .then(|| base64::engine::general_purpose::STANDARD.encode(payload)),
-        };
-        serde_json::to_writer(&mut *into, &line).expect("writing JSON to memory cannot fail");
-        into.push(b'\n');
-    }
-}
-
-/// How many of these bytes a file has at an offset.
+/// The number of these bytes that a file has at an offset.
 fn common_bytes(file: &dyn File, offset: u64, bytes: &[u8]) -> io::Result<usize> {
     let mut window = vec![0; bytes.len().min(WINDOW_BYTES)];
     let mut common = 0;

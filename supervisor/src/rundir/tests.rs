@@ -6,8 +6,9 @@ use super::*;
 use crate::fleet::Durability;
 use crate::journal::testing::{Small, header, record};
 use crate::journal::{
-    JournalError, JournalWriter, RunId, create_run_dir, create_run_dir_on, discard_run_dir, verify,
+    JournalError, JournalWriter, create_run_dir, create_run_dir_on, discard_run_dir, verify,
 };
+use crate::record::RunId;
 use crate::sys::memory_disk::{DiskFault, MemoryDisk};
 use shm_protocol::id::Tick;
 
@@ -55,7 +56,7 @@ fn a_writer_of_the_journal_holds_the_lock() {
     drop(writer);
     let error = again().unwrap_err();
     assert!(matches!(error, RunDirError::AlreadyARun { .. }));
-    assert!(error.to_string().contains("inspect") && error.to_string().contains("--dir"));
+    assert!(error.to_string().contains("lockstep resume") && error.to_string().contains("--dir"));
 }
 
 #[test]
@@ -77,11 +78,12 @@ fn who_begins_where_a_run_is_hears_what_going_on_would_do() {
     };
     let text = said(stopped, Some(9));
     assert!(
-        text.contains("stopped after tick 4") && text.contains("go on at tick 5, up to tick 9"),
+        text.contains("stopped after tick 4")
+            && text.contains("continue with tick 5, up to tick 9"),
         "{text}"
     );
     assert!(text.contains("`lockstep resume /run`"), "{text}");
-    assert!(said(stopped, None).contains("would go on at tick 5;"));
+    assert!(said(stopped, None).contains("would continue with tick 5;"));
     let text = said(Small::default(), Some(4));
     assert!(
         text.contains("finished with tick 4") && text.contains("nothing to do"),
@@ -126,7 +128,7 @@ fn a_start_that_failed_leaves_nothing_and_is_no_obstacle() {
 }
 
 #[test]
-fn a_start_that_failed_takes_away_the_folders_that_it_made_on_the_way() {
+fn a_failed_start_removes_the_directories_it_made() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runs/of-today/run");
     discard_run_dir(create_run_dir(&path).unwrap()).unwrap();
@@ -184,7 +186,7 @@ fn an_object_is_kept_once_and_checked() {
     assert_eq!(run.object(&digest).unwrap(), b"component");
     disk.write(&run.object_path(&digest), b"componenT");
     let message = run.object(&digest).unwrap_err().to_string();
-    assert!(message.contains(&crate::journal::hex(&digest)), "{message}");
+    assert!(message.contains(&crate::record::hex(&digest)), "{message}");
     assert!(
         message.contains(&blake3::hash(b"componenT").to_hex().to_string()),
         "{message}"
@@ -227,11 +229,11 @@ fn launch() -> LaunchSettings {
         inference_ready_ms: 30_000,
         load_ms: 60_000,
         checkpoint_ticks: 64,
-        checkpoint_ms: 100,
-        keep: 3,
+        checkpoint_min_ms: 100,
+        checkpoints_kept: 3,
         restarts: crate::fleet::RestartLimits::USUAL,
-        spare: false,
-        on_provider_lost: crate::fleet::OnLost::Refuse,
+        hot_standby: false,
+        on_provider_lost: crate::fleet::OnProviderLost::Stop,
     }
 }
 

@@ -1,10 +1,9 @@
-//! The checkpoints of a live run: when one is made, and which one serves.
+//! The schedule of checkpoints in a live run, and the choice of the one to restart from.
 
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointOutcome, CheckpointReader, CheckpointWriter,
+    BaseState, Checkpoint, CheckpointError, CheckpointOutcome, CheckpointReader, CheckpointWriter,
     Checkpointer, Collector,
 };
-use crate::event_loop::BaseState;
 use crate::faults::Faults;
 use crate::journal::JournalMark;
 use crate::planted::{Bug, planted};
@@ -16,36 +15,36 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The checkpoints of a live run.
+/// Schedules the checkpoints of a live run.
 pub(crate) struct CheckpointScheduler {
-    shelf: CheckpointReader,
+    reader: CheckpointReader,
     checkpointer: Checkpointer,
     every_ticks: u64,
     every: Duration,
-    /// The tick and the time of the last one that was begun.
-    begun: Tick,
-    begun_at: Instant,
-    /// The tick of the one that is being made.
-    making: Option<Tick>,
+    /// The tick and the time of the last one that began.
+    last_tick: Tick,
+    last_at: Instant,
+    /// The tick of the pending one.
+    pending: Option<Tick>,
     is_committed: bool,
-    /// The newest that was published, and the one that agents began with last.
+    /// The newest that was published, and the one with which agents restarted last.
     latest: Option<Arc<Checkpoint>>,
     base: Option<Arc<Checkpoint>>,
-    /// Those up to this tick are left aside.
-    distrusted: Tick,
+    /// Those up to this tick are ignored.
+    ignored_up_to: Tick,
 }
 
 impl CheckpointScheduler {
     pub(crate) fn open(
-        shelf: CheckpointReader,
+        reader: CheckpointReader,
         launch: &LaunchSettings,
         memory_bytes: Vec<u64>,
         committed: Tick,
         is_synced: bool,
         faults: &Faults,
     ) -> Result<CheckpointScheduler, CheckpointError> {
-        let has_threads = shelf.disk().has_threads();
-        let store = CheckpointWriter::open(shelf.clone(), launch.keep, is_synced)?;
+        let has_threads = reader.disk().has_threads();
+        let store = CheckpointWriter::open(reader.clone(), launch.checkpoints_kept, is_synced)?;
         store.forget_after(committed)?;
         let collector = Collector::new(store, memory_bytes, faults.clone());
         let checkpointer = if has_threads {
@@ -58,50 +57,50 @@ impl CheckpointScheduler {
             Checkpointer::inline(collector)
         };
         Ok(CheckpointScheduler {
-            shelf,
+            reader,
             checkpointer,
             every_ticks: launch.checkpoint_ticks,
-            every: Duration::from_millis(launch.checkpoint_ms),
-            begun: committed,
-            begun_at: now(),
-            making: None,
+            every: Duration::from_millis(launch.checkpoint_min_ms),
+            last_tick: committed,
+            last_at: now(),
+            pending: None,
             is_committed: false,
             latest: None,
             base: None,
-            distrusted: Tick::ZERO,
+            ignored_up_to: Tick::ZERO,
         })
     }
 
-    /// Leaves all checkpoints aside that are there now.
-    pub(crate) fn distrust(&mut self, up_to: Tick) {
-        self.distrusted = up_to;
+    /// Ignores all checkpoints up to a tick.
+    pub(crate) fn ignore_up_to(&mut self, up_to: Tick) {
+        self.ignored_up_to = up_to;
     }
 
-    /// Whether the time has come for the next one.
+    /// True if the next one is due.
     pub(crate) fn is_due(&self, committed: Tick) -> bool {
-        committed.0 >= self.begun.0 + self.every_ticks
-            && !self.checkpointer.is_making()
-            && self.begun_at.elapsed() >= self.every
+        committed.0 >= self.last_tick.0 + self.every_ticks
+            && !self.checkpointer.is_pending()
+            && self.last_at.elapsed() >= self.every
     }
 
     pub(crate) fn begin(&mut self, tick: Tick, machine: Vec<u8>, agents: Vec<AgentId>) -> bool {
-        (self.begun, self.begun_at) = (tick, now());
-        (self.making, self.is_committed) = (Some(tick), false);
+        (self.last_tick, self.last_at) = (tick, now());
+        (self.pending, self.is_committed) = (Some(tick), false);
         self.checkpointer.begin(tick, machine, agents)
     }
 
-    pub(crate) fn part(&mut self, tick: Tick, agent: AgentId, payload: Vec<u8>) {
+    pub(crate) fn state_part(&mut self, tick: Tick, agent: AgentId, payload: Vec<u8>) {
         self.checkpointer.state(tick, agent, payload);
     }
 
     pub(crate) fn abandon(&mut self) {
-        if self.making.take().is_some() {
+        if self.pending.take().is_some() {
             self.checkpointer.abandon();
         }
     }
 
-    pub(crate) fn is_making(&self, tick: Tick) -> bool {
-        self.making == Some(tick)
+    pub(crate) fn is_pending(&self, tick: Tick) -> bool {
+        self.pending == Some(tick)
     }
 
     pub(crate) fn committed(&mut self, mark: JournalMark, outbox: OutboxMark) {
@@ -109,34 +108,34 @@ impl CheckpointScheduler {
         self.checkpointer.committed(mark, outbox);
     }
 
-    /// Whether the one that is being made waits for this tick to be durable.
+    /// True if the pending one waits for this tick to be durable.
     pub(crate) fn awaits(&self, durable: Tick) -> bool {
-        self.is_committed && self.making.is_some_and(|tick| tick <= durable)
+        self.is_committed && self.pending.is_some_and(|tick| tick <= durable)
     }
 
     pub(crate) fn durable(&mut self, tick: Tick, outbox: Option<Arc<dyn File>>) {
-        self.making = None;
+        self.pending = None;
         self.checkpointer.durable(tick, outbox);
     }
 
-    /// Why the outbox could not be brought to the disk for a checkpoint, once.
-    pub(crate) fn outbox_failed(&self) -> Option<io::Error> {
-        self.checkpointer.outbox_failed()
+    /// The error of a failed sync of the outbox for a checkpoint, once.
+    pub(crate) fn take_outbox_error(&self) -> Option<io::Error> {
+        self.checkpointer.take_outbox_error()
     }
 
-    /// Waits until nothing more is done with the outbox here.
+    /// Waits until the checkpointer is done with the outbox.
     pub(crate) fn finish(&mut self) {
         self.checkpointer.finish();
     }
 
-    /// What has become of checkpoints, so far as it is worth telling.
-    pub(crate) fn hear(&mut self) -> Vec<RunEvent> {
+    /// Events about failed checkpoints since the last call.
+    pub(crate) fn take_failures(&mut self) -> Vec<RunEvent> {
         let mut events = Vec::new();
-        for news in self.checkpointer.news() {
-            match news {
+        for outcome in self.checkpointer.take_outcomes() {
+            match outcome {
                 CheckpointOutcome::Published(checkpoint) => self.latest = Some(checkpoint),
                 CheckpointOutcome::Failed(error) => events.push(RunEvent::CheckpointFailed {
-                    tick: self.begun,
+                    tick: self.last_tick,
                     reason: error.to_string(),
                 }),
             }
@@ -144,9 +143,9 @@ impl CheckpointScheduler {
         events
     }
 
-    /// The newest checkpoint that can be read, with the state of these agents. What was wrong with newer ones is told.
+    /// The newest readable checkpoint, with the state of these agents, and events about newer ones that failed.
     pub(crate) fn base(&mut self, agents: &[AgentId]) -> (Option<BaseState>, Vec<RunEvent>) {
-        let mut events = self.hear();
+        let mut events = self.take_failures();
         for tick in self.candidates(&mut events) {
             let loaded = match self
                 .latest
@@ -154,10 +153,10 @@ impl CheckpointScheduler {
                 .filter(|latest| latest.mark.tick == tick)
             {
                 Some(latest) => Ok(Arc::clone(latest)),
-                None => self.shelf.load(tick).map(Arc::new),
+                None => self.reader.load(tick).map(Arc::new),
             };
             let based = loaded.and_then(|checkpoint| {
-                let base = self.base_of(&checkpoint, agents)?;
+                let base = self.load_base(&checkpoint, agents)?;
                 self.base = Some(checkpoint);
                 Ok(base)
             });
@@ -173,25 +172,25 @@ impl CheckpointScheduler {
         (None, events)
     }
 
-    /// An agent begins again with the checkpoint that was given last, or without any.
-    pub(crate) fn begun_again(&mut self, agent: AgentId, base: Option<Tick>) {
+    /// An agent restarts with the checkpoint of the last [`CheckpointScheduler::base`], or without any.
+    pub(crate) fn agent_restarted(&mut self, agent: AgentId, base: Option<Tick>) {
         let base = base.and(self.base.clone());
-        self.checkpointer.begun_again(agent, base);
+        self.checkpointer.agent_restarted(agent, base);
     }
 
     fn candidates(&self, events: &mut Vec<RunEvent>) -> Vec<Tick> {
-        let mut ticks = self.shelf.newest_first().unwrap_or_else(|error| {
+        let mut ticks = self.reader.newest_first().unwrap_or_else(|error| {
             events.push(RunEvent::CheckpointFailed {
-                tick: self.begun,
+                tick: self.last_tick,
                 reason: error.to_string(),
             });
             Vec::new()
         });
-        ticks.retain(|tick| *tick > self.distrusted);
+        ticks.retain(|tick| *tick > self.ignored_up_to);
         ticks
     }
 
-    fn base_of(
+    fn load_base(
         &self,
         checkpoint: &Checkpoint,
         agents: &[AgentId],
@@ -203,7 +202,7 @@ impl CheckpointScheduler {
                 true => checkpoint.agents.iter().rev().nth(agent.index()),
             };
             if let Some(Some(image)) = image {
-                states.push((*agent, self.shelf.state_records(*agent, image)?));
+                states.push((*agent, self.reader.state_records(*agent, image)?));
             }
         }
         Ok(BaseState {

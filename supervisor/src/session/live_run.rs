@@ -1,35 +1,34 @@
-//! A run whose hosts are there and whose journal has its header: the ticks, and
-//! the end.
+//! A run with started hosts and a journal: the ticks, and the end.
 
 use super::recording_ledger::{RecordingLedger, ResumeProgress};
 use super::run_store::RunStore;
 use super::stats::RunStats;
-use crate::control::{ControlContext, ControlServer};
+use crate::control::{ChangeContext, ChangeServer};
 use crate::error::RunError;
 use crate::event_loop::{EventLoop, Ledger, RealHosts, Timeouts};
 use crate::faults::Faults;
-use crate::fleet::OnLost;
+use crate::fleet::OnProviderLost;
 use crate::host::HostSet;
 use crate::launch::{Engines, StartedHosts};
-use crate::models::as_of;
+use crate::models::header_at;
 use crate::observer::Observer;
 use crate::record::{Digest, RunHeader, SealReason, Verdict};
 use crate::rundir::RunEvent;
-use crate::tick::{Action, RunEnd, TickMachine};
+use crate::tick::{RunEnd, TickAction, TickMachine};
 use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::Tick;
 use shm_protocol::inference_to_supervisor::Batching;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What a run came to.
+/// The summary of a run at its end.
 #[derive(Clone, Debug)]
 pub struct RunSummary {
-    /// What the run is.
+    /// The header of the run.
     pub header: RunHeader,
-    /// Who has run the models at last, by their numbers.
-    pub ran_on: Vec<String>,
-    /// Why it ended.
+    /// The last provider of each model, by its number.
+    pub providers: Vec<String>,
+    /// The reason for the end.
     pub end: RunEnd,
     /// Committed ticks of the run.
     pub ticks: u64,
@@ -39,130 +38,133 @@ pub struct RunSummary {
     pub steps: u64,
     /// Requests to models in this launch.
     pub inferences: u64,
-    /// Hosts that were lost and came back.
+    /// Restarts of hosts.
     pub restarts: u64,
-    /// Decisions that changed the run, with the tick.
+    /// Verdicts, with their ticks.
     pub verdicts: Vec<(Tick, Verdict)>,
     /// The chain after the last tick.
     pub chain: Digest,
     /// Time from the first tick to the last, without start and end.
     pub wall: Duration,
-    /// Time from the request to the first committed tick.
+    /// Time from the command to the first committed tick.
     pub until_first_tick: Option<Duration>,
-    /// Where the run is kept.
+    /// The run directory.
     pub run_dir: PathBuf,
 }
 
-/// A run whose hosts are there and whose journal has its header.
+/// A run with started hosts and a journal.
 pub(crate) struct LiveRun {
-    pub(crate) assembled: StartedHosts,
+    pub(crate) started: StartedHosts,
     pub(crate) header: RunHeader,
-    pub(crate) keeper: RunStore,
-    /// As it is before the first tick of this launch.
+    pub(crate) store: RunStore,
+    /// The machine before the first tick of this launch.
     pub(crate) machine: TickMachine,
-    /// What the machine asks for in the open tick, if it goes on with a run: the agents then come with their state.
-    pub(crate) going_on: Option<Vec<Action>>,
-    pub(crate) patience: Timeouts,
-    /// What becomes of the run when who runs a model is gone.
-    pub(crate) losing: OnLost,
-    /// What was found to be lost before the first tick of this launch.
-    pub(crate) lost: Vec<Verdict>,
+    /// The actions of the machine in the open tick, if the run is resumed: the agents then start with their state.
+    pub(crate) resume_actions: Option<Vec<TickAction>>,
+    pub(crate) timeouts: Timeouts,
+    /// The reaction to the loss of a model's provider.
+    pub(crate) on_provider_lost: OnProviderLost,
+    /// Verdicts on providers that were lost before the first tick of this launch.
+    pub(crate) initial_verdicts: Vec<Verdict>,
     pub(crate) faults: Faults,
-    /// What looks at versions that somebody brings in while the run goes on.
+    /// The engines that probe new versions of models during the run.
     pub(crate) engines: Engines,
     pub(crate) strict_providers: bool,
 }
 
 impl LiveRun {
-    /// Ticks until the end, then seals the journal and ends the hosts.
-    pub(crate) fn follow(
+    /// Runs the ticks to the end, then seals the journal and ends the hosts.
+    pub(crate) fn run(
         mut self,
-        asked: Instant,
+        requested_at: Instant,
         path: &Path,
         observer: &mut dyn Observer,
     ) -> Result<RunSummary, RunError> {
-        self.keeper.pass(FaultPoint::HostsReady);
-        let going_on = self.going_on.as_ref().map(|_| ResumeProgress {
-            asked,
-            hosts: self.assembled.orders.layout.hosts,
-            after: self.keeper.committed(),
+        self.store.pass(FaultPoint::HostsReady);
+        let resume_progress = self.resume_actions.as_ref().map(|_| ResumeProgress {
+            requested_at,
+            hosts: self.started.host_config.placement.hosts,
+            after: self.store.committed(),
             checkpoint: None,
-            redone: 0,
+            reexecuted: 0,
         });
-        let mut desk = self.desk();
-        let mut ledger = RecordingLedger::new(&mut self.keeper, observer, &self.header, going_on);
-        let changed = self.machine.changed().to_vec();
-        let loads = self.assembled.orders.versions.iter();
-        for (load, facts) in loads.zip(&self.assembled.facts.models) {
-            for refused in &facts.refused {
+        let mut control_server = self.control_server();
+        let mut ledger =
+            RecordingLedger::new(&mut self.store, observer, &self.header, resume_progress);
+        let changed = self.machine.plan_changes().to_vec();
+        let loads = self.started.host_config.versions.iter();
+        for (load, info) in loads.zip(&self.started.report.models) {
+            for refused in &info.refused {
                 ledger.event(RunEvent::provider_refused(&load.name, refused))?;
             }
-            if let Batching::Untried(detail) = &facts.batching {
+            if let Batching::Untried(detail) = &info.batching {
                 let (model, detail) = (load.name.clone(), detail.clone());
                 ledger.event(RunEvent::ProbeFailed { model, detail })?;
             }
         }
-        let mut hosts = RealHosts::new(&mut self.assembled.crew);
-        let mut drive = EventLoop::new(
+        let mut hosts = RealHosts::new(&mut self.started.hosts);
+        let mut event_loop = EventLoop::new(
             &mut hosts,
             self.machine,
             &self.header,
-            &self.assembled.orders,
+            &self.started.host_config,
             &mut ledger,
-            self.patience,
+            self.timeouts,
         )
-        .with_opaque_agents(&self.assembled.facts.opaque)
-        .on_provider_lost(self.losing)
-        .with_initial_verdicts(self.lost)
+        .with_opaque_agents(&self.started.report.opaque)
+        .on_provider_lost(self.on_provider_lost)
+        .with_initial_verdicts(self.initial_verdicts)
         .with_faults(self.faults);
-        if let Some(desk) = &mut desk {
-            drive = drive.with_change_source(desk);
+        if let Some(server) = &mut control_server {
+            event_loop = event_loop.with_change_source(server);
         }
-        let result = match self.going_on {
-            Some(asked) => drive.resume(asked),
-            None => drive.run(),
+        let result = match self.resume_actions {
+            Some(actions) => event_loop.resume(actions),
+            None => event_loop.run(),
         };
         let result = result.map(|end| end.expect("a journal to write never breaks a run off"));
-        let tally = ledger.tally;
-        drop(desk);
-        let finishing = RunShutdown {
-            crew: Some(self.assembled.crew),
+        let stats = ledger.stats;
+        drop(control_server);
+        let shutdown = RunShutdown {
+            hosts: Some(self.started.hosts),
             header: self.header,
-            keeper: self.keeper,
-            changed,
+            store: self.store,
+            plan_changes: changed,
         };
-        finishing.finish(result, tally, asked, path)
+        shutdown.finish(result, stats, requested_at, path)
     }
 
-    /// Where models may be changed by command. A run goes on without it.
-    fn desk(&self) -> Option<ControlServer> {
+    /// The server for model changes by command. The run continues without it if it cannot be opened.
+    fn control_server(&self) -> Option<ChangeServer> {
         if self.header.models.is_empty() {
             return None;
         }
-        let known = ControlContext {
+        let context = ChangeContext {
             engines: self.engines.clone(),
-            run_dir: self.keeper.run_dir.clone(),
-            header: self.header.with(self.machine.changed()),
-            facts: self.assembled.facts.models.clone(),
+            run_dir: self.store.run_dir.clone(),
+            header: self.header.with(self.machine.plan_changes()),
+            first_versions: self.started.report.models.clone(),
             strict_providers: self.strict_providers,
-            load_patience: self.patience.load,
+            load_timeout: self.timeouts.load,
         };
-        let opened = ControlServer::open(known);
+        let opened = ChangeServer::open(context);
         if let Err(error) = &opened {
-            tracing::warn!("models cannot be changed by command in this run: {error}");
+            tracing::warn!(
+                "cannot open the control socket, so `lockstep model` cannot change this run: {error}"
+            );
         }
         opened.ok()
     }
 }
 
-/// What is left when the last tick is committed.
+/// The end of a run after its last tick.
 pub(crate) struct RunShutdown {
     /// The hosts, if any were started.
-    pub(crate) crew: Option<HostSet>,
+    pub(crate) hosts: Option<HostSet>,
     pub(crate) header: RunHeader,
-    pub(crate) keeper: RunStore,
+    pub(crate) store: RunStore,
     /// Verdicts of earlier launches that have changed models, with their ticks.
-    pub(crate) changed: Vec<(Tick, Verdict)>,
+    pub(crate) plan_changes: Vec<(Tick, Verdict)>,
 }
 
 impl RunShutdown {
@@ -170,18 +172,18 @@ impl RunShutdown {
     pub(crate) fn finish(
         self,
         result: Result<RunEnd, RunError>,
-        tally: RunStats,
-        asked: Instant,
+        stats: RunStats,
+        requested_at: Instant,
         path: &Path,
     ) -> Result<RunSummary, RunError> {
-        let committed = self.keeper.committed();
+        let committed = self.store.committed();
         let reason = match &result {
             Ok(RunEnd::Finished | RunEnd::AllHalted) => SealReason::Finished,
             Ok(RunEnd::Stopped) => SealReason::Stopped,
             Ok(RunEnd::Mismatch { .. }) | Err(_) => SealReason::Failed,
         };
-        let sealed = self.keeper.seal(reason);
-        let drained = self.crew.map_or(Ok(()), HostSet::drain);
+        let sealed = self.store.seal(reason);
+        let drained = self.hosts.map_or(Ok(()), HostSet::drain);
         let end = match result {
             Ok(RunEnd::Mismatch { agent, tick, text }) => {
                 let agent = self.header.agents[agent.index()].name.clone();
@@ -196,24 +198,26 @@ impl RunShutdown {
         })?;
         let chain = sealed?;
         drained?;
-        let verdicts = self.changed.iter().chain(&tally.verdicts);
-        let shown = as_of(&self.header, verdicts, committed);
+        let verdicts = self.plan_changes.iter().chain(&stats.verdicts);
+        let shown = header_at(&self.header, verdicts, committed);
         Ok(RunSummary {
-            ran_on: shown
+            providers: shown
                 .models
                 .into_iter()
                 .map(|model| model.provider)
                 .collect(),
             end,
             ticks: committed.0,
-            ticks_here: tally.ticks,
-            steps: tally.steps,
-            inferences: tally.inferences,
-            restarts: tally.restarts,
+            ticks_here: stats.ticks,
+            steps: stats.steps,
+            inferences: stats.inferences,
+            restarts: stats.restarts,
             chain,
-            wall: tally.wall(),
-            verdicts: tally.verdicts,
-            until_first_tick: tally.first.map(|first| first.duration_since(asked)),
+            wall: stats.wall(),
+            verdicts: stats.verdicts,
+            until_first_tick: stats
+                .first_commit
+                .map(|first| first.duration_since(requested_at)),
             run_dir: path.to_path_buf(),
             header: self.header,
         })

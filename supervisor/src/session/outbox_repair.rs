@@ -1,14 +1,13 @@
-//! The outbox of a run that goes on: whole up to where the run goes on, or
-//! refused.
+//! The outbox of a resumed run: whole up to the resume point, or refused.
 //!
-//! Whoever goes on from a checkpoint makes only the lines behind it. What is
-//! before it must be in the file already. When the file says otherwise, the
-//! lines are made again from the journal, from its first tick on. All of the
-//! journal is read before anything is written: what it cannot give back is not cut.
+//! A resume from a checkpoint makes only the lines behind it; the lines before it must be in the file already. When
+//! they are not, they are made again from the journal, from its first tick on. The whole journal is read before
+//! anything is written: lines that it cannot give back are not cut.
 
-use super::run_store as keeper;
+use super::run_store::read_journal;
 use crate::error::RunError;
-use crate::journal::{JournalError, JournalMark, JournalReader, RunId};
+use crate::journal::{JournalError, JournalMark, JournalReader};
+use crate::record::RunId;
 use crate::rundir::{Outbox, OutboxMark, RunDir, RunDirError, RunEvent};
 use shm_protocol::id::Tick;
 use std::io;
@@ -16,16 +15,17 @@ use std::io;
 /// Bytes of lines that are written at a time.
 const RELEASE_BYTES: usize = 1 << 20;
 
-/// Where a run goes on: its journal and its outbox after the tick of a checkpoint.
+/// The point at which a run resumes: its journal and its outbox after the tick of a checkpoint.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ResumePoint {
     pub(crate) journal: JournalMark,
     pub(crate) outbox: OutboxMark,
 }
 
-/// Opens the outbox of a run, to go on behind these marks or from its beginning. Says what had to be repaired.
+/// Opens the outbox of a run, to continue behind these marks or from its beginning. Gives an event when it had to be
+/// repaired.
 ///
-/// With `is_synced`, what is before the marks is on the disk when this returns.
+/// With `is_synced`, everything before the marks is on the disk when this returns.
 pub(crate) fn open(
     run_dir: &RunDir,
     run: RunId,
@@ -41,7 +41,7 @@ pub(crate) fn open(
         Some(outbox) => (outbox, None),
         None => {
             let tick = marks.journal.tick;
-            let outbox = write_again(run_dir, run, agents, tick)?;
+            let outbox = rewrite(run_dir, run, agents, tick)?;
             let kept_bytes = outbox.kept_bytes();
             let event = RunEvent::OutboxRepaired {
                 tick,
@@ -53,13 +53,13 @@ pub(crate) fn open(
         }
     };
     if is_synced {
-        outbox.settle()?;
+        outbox.sync_existing()?;
     }
     Ok((outbox, event))
 }
 
 /// Makes all lines up to a tick again, from the journal.
-fn write_again(
+fn rewrite(
     run_dir: &RunDir,
     run: RunId,
     agents: &[String],
@@ -68,7 +68,7 @@ fn write_again(
     // Before the journal is read: the file may be that of another run, and is refused.
     let mut outbox = Outbox::open(run_dir, run, agents.to_vec())?;
     read_all(run_dir, until)?;
-    let mut journal = keeper::read(run_dir, None)?;
+    let mut journal = read_journal(run_dir, None)?;
     while journal.ticks() < until
         && let Some(entry) = journal.next_tick()?
     {
@@ -82,9 +82,9 @@ fn write_again(
     Ok(outbox)
 }
 
-/// Reads the journal to its end, which is not before a tick: whoever goes on would refuse it anywhere.
+/// Reads the journal to its end, which must not be before a tick: damage anywhere would end the resume.
 fn read_all(run_dir: &RunDir, until: Tick) -> Result<(), RunError> {
-    let mut journal = keeper::read(run_dir, None)?;
+    let mut journal = read_journal(run_dir, None)?;
     while journal.next_tick()?.is_some() {}
     match journal.ticks() < until {
         true => Err(ends_early(run_dir, &journal, until)),
@@ -92,14 +92,14 @@ fn read_all(run_dir: &RunDir, until: Tick) -> Result<(), RunError> {
     }
 }
 
-/// A record before a mark is damaged, and nothing behind it can be read.
+/// The error when a record before a mark is damaged: nothing behind it can be read.
 fn ends_early(run_dir: &RunDir, journal: &JournalReader, until: Tick) -> RunError {
     if let Some(torn) = journal.torn() {
         let torn = torn.clone();
         return JournalError::DamagedTail { torn }.into();
     }
     let reason = format!(
-        "the lines up to tick {until} cannot be made again: the journal ends with tick {}; take both from a backup",
+        "the lines up to tick {until} cannot be rewritten: the journal ends with tick {}; restore both from a backup",
         journal.ticks()
     );
     let (path, offset, line) = (run_dir.outbox(), 0, 1);

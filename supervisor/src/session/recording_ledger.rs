@@ -1,10 +1,10 @@
-//! The ledger of a live run, with somebody who watches it.
+//! The ledger of a live run, with its observer.
 
-use super::run_store as keeper;
-use super::run_store::RunStore;
+use super::run_store::{RunStore, read_journal};
 use super::stats::RunStats;
+use crate::checkpoint::BaseState;
 use crate::error::RunError;
-use crate::event_loop::{BaseState, Ledger};
+use crate::event_loop::Ledger;
 use crate::journal::{JournalMark, JournalReader};
 use crate::observer::Observer;
 use crate::record::{RunHeader, TickRecord};
@@ -15,46 +15,46 @@ use shm_protocol::id::{AgentId, HostId, Tick};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-/// The ledger of a live run, with somebody who watches it.
+/// The ledger of a live run, with its observer.
 pub(crate) struct RecordingLedger<'a> {
-    keeper: &'a mut RunStore,
+    store: &'a mut RunStore,
     observer: &'a mut dyn Observer,
     header: &'a RunHeader,
-    pub(crate) tally: RunStats,
-    going_on: Option<ResumeProgress>,
+    pub(crate) stats: RunStats,
+    resume: Option<ResumeProgress>,
 }
 
-/// A run that goes on and whose agents are not all back.
+/// Progress of a resume until all agents are restored.
 pub(crate) struct ResumeProgress {
-    /// When it was asked for.
-    pub(crate) asked: Instant,
-    /// Agent hosts that are not back.
+    /// The time of the command.
+    pub(crate) requested_at: Instant,
+    /// Agent hosts that are not restored yet.
     pub(crate) hosts: usize,
-    /// The last tick that was there.
+    /// The last tick of the journal.
     pub(crate) after: Tick,
     pub(crate) checkpoint: Option<Tick>,
-    pub(crate) redone: u64,
+    pub(crate) reexecuted: u64,
 }
 
 impl<'a> RecordingLedger<'a> {
     pub(crate) fn new(
-        keeper: &'a mut RunStore,
+        store: &'a mut RunStore,
         observer: &'a mut dyn Observer,
         header: &'a RunHeader,
-        going_on: Option<ResumeProgress>,
+        resume: Option<ResumeProgress>,
     ) -> RecordingLedger<'a> {
         RecordingLedger {
-            keeper,
+            store,
             observer,
             header,
-            tally: RunStats::begin(),
-            going_on,
+            stats: RunStats::begin(),
+            resume,
         }
     }
 
-    fn tell(&mut self, event: &RunEvent) {
-        self.tally.note(event);
-        self.keeper.write_down(event);
+    fn report(&mut self, event: &RunEvent) {
+        self.stats.count_event(event);
+        self.store.log_event(event);
         self.observer.event(event);
     }
 }
@@ -63,27 +63,27 @@ impl Ledger for RecordingLedger<'_> {
     fn commit(&mut self, tick: Tick, record: &TickRecord) -> Result<ControlFlow<()>, RunError> {
         for verdict in &record.verdicts {
             let text = verdict.text(self.header);
-            self.tell(&RunEvent::Verdict { tick, text });
+            self.report(&RunEvent::Verdict { tick, text });
         }
-        self.keeper.keep(tick, record)?;
-        self.tally.count(tick, record);
+        self.store.commit(tick, record)?;
+        self.stats.count_tick(tick, record);
         self.observer.committed(tick, record);
         Ok(ControlFlow::Continue(()))
     }
 
     fn durable(&self) -> Tick {
-        self.keeper.durable()
+        self.store.durable()
     }
 
     fn idle(&mut self) -> Result<(), RunError> {
-        self.keeper.release()
+        self.store.release()
     }
 
     fn event(&mut self, event: RunEvent) -> Result<(), RunError> {
         if matches!(event, RunEvent::HostLost { .. }) {
-            self.keeper.shelves.abandon();
+            self.store.checkpoints.abandon();
         }
-        self.tell(&event);
+        self.report(&event);
         Ok(())
     }
 
@@ -93,57 +93,57 @@ impl Ledger for RecordingLedger<'_> {
         checkpoint: Option<Tick>,
         redone: u64,
     ) -> Result<(), RunError> {
-        let Some(going_on) = &mut self.going_on else {
+        let Some(resume) = &mut self.resume else {
             return Ok(());
         };
-        going_on.hosts -= 1;
-        going_on.redone = going_on.redone.max(redone);
-        // Of several hosts, the one that began furthest back.
-        going_on.checkpoint = checkpoint.and(going_on.checkpoint.or(checkpoint));
-        if going_on.hosts > 0 {
+        resume.hosts -= 1;
+        resume.reexecuted = resume.reexecuted.max(redone);
+        // Of several hosts, the one with the oldest base.
+        resume.checkpoint = checkpoint.and(resume.checkpoint.or(checkpoint));
+        if resume.hosts > 0 {
             return Ok(());
         }
         let event = RunEvent::Resumed {
-            tick: going_on.after,
-            checkpoint: going_on.checkpoint.map(|tick| tick.0),
-            cut_bytes: self.keeper.cut.as_ref().map_or(0, |cut| cut.bytes),
-            redone: going_on.redone,
-            ms: now().duration_since(going_on.asked).as_secs_f64() * 1e3,
+            tick: resume.after,
+            checkpoint: resume.checkpoint.map(|tick| tick.0),
+            cut_bytes: self.store.truncation.as_ref().map_or(0, |cut| cut.bytes),
+            reexecuted: resume.reexecuted,
+            ms: now().duration_since(resume.requested_at).as_secs_f64() * 1e3,
         };
-        self.going_on = None;
-        self.tell(&event);
-        self.keeper.pass(FaultPoint::ResumeRedone);
+        self.resume = None;
+        self.report(&event);
+        self.store.pass(FaultPoint::ResumeCaughtUp);
         Ok(())
     }
 
     fn ticks_after(&mut self, mark: Option<&JournalMark>) -> Result<JournalReader, RunError> {
-        keeper::read(&self.keeper.run_dir, mark)
+        read_journal(&self.store.run_dir, mark)
     }
 
     fn base(&mut self, agents: &[AgentId]) -> Result<Option<BaseState>, RunError> {
-        let (base, events) = self.keeper.shelves.base(agents);
-        events.iter().for_each(|event| self.tell(event));
+        let (base, events) = self.store.checkpoints.base(agents);
+        events.iter().for_each(|event| self.report(event));
         Ok(base)
     }
 
     fn wants_snapshot(&mut self, committed: Tick) -> bool {
-        if !self.keeper.shelves.is_due(committed) {
+        if !self.store.checkpoints.is_due(committed) {
             return false;
         }
-        let events = self.keeper.shelves.hear();
-        events.iter().for_each(|event| self.tell(event));
+        let events = self.store.checkpoints.take_failures();
+        events.iter().for_each(|event| self.report(event));
         true
     }
 
     fn snapshot_begun(&mut self, tick: Tick, machine: Vec<u8>, agents: Vec<AgentId>) -> bool {
-        self.keeper.shelves.begin(tick, machine, agents)
+        self.store.checkpoints.begin(tick, machine, agents)
     }
 
     fn snapshot_part(&mut self, tick: Tick, agent: AgentId, payload: Vec<u8>) {
-        self.keeper.shelves.part(tick, agent, payload);
+        self.store.checkpoints.state_part(tick, agent, payload);
     }
 
     fn begun_again(&mut self, agent: AgentId, base: Option<Tick>) {
-        self.keeper.shelves.begun_again(agent, base);
+        self.store.checkpoints.agent_restarted(agent, base);
     }
 }

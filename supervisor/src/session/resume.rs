@@ -1,130 +1,137 @@
-//! Going on with a run whose supervisor was killed or stopped.
+//! Resuming a run whose supervisor was killed or stopped.
 //!
-//! The machine begins with the newest checkpoint and follows the journal from
-//! there; the torn end is cut; then every agent host is treated as one that was
-//! lost: its agents get their state and execute again what came after it.
+//! The machine begins with the newest checkpoint and follows the journal from there; the torn end is cut; then every
+//! agent host is treated as a lost one: its agents get their state and execute the later ticks again.
 
 use super::catch_up::CaughtUpRun;
 use super::live_run::{LiveRun, RunShutdown, RunSummary};
-use super::replay::{check_build, shared_hosts};
-use super::run::ports;
 use super::stats::RunStats;
 use crate::analysis::diff;
 use crate::error::RunError;
 use crate::event_loop::Timeouts;
-use crate::fleet::OnLost;
+use crate::fleet::OnProviderLost;
 use crate::host::{StopSignals, sweep_socket_folders};
 use crate::journal::JournalReader;
 use crate::launch::{
-    Engines, Manifest, Placement, StartupOptions, fault_setup, moved, run_header, start_hosts,
+    Engines, Manifest, Placement, StartupOptions, check_build, fault_setup, ports,
+    provider_changes, run_header, shared_hosts, start_hosts,
 };
-use crate::models::{judge, versions};
+use crate::models::{apply_verdicts, versions};
 use crate::observer::Observer;
 use crate::record::RunHeader;
-use crate::rundir::{LaunchSettings, NewBounds, RunDir};
+use crate::rundir::{BoundOverrides, LaunchSettings, RunDir};
 use crate::sys::clock::now;
 use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::Tick;
 use std::path::Path;
 use std::time::Duration;
 
-/// What is asked for.
+/// A request to resume a run.
 pub struct ResumeRequest<'a> {
-    /// The run.
+    /// The run directory.
     pub dir: &'a Path,
     /// The engines.
     pub engines: &'a Engines,
     /// Ticks of the whole run, in place of those that it was launched with.
     pub ticks: Option<u64>,
-    /// Whether checkpoints are left aside.
-    pub from_genesis: bool,
-    /// Whether the run may go on with the next provider of a model whose provider is gone.
-    pub degrade: bool,
-    /// Bounds that are set anew.
-    pub bounds: NewBounds,
-    /// What ends the run early.
+    /// True if checkpoints are ignored.
+    pub ignore_checkpoints: bool,
+    /// True if the run may continue on the next provider of a model whose provider is lost.
+    pub allow_next_provider: bool,
+    /// Bounds that replace those of the launch.
+    pub bounds: BoundOverrides,
+    /// Signals that end the run early.
     pub stop: StopSignals,
 }
 
-/// Goes on with a run until its end.
+/// Resumes a run and runs it to its end.
 ///
 /// # Errors
-/// [`RunError`]. The run can be gone on with again.
+/// [`RunError`]. The run can be resumed again.
 pub fn resume(
     request: ResumeRequest<'_>,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary, RunError> {
-    let asked = now();
+    let requested_at = now();
     let run_dir = RunDir::open(request.dir)?;
     sweep_socket_folders();
     let (header, _) = JournalReader::open(&run_dir)?;
     check_build(&header, request.engines)?;
-    let faults = fault_setup::go_on(&run_dir, &header)?;
+    let faults = fault_setup::resume(&run_dir, &header)?;
     let run_dir = if faults.may_fault() {
-        run_dir.failing(faults.switch())
+        run_dir.with_disk_faults(faults.switch())
     } else {
         run_dir
     };
-    faults.pass(FaultPoint::ResumeBegun, Tick::ZERO);
+    faults.pass(FaultPoint::ResumeStarted, Tick::ZERO);
     let mut launch = run_dir.launch()?;
     launch.ticks = request.ticks.or(launch.ticks);
-    launch.set(&request.bounds);
-    let layout = layout_of(&header, &launch);
-    let gone = CaughtUpRun::on(
+    launch.apply(&request.bounds);
+    let placement = placement_of(&header, &launch);
+    let caught_up = CaughtUpRun::load(
         &run_dir,
         &header,
         &launch,
-        &layout,
-        request.from_genesis,
+        &placement,
+        request.ignore_checkpoints,
         &faults,
         observer,
     )?;
     run_dir.put_launch(&launch)?;
-    if let Some(end) = gone.machine.end().cloned() {
-        let finishing = RunShutdown {
-            crew: None,
-            changed: gone.machine.changed().to_vec(),
+    if let Some(end) = caught_up.machine.end().cloned() {
+        let shutdown = RunShutdown {
+            hosts: None,
+            plan_changes: caught_up.machine.plan_changes().to_vec(),
             header,
-            keeper: gone.keeper,
+            store: caught_up.store,
         };
-        return finishing.finish(Ok(end), RunStats::begin(), asked, run_dir.path());
+        return shutdown.finish(Ok(end), RunStats::begin(), requested_at, run_dir.path());
     }
-    let whole = header.with(gone.machine.changed());
-    let manifest = Manifest::from_run(&whole, &run_dir, &launch.isolated, true)?;
+    let full_header = header.with(caught_up.machine.plan_changes());
+    let manifest = Manifest::from_run(&full_header, &run_dir, &launch.isolated, true)?;
     let mut expected = versions(&header);
-    judge(
+    apply_verdicts(
         &mut expected,
-        gone.machine.changed().iter().map(|(_, verdict)| verdict),
+        caught_up
+            .machine
+            .plan_changes()
+            .iter()
+            .map(|(_, verdict)| verdict),
     );
-    let demands = StartupOptions {
+    let options = StartupOptions {
         inference: true,
         agents: false,
         strict_providers: launch.strict_providers,
         faults: faults.clone(),
-        spare: launch.spare,
-        load_patience: Duration::from_millis(launch.load_ms),
-        needed: Some(gone.machine.needed()),
+        hot_standby: launch.hot_standby,
+        load_timeout: Duration::from_millis(launch.load_ms),
+        needed: Some(caught_up.machine.needed_versions()),
         providers: expected
             .iter()
             .map(|version| version.pin.providers.clone())
             .collect(),
     };
-    let mut assembled = start_hosts(
+    let mut started = start_hosts(
         request.engines,
         &manifest,
-        layout,
-        &demands,
+        placement,
+        &options,
         request.stop,
         observer,
     )?;
-    let losing = match request.degrade {
-        true => OnLost::Degrade,
+    let on_provider_lost = match request.allow_next_provider {
+        true => OnProviderLost::Fallback,
         false => launch.on_provider_lost,
     };
-    let lost = moved(&expected, &assembled.facts, &gone.machine.needed(), losing)?;
+    let initial_verdicts = provider_changes(
+        &expected,
+        &started.report,
+        &caught_up.machine.needed_versions(),
+        on_provider_lost,
+    )?;
     let present = run_header(
         &manifest,
-        &assembled.facts,
+        &started.report,
         &header.lockstep,
         &header.wasmtime,
     );
@@ -139,25 +146,25 @@ pub fn resume(
             difference: difference.to_string(),
         });
     }
-    assembled.start(ports(&header))?;
+    started.start(ports(&header))?;
     observer.begins(&header);
-    let launched = LiveRun {
-        assembled,
-        keeper: gone.keeper,
-        machine: gone.machine,
-        going_on: Some(gone.asked),
-        patience: Timeouts::of(&launch),
-        losing,
-        lost,
+    let live_run = LiveRun {
+        started,
+        store: caught_up.store,
+        machine: caught_up.machine,
+        resume_actions: Some(caught_up.actions),
+        timeouts: Timeouts::of(&launch),
+        on_provider_lost,
+        initial_verdicts,
         faults,
         engines: request.engines.clone(),
         strict_providers: launch.strict_providers,
         header,
     };
-    launched.follow(asked, run_dir.path(), observer)
+    live_run.run(requested_at, run_dir.path(), observer)
 }
 
-fn layout_of(header: &RunHeader, launch: &LaunchSettings) -> Placement {
+fn placement_of(header: &RunHeader, launch: &LaunchSettings) -> Placement {
     let isolated: Vec<bool> = header
         .agents
         .iter()

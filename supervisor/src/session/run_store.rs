@@ -1,5 +1,4 @@
-//! What a live run keeps: journal, outbox and checkpoints, in the order in
-//! which they may become true.
+//! The durable state of a live run: journal, outbox and checkpoints, in the order in which they may be written.
 
 use super::checkpoint_schedule::CheckpointScheduler;
 use crate::checkpoint::{Build, CheckpointReader};
@@ -13,16 +12,16 @@ use crate::rundir::{EventLog, LaunchSettings, Outbox, RunDir, RunDirError, RunEv
 use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::Tick;
 
-/// What a live run keeps.
+/// The durable state of a live run.
 pub(crate) struct RunStore {
     pub(crate) run_dir: RunDir,
     writer: JournalWriter,
     outbox: Outbox,
-    pub(crate) shelves: CheckpointScheduler,
-    /// Whether what is kept must survive a power cut.
+    pub(crate) checkpoints: CheckpointScheduler,
+    /// True if it must survive a power cut.
     is_synced: bool,
-    /// What was cut from the journal, if the run goes on.
-    pub(crate) cut: Option<Truncation>,
+    /// The truncation of the journal, if the run was resumed.
+    pub(crate) truncation: Option<Truncation>,
     /// None when it cannot be written, which is no reason to stop.
     events: Option<EventLog>,
     faults: Faults,
@@ -38,10 +37,10 @@ impl RunStore {
         faults: Faults,
     ) -> Result<RunStore, RunError> {
         let is_synced = launch.durability != Durability::Process;
-        let shelf = CheckpointReader::new(run_dir, writer.run_id(), build(header));
+        let reader = CheckpointReader::new(run_dir, writer.run_id(), build(header));
         Ok(RunStore {
-            shelves: CheckpointScheduler::open(
-                shelf,
+            checkpoints: CheckpointScheduler::open(
+                reader,
                 launch,
                 header
                     .agents
@@ -56,25 +55,25 @@ impl RunStore {
             writer,
             outbox,
             is_synced,
-            cut: None,
+            truncation: None,
             events: EventLog::open(run_dir).ok(),
             faults,
         })
     }
 
-    /// Writes down what happened around the run, if that can be.
-    pub(crate) fn write_down(&mut self, event: &RunEvent) {
+    /// Appends an event to the event log, if there is one.
+    pub(crate) fn log_event(&mut self, event: &RunEvent) {
         if let Some(events) = &mut self.events {
             let _ = events.append(event);
         }
     }
 
-    /// Passes a point after the last tick.
-    pub(crate) fn pass(&self, phase: FaultPoint) {
-        self.faults.pass(phase, self.writer.committed());
+    /// Passes a fault point after the last tick.
+    pub(crate) fn pass(&self, point: FaultPoint) {
+        self.faults.pass(point, self.writer.committed());
     }
 
-    pub(crate) fn keep(&mut self, tick: Tick, record: &TickRecord) -> Result<(), RunError> {
+    pub(crate) fn commit(&mut self, tick: Tick, record: &TickRecord) -> Result<(), RunError> {
         self.faults.pass(FaultPoint::BeforeWrite, tick);
         if planted(Bug::ReleaseBeforeWrite) {
             self.outbox.push(tick, &record.outcomes);
@@ -85,8 +84,8 @@ impl RunStore {
         if !planted(Bug::ReleaseBeforeWrite) {
             self.outbox.push(tick, &record.outcomes);
         }
-        if self.shelves.is_making(tick) {
-            self.shelves
+        if self.checkpoints.is_pending(tick) {
+            self.checkpoints
                 .committed(self.writer.mark(), self.outbox.mark());
         }
         self.release()?;
@@ -94,7 +93,7 @@ impl RunStore {
         Ok(())
     }
 
-    /// Lets out what agents emitted in ticks that are durable by now, and checkpoints after that.
+    /// Releases the outbox lines of durable ticks, and checkpoints after that.
     pub(crate) fn release(&mut self) -> Result<(), RunError> {
         let durable = self.writer.durable();
         if self.outbox.waiting_bytes() > 0 {
@@ -102,19 +101,19 @@ impl RunStore {
             self.outbox.release(durable)?;
             self.faults.pass(FaultPoint::AfterOutbox, durable);
         } else {
-            // It may have failed, and then no checkpoint may be published that says it is whole.
+            // After a failure of the outbox no checkpoint may be published that marks it as whole.
             self.outbox.release(durable)?;
         }
-        if self.shelves.awaits(durable) {
+        if self.checkpoints.awaits(durable) {
             let outbox = self.is_synced.then(|| self.outbox.file());
-            self.shelves.durable(durable, outbox);
+            self.checkpoints.durable(durable, outbox);
         }
-        self.hear_of_outbox()
+        self.check_outbox()
     }
 
-    /// A sync of the outbox that failed beside the ticks ends the run: a second one would say that all is well.
-    fn hear_of_outbox(&mut self) -> Result<(), RunError> {
-        let Some(source) = self.shelves.outbox_failed() else {
+    /// A failed sync of the outbox ends the run: a second sync would report success.
+    fn check_outbox(&mut self) -> Result<(), RunError> {
+        let Some(source) = self.checkpoints.take_outbox_error() else {
             return Ok(());
         };
         self.outbox.poison();
@@ -122,12 +121,12 @@ impl RunStore {
         Err(RunDirError::io("sync", &path)(source).into())
     }
 
-    /// The last tick that is written.
+    /// The last written tick.
     pub(crate) fn committed(&self) -> Tick {
         self.writer.committed()
     }
 
-    /// The last tick that is as durable as the run promises.
+    /// The last tick that is durable at the level of the run.
     pub(crate) fn durable(&self) -> Tick {
         self.writer.durable()
     }
@@ -135,9 +134,9 @@ impl RunStore {
     pub(crate) fn seal(mut self, reason: SealReason) -> Result<Digest, RunError> {
         self.writer.wait_durable()?;
         self.release()?;
-        // Of two syncs at once, only one would be told of a failure.
-        self.shelves.finish();
-        self.hear_of_outbox()?;
+        // Of two concurrent syncs, only one would report a failure.
+        self.checkpoints.finish();
+        self.check_outbox()?;
         self.outbox.sync()?;
         self.pass(FaultPoint::BeforeSeal);
         let committed = self.writer.committed();
@@ -148,7 +147,7 @@ impl RunStore {
 }
 
 /// The committed ticks of a run after a mark, or all of them.
-pub(crate) fn read(
+pub(crate) fn read_journal(
     run_dir: &RunDir,
     mark: Option<&JournalMark>,
 ) -> Result<JournalReader, RunError> {
@@ -159,7 +158,7 @@ pub(crate) fn read(
     Ok(reader)
 }
 
-/// Who must have made a checkpoint of this run.
+/// The build that must have made a checkpoint of this run.
 pub(crate) fn build(header: &RunHeader) -> Build {
     Build {
         lockstep: header.lockstep.clone(),

@@ -1,4 +1,4 @@
-//! Counts what was committed, and how long it took.
+//! Statistics of a launch: committed ticks, steps, inferences, restarts, and time.
 
 use crate::record::{TickRecord, Verdict};
 use crate::rundir::RunEvent;
@@ -7,22 +7,22 @@ use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::id::Tick;
 use std::time::{Duration, Instant};
 
-/// Counts what was committed.
+/// Statistics of a launch.
 #[derive(Debug)]
 pub(crate) struct RunStats {
     pub(crate) ticks: u64,
     pub(crate) steps: u64,
     pub(crate) inferences: u64,
     pub(crate) restarts: u64,
-    /// What was decided, with the tick.
+    /// Verdicts, with their ticks.
     pub(crate) verdicts: Vec<(Tick, Verdict)>,
-    pub(crate) first: Option<Instant>,
+    pub(crate) first_commit: Option<Instant>,
     began: Instant,
-    last: Instant,
+    last_commit: Instant,
 }
 
 impl RunStats {
-    /// Nothing yet; the first tick begins now.
+    /// Statistics before the first tick, which begins now.
     pub(crate) fn begin() -> RunStats {
         let began = now();
         RunStats {
@@ -31,13 +31,13 @@ impl RunStats {
             inferences: 0,
             restarts: 0,
             verdicts: Vec::new(),
-            first: None,
+            first_commit: None,
             began,
-            last: began,
+            last_commit: began,
         }
     }
 
-    pub(crate) fn count(&mut self, tick: Tick, record: &TickRecord) {
+    pub(crate) fn count_tick(&mut self, tick: Tick, record: &TickRecord) {
         self.ticks += 1;
         self.steps += record.outcomes.len() as u64;
         let verdicts = record.verdicts.iter().cloned();
@@ -47,16 +47,16 @@ impl RunStats {
         self.inferences += effects
             .filter(|effect| matches!(effect, Effect::Submit { .. } | Effect::Infer { .. }))
             .count() as u64;
-        self.last = now();
-        self.first.get_or_insert(self.last);
+        self.last_commit = now();
+        self.first_commit.get_or_insert(self.last_commit);
     }
 
-    pub(crate) fn note(&mut self, event: &RunEvent) {
-        self.restarts += u64::from(matches!(event, RunEvent::HostRestored { .. }));
+    pub(crate) fn count_event(&mut self, event: &RunEvent) {
+        self.restarts += u64::from(matches!(event, RunEvent::HostRestarted { .. }));
     }
 
     /// Time from the beginning to the last tick.
     pub(crate) fn wall(&self) -> Duration {
-        self.last.duration_since(self.began)
+        self.last_commit.duration_since(self.began)
     }
 }

@@ -5,7 +5,6 @@
 //! is restored wrongly shows in the next outcome.
 
 use super::fleet::{Character, ROW_BYTES};
-use super::random::{Random, mix, mix_bytes};
 use crate::tick::AwaitedRequest;
 use shm_protocol::agent_state::{PAGE_BYTES, Page, SavedInstance, StateRecord};
 use shm_protocol::agent_to_supervisor::{Effect, LogLevel, LogLine, Outcome, Status};
@@ -14,6 +13,7 @@ use shm_protocol::supervisor_to_agent::{AgentEvent, OnFailure, RequestResult, St
 use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use test_support::random::{TestRng, mix, mix_bytes};
 
 /// Places of a page that are written to, one word each.
 const PLACES: usize = 8;
@@ -97,15 +97,15 @@ impl Agent {
         let mut mixed = digest(pages, globals, tick, &step.events);
         let mut effects = Vec::new();
         if character.waits && around.waits_for > 0 {
-            let most = Random::new(mixed, 8).pick(&[0, 0, 0, 1, 1, 2, 4]);
+            let most = TestRng::for_purpose(mixed, 8).pick(&[0, 0, 0, 1, 1, 2, 4]);
             for number in 0..most {
-                let awaiting = awaiting(&mut Random::new(mixed, 9), around.waits_for);
+                let awaiting = awaiting(&mut TestRng::for_purpose(mixed, 9), around.waits_for);
                 let answer = answers.get(number).ok_or_else(|| awaiting.clone())?;
                 effects.push(awaiting.effect());
                 mixed = mix_answer(mixed, answer);
             }
         }
-        let mut random = Random::new(mixed, 2);
+        let mut random = TestRng::for_purpose(mixed, 2);
         write(pages, &mut self.dirty, &mut random);
         *globals = [mixed, globals[1] + 1];
         let fuel_used = random.below(10_000);
@@ -135,17 +135,17 @@ impl Agent {
         })
     }
 
-    fn effects(&mut self, random: &mut Random, around: &Surroundings) -> Vec<Effect> {
+    fn effects(&mut self, random: &mut TestRng, around: &Surroundings) -> Vec<Effect> {
         let mut effects = Vec::new();
         for _ in 0..random.below(3) {
             effects.push(Effect::Send {
-                to: AgentId::from_index(random.position(around.agents)),
+                to: AgentId::from_index(random.index(around.agents)),
                 payload: bytes(random, 24),
             });
         }
         if around.models > 0 {
             for _ in 0..random.pick(&[0, 0, 0, 1, 1, 2]) {
-                let model = ModelId::from_index(random.position(around.models));
+                let model = ModelId::from_index(random.index(around.models));
                 effects.push(match around.writer == Some(model) {
                     true => self.text(random, model),
                     false => self.request(random, model),
@@ -171,7 +171,7 @@ impl Agent {
     }
 
     /// Asks for a text, or that one of the last ends.
-    fn text(&mut self, random: &mut Random, model: ModelId) -> Effect {
+    fn text(&mut self, random: &mut TestRng, model: ModelId) -> Effect {
         let request = self.next_request();
         let data = match random.below(6) {
             0 => format!(
@@ -180,11 +180,11 @@ impl Agent {
             ),
             1 => format!(
                 "{{\"prompt\": \"{:x}\", \"deadline_ticks\": {}}}",
-                random.next(),
+                random.next_u64(),
                 random.within(1..=5)
             ),
             2 => "this is no request".to_owned(),
-            _ => format!("{{\"prompt\": \"{:x}\"}}", random.next()),
+            _ => format!("{{\"prompt\": \"{:x}\"}}", random.next_u64()),
         };
         Effect::Submit {
             request,
@@ -197,7 +197,7 @@ impl Agent {
         }
     }
 
-    fn request(&mut self, random: &mut Random, model: ModelId) -> Effect {
+    fn request(&mut self, random: &mut TestRng, model: ModelId) -> Effect {
         Effect::Submit {
             request: self.next_request(),
             model,
@@ -301,10 +301,10 @@ fn mix_answer(mixed: u64, answer: &RequestResult) -> u64 {
 }
 
 /// Rows for a model.
-fn rows(random: &mut Random) -> Vec<Tensor> {
+fn rows(random: &mut TestRng) -> Vec<Tensor> {
     let rows = random.within(1..=2);
     let data = (0..rows)
-        .flat_map(|_| random.next().to_le_bytes())
+        .flat_map(|_| random.next_u64().to_le_bytes())
         .collect();
     vec![Tensor {
         dtype: DType::U8,
@@ -313,21 +313,21 @@ fn rows(random: &mut Random) -> Vec<Tensor> {
     }]
 }
 
-fn awaiting(random: &mut Random, models: usize) -> AwaitedRequest {
-    let model = ModelId::from_index(random.position(models));
+fn awaiting(random: &mut TestRng, models: usize) -> AwaitedRequest {
+    let model = ModelId::from_index(random.index(models));
     let inputs = Arc::new(rows(random));
     AwaitedRequest { model, inputs }
 }
 
 /// Changes a few places of the memory; sometimes back to zero.
-fn write(pages: &mut [Vec<u8>], dirty: &mut BTreeSet<u32>, random: &mut Random) {
+fn write(pages: &mut [Vec<u8>], dirty: &mut BTreeSet<u32>, random: &mut TestRng) {
     for _ in 0..random.within(1..=3) {
-        let page = random.position(pages.len());
-        let place = random.position(PLACES) * STRIDE;
+        let page = random.index(pages.len());
+        let place = random.index(PLACES) * STRIDE;
         let word = if random.chance(1, 4) {
             0
         } else {
-            random.next()
+            random.next_u64()
         };
         pages[page][place..place + 8].copy_from_slice(&word.to_le_bytes());
         dirty.insert(u32::try_from(page).expect("few"));
@@ -352,15 +352,15 @@ fn saved_pages(pages: &[Vec<u8>], dirty: &BTreeSet<u32>, full: bool) -> Vec<Page
         .collect()
 }
 
-fn bytes(random: &mut Random, most: u64) -> Vec<u8> {
+fn bytes(random: &mut TestRng, most: u64) -> Vec<u8> {
     (0..random.below(most))
-        .map(|_| random.next().to_le_bytes()[0])
+        .map(|_| random.next_u64().to_le_bytes()[0])
         .collect()
 }
 
-fn log(random: &mut Random) -> Effect {
+fn log(random: &mut TestRng) -> Effect {
     Effect::Log(LogLine {
         level: LogLevel::Info,
-        text: format!("{:x}", random.next()),
+        text: format!("{:x}", random.next_u64()),
     })
 }

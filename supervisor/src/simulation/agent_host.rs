@@ -3,7 +3,6 @@
 
 use super::agent::{Agent, Surroundings};
 use super::fleet::Fleet;
-use super::random::Random;
 use super::reply::{Done, Ends, Reply};
 use shm_protocol::agent_state::{RESTORE, SNAPSHOT, STATE, Snapshot, StateRecord};
 use shm_protocol::agent_to_supervisor::{
@@ -19,6 +18,7 @@ use shm_protocol::supervisor_to_agent::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use test_support::TestRng;
 
 /// One agent in a host.
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ impl AgentHost {
         match command {
             AgentCommand::Setup(setup) => {
                 assert!(!self.is_set_up, "an agent host is set up once");
-                assert_eq!(*setup, fleet.orders.setup);
+                assert_eq!(*setup, fleet.orders.agent_setup);
                 self.is_set_up = true;
                 Done::silent()
             }
@@ -118,7 +118,7 @@ impl AgentHost {
         fleet: &Fleet,
         header: &RecordHeader,
         payload: &[u8],
-        random: &mut Random,
+        random: &mut TestRng,
     ) -> Done {
         assert!(
             self.is_started,
@@ -137,7 +137,7 @@ impl AgentHost {
         }
     }
 
-    fn step(&mut self, fleet: &Fleet, tick: Tick, payload: &[u8], random: &mut Random) -> Done {
+    fn step(&mut self, fleet: &Fleet, tick: Tick, payload: &[u8], random: &mut TestRng) -> Done {
         let Steps { steps } = decode(payload);
         let mut said = Said::default();
         for step in steps {
@@ -161,7 +161,7 @@ impl AgentHost {
         said.published(tick, random, Ends::No)
     }
 
-    fn answer(&mut self, fleet: &Fleet, tick: Tick, payload: &[u8], random: &mut Random) -> Done {
+    fn answer(&mut self, fleet: &Fleet, tick: Tick, payload: &[u8], random: &mut TestRng) -> Done {
         let AwaitResults { answers } = decode(payload);
         let mut said = Said::default();
         for answer in answers {
@@ -217,7 +217,13 @@ impl AgentHost {
         }
     }
 
-    fn snapshot(&mut self, fleet: &Fleet, tick: Tick, payload: &[u8], random: &mut Random) -> Done {
+    fn snapshot(
+        &mut self,
+        fleet: &Fleet,
+        tick: Tick,
+        payload: &[u8],
+        random: &mut TestRng,
+    ) -> Done {
         let Snapshot { full } = decode(payload);
         let mut replies = Vec::new();
         for (number, seat) in &mut self.seats {
@@ -301,7 +307,7 @@ struct Said {
 
 impl Said {
     /// Each kind in one record or in several.
-    fn published(self, tick: Tick, random: &mut Random, ends: Ends) -> Done {
+    fn published(self, tick: Tick, random: &mut TestRng, ends: Ends) -> Done {
         let per_record = random.pick(&[1, 2, usize::MAX]);
         let outcomes = |outcomes: &[Outcome]| {
             let outcomes = outcomes.to_vec();

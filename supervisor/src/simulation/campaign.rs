@@ -1,6 +1,6 @@
 //! Many seeds, one after the other, and what is said of one that fails.
 
-use super::case::{Case, Happened, Reference};
+use super::case::{Case, Reference, RunReport};
 use std::fmt::Write as _;
 
 /// Faults of a campaign within the tests.
@@ -17,35 +17,35 @@ const POISON_ONE_IN: u64 = 6;
 pub(super) struct Count {
     pub(super) runs: u64,
     pub(super) faults: u64,
-    all: Happened,
+    all: RunReport,
 }
 
 impl Count {
-    fn add(&mut self, happened: &Happened) {
+    fn add(&mut self, report: &RunReport) {
         self.runs += 1;
-        self.faults += happened.faults();
-        for (mischief, times) in &happened.mischief {
-            *self.all.mischief.entry(*mischief).or_default() += times;
+        self.faults += report.faults();
+        for (host_fault, times) in &report.host_faults {
+            *self.all.host_faults.entry(*host_fault).or_default() += times;
         }
-        for (trouble, times) in &happened.troubles {
-            *self.all.troubles.entry(*trouble).or_default() += times;
+        for (disk_failure, times) in &report.disk_failures {
+            *self.all.disk_failures.entry(*disk_failure).or_default() += times;
         }
-        self.all.power_cuts += happened.power_cuts;
-        self.all.stops += happened.stops;
-        self.all.lives += happened.lives;
-        self.all.restored += happened.restored;
-        self.all.from_checkpoint += happened.from_checkpoint;
-        self.all.verdicts += happened.verdicts;
-        self.all.replayed += happened.replayed;
-        self.all.decided_alike += happened.decided_alike;
-        self.all.limits += happened.limits;
-        self.all.abandoned += happened.abandoned;
-        self.all.outboxes_damaged += happened.outboxes_damaged;
-        self.all.outboxes_repaired += happened.outboxes_repaired;
+        self.all.power_cuts += report.power_cuts;
+        self.all.stops += report.stops;
+        self.all.lives += report.lives;
+        self.all.restored += report.restored;
+        self.all.from_checkpoint += report.from_checkpoint;
+        self.all.verdicts += report.verdicts;
+        self.all.replayed += report.replayed;
+        self.all.decided_alike += report.decided_alike;
+        self.all.limits += report.limits;
+        self.all.abandoned += report.abandoned;
+        self.all.outboxes_damaged += report.outboxes_damaged;
+        self.all.outboxes_repaired += report.outboxes_repaired;
     }
 }
 
-/// Runs seeds until so many faults have happened. Of so many fleets, one may have an agent that ends its host.
+/// Runs seeds until so many faults have report. Of so many fleets, one may have an agent that ends its host.
 ///
 /// # Errors
 /// What does not hold of a seed, and how to repeat it.
@@ -64,17 +64,17 @@ pub(super) fn run(first_seed: u64, faults: u64, poison_one_in: u64) -> Result<Co
         let (_, reference) = reference.as_ref().expect("made just now");
         let mut case = Case::new(reference, seed);
         if let Err(reason) = case.run() {
-            return Err(failed(seed, &reason, &case.happened));
+            return Err(failed(seed, &reason, &case.report));
         }
-        count.add(&case.happened);
+        count.add(&case.report);
         seed += 1;
     }
     Ok(count)
 }
 
-fn failed(seed: u64, reason: &str, happened: &Happened) -> String {
+fn failed(seed: u64, reason: &str, report: &RunReport) -> String {
     let mut text = format!("seed {seed}: {reason}\n");
-    for line in &happened.story {
+    for line in &report.story {
         let _ = writeln!(text, "  {line}");
     }
     let _ = write!(

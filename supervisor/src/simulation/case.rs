@@ -3,10 +3,9 @@
 
 use super::check::{self, Left};
 use super::fleet::Fleet;
-use super::host_faults::{Mischief, Mischiefs};
+use super::host_faults::{HostFault, HostFaults};
 use super::hosts::{Answered, Seen, SimHosts};
-use super::observer::Witness;
-use super::random::Random;
+use super::observer::RunObserver;
 use super::{decided, outbox, supervisor_run as life};
 use crate::error::{ErrorKind, RunError};
 use crate::fleet::Durability;
@@ -19,20 +18,21 @@ use shm_protocol::id::Tick;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use test_support::TestRng;
 
 /// Most lives of the supervisor in which something may go wrong with it. The one after them ends the run.
-const MOST_LIVES: u64 = 4;
+const MAX_LIVES: u64 = 4;
 
 /// What goes wrong in a call of the disk.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Trouble {
+pub(super) struct DiskFailure {
     call: u64,
     fault: DiskFault,
     /// The supervisor dies there.
     dies: bool,
 }
 
-impl Trouble {
+impl DiskFailure {
     fn name(self) -> &'static str {
         match (self.dies, self.fault) {
             (true, DiskFault::Before) => "dies before a call",
@@ -53,7 +53,7 @@ pub(super) struct Reference {
     pub(super) left: Left,
     pub(super) disk: MemoryDisk,
     /// Things that hosts do in it.
-    pub(super) deeds: u64,
+    pub(super) actions: u64,
     /// Calls of the disk that change something.
     pub(super) calls: u64,
 }
@@ -68,19 +68,24 @@ impl Reference {
     pub(super) fn of_fleet(fleet: Fleet) -> Reference {
         let seed = fleet.seed;
         let disk = MemoryDisk::for_one_thread();
-        let mut hosts =
-            SimHosts::assembled(&fleet, true, true, Random::new(seed, 3), Mischiefs::none());
-        let mut witness = Witness::default();
-        life::begin(&fleet, Arc::new(disk.clone()), &mut hosts, &mut witness)
+        let mut hosts = SimHosts::assembled(
+            &fleet,
+            true,
+            true,
+            TestRng::for_purpose(seed, 3),
+            HostFaults::none(),
+        );
+        let mut observer = RunObserver::default();
+        life::begin(&fleet, Arc::new(disk.clone()), &mut hosts, &mut observer)
             .unwrap_or_else(|error| panic!("fleet {seed} without faults: {error}"));
-        let deeds = hosts.seen.deeds;
+        let actions = hosts.seen.actions;
         let left = check::left(&disk).expect("a run without faults is whole");
         let calls = disk.calls();
         Reference {
             fleet,
             left,
             disk,
-            deeds,
+            actions,
             calls,
         }
     }
@@ -88,9 +93,9 @@ impl Reference {
 
 /// What happened in a run.
 #[derive(Debug, Default)]
-pub(super) struct Happened {
-    pub(super) mischief: BTreeMap<Mischief, u64>,
-    pub(super) troubles: BTreeMap<&'static str, u64>,
+pub(super) struct RunReport {
+    pub(super) host_faults: BTreeMap<HostFault, u64>,
+    pub(super) disk_failures: BTreeMap<&'static str, u64>,
     pub(super) power_cuts: u64,
     pub(super) stops: u64,
     pub(super) lives: u64,
@@ -111,10 +116,12 @@ pub(super) struct Happened {
     pub(super) story: Vec<String>,
 }
 
-impl Happened {
+impl RunReport {
     /// Faults of any kind.
     pub(super) fn faults(&self) -> u64 {
-        self.mischief.values().sum::<u64>() + self.troubles.values().sum::<u64>() + self.stops
+        self.host_faults.values().sum::<u64>()
+            + self.disk_failures.values().sum::<u64>()
+            + self.stops
     }
 }
 
@@ -123,7 +130,7 @@ pub(super) struct Case<'fleet> {
     reference: &'fleet Reference,
     fleet: &'fleet Fleet,
     seed: u64,
-    random: Random,
+    random: TestRng,
     disk: MemoryDisk,
     answered: Answered,
     /// The last tick that counts as kept.
@@ -136,7 +143,7 @@ pub(super) struct Case<'fleet> {
     emitted: Tick,
     /// Whether what a checkpoint says of the outbox may be untrue.
     is_meddled_with: bool,
-    pub(super) happened: Happened,
+    pub(super) report: RunReport,
 }
 
 /// How a life of the supervisor ended.
@@ -155,7 +162,7 @@ impl<'fleet> Case<'fleet> {
             reference,
             fleet: &reference.fleet,
             seed,
-            random: Random::new(seed, 4),
+            random: TestRng::for_purpose(seed, 4),
             disk: MemoryDisk::for_one_thread(),
             answered: Answered::new(),
             kept: Tick::ZERO,
@@ -163,30 +170,30 @@ impl<'fleet> Case<'fleet> {
             torn_outbox: None,
             emitted: Tick::ZERO,
             is_meddled_with: false,
-            happened: Happened::default(),
+            report: RunReport::default(),
         }
     }
 
     /// Runs it to its end, and says what does not hold.
     pub(super) fn run(&mut self) -> Result<(), String> {
         let faults = self.random.within(2..=6);
-        let troubles = match self.random.chance(1, 2) {
-            true => self.random.within(1..=MOST_LIVES),
+        let faulty_lives = match self.random.chance(1, 2) {
+            true => self.random.within(1..=MAX_LIVES),
             false => 0,
         };
         // A run that never began takes one life to say so, and one to begin. One that ended at a limit takes another.
         let mut life = 0;
-        while life < troubles + 3 + self.happened.limits {
+        while life < faulty_lives + 3 + self.report.limits {
             let of_hosts = match life {
                 0 => faults,
                 _ => self.random.below(3),
             };
             life += 1;
-            match self.live(of_hosts, life <= troubles)? {
+            match self.live(of_hosts, life <= faulty_lives)? {
                 Ended::Over => return self.judge(),
                 Ended::Left => self.meddle(),
                 Ended::Abandoned => {
-                    self.happened.abandoned += 1;
+                    self.report.abandoned += 1;
                     return Ok(());
                 }
             }
@@ -196,101 +203,105 @@ impl<'fleet> Case<'fleet> {
 
     /// One life of the supervisor.
     fn live(&mut self, faults: u64, is_troubled: bool) -> Result<Ended, String> {
-        self.happened.lives += 1;
-        let life = self.happened.lives;
-        let mischiefs = Mischiefs::drawn(
-            Random::new(self.seed, 100 + life),
+        self.report.lives += 1;
+        let life = self.report.lives;
+        let host_faults = HostFaults::drawn(
+            TestRng::for_purpose(self.seed, 100 + life),
             faults,
-            self.reference.deeds,
+            self.reference.actions,
         );
-        let random = Random::new(self.seed, 200 + life);
-        let mut hosts = SimHosts::assembled(self.fleet, !self.has_begun, true, random, mischiefs);
+        let random = TestRng::for_purpose(self.seed, 200 + life);
+        let mut hosts = SimHosts::assembled(self.fleet, !self.has_begun, true, random, host_faults);
         hosts.answered = std::mem::take(&mut self.answered);
         // No call goes wrong but the one that is chosen now.
         self.disk.fail_call(u64::MAX, DiskFault::Before);
-        let trouble = is_troubled.then(|| self.trouble(&mut hosts)).flatten();
-        let mut witness = Witness::default();
+        let disk_failure = is_troubled.then(|| self.disk_failure(&mut hosts)).flatten();
+        let mut observer = RunObserver::default();
         let (disk, fleet, has_begun) = (Arc::new(self.disk.clone()), self.fleet, self.has_begun);
         let ended = catch_unwind(AssertUnwindSafe(|| match has_begun {
-            false => life::begin(fleet, disk, &mut hosts, &mut witness),
-            true => life::resume(fleet, disk, &mut hosts, &mut witness),
+            false => life::begin(fleet, disk, &mut hosts, &mut observer),
+            true => life::resume(fleet, disk, &mut hosts, &mut observer),
         }));
         self.answered = std::mem::take(&mut hosts.answered);
-        self.note(&hosts.seen, &witness);
-        if witness.losses() != hosts.seen.losses {
+        self.note(&hosts.seen, &observer);
+        if observer.losses() != hosts.seen.losses {
             return Err(format!(
                 "the losses {:?} were told of as {:?}",
                 hosts.seen.losses,
-                witness.losses()
+                observer.losses()
             ));
         }
         let ended = ended.map_err(|_| "it panicked".to_owned())?;
-        if witness.repaired.is_some() && !self.is_meddled_with {
+        if observer.repaired.is_some() && !self.is_meddled_with {
             return Err("nobody had changed the outbox, and it was repaired".to_owned());
         }
         // Who could not bring the outbox to the disk before going on has made sure that it is written anew.
         self.is_meddled_with |= ended.as_ref().err().is_some_and(is_unsettled);
-        let struck = trouble.filter(|trouble| self.disk.calls() > trouble.call);
-        if let Some(trouble) = struck {
-            *self.happened.troubles.entry(trouble.name()).or_default() += 1;
+        let struck = disk_failure.filter(|disk_failure| self.disk.calls() > disk_failure.call);
+        if let Some(disk_failure) = struck {
+            *self
+                .report
+                .disk_failures
+                .entry(disk_failure.name())
+                .or_default() += 1;
         }
-        self.kept = self.kept.max(witness.committed());
+        self.kept = self.kept.max(observer.committed());
         match &ended {
             Ok(summary) => self
-                .happened
+                .report
                 .story
                 .push(format!("it ended: {:?}", summary.end)),
-            Err(error) => self.happened.story.push(format!("it ended: {error}")),
+            Err(error) => self.report.story.push(format!("it ended: {error}")),
         }
         self.go_on_after(ended, struck)
     }
 
     /// Chooses what goes wrong with the supervisor in this life: its disk, or somebody asks for the end.
-    fn trouble(&mut self, hosts: &mut SimHosts<'_>) -> Option<Trouble> {
+    fn disk_failure(&mut self, hosts: &mut SimHosts<'_>) -> Option<DiskFailure> {
         if self.random.chance(1, 6) {
-            hosts.stop_after(self.random.below(self.reference.deeds.max(1)));
+            hosts.stop_after(self.random.below(self.reference.actions.max(1)));
             return None;
         }
         let soon = self.has_begun && self.random.chance(1, 2);
         let calls = if soon { 12 } else { self.reference.calls };
-        let trouble = Trouble {
+        let disk_failure = DiskFailure {
             call: self.disk.calls() + self.random.below(calls),
             fault: self.random.pick(&DiskFault::ALL),
             dies: self.random.chance(1, 2),
         };
-        match trouble.dies {
-            true => self.disk.crash_at(trouble.call, trouble.fault),
-            false => self.disk.fail_call(trouble.call, trouble.fault),
+        match disk_failure.dies {
+            true => self.disk.crash_at(disk_failure.call, disk_failure.fault),
+            false => self.disk.fail_call(disk_failure.call, disk_failure.fault),
         }
-        Some(trouble)
+        Some(disk_failure)
     }
 
-    fn note(&mut self, seen: &Seen, witness: &Witness) {
-        for (mischief, times) in &seen.mischief {
-            *self.happened.mischief.entry(*mischief).or_default() += times;
+    fn note(&mut self, seen: &Seen, observer: &RunObserver) {
+        for (host_fault, times) in &seen.host_faults {
+            *self.report.host_faults.entry(*host_fault).or_default() += times;
         }
-        self.happened.restored += witness.restored;
-        self.happened.from_checkpoint += witness.from_checkpoint;
-        self.happened.verdicts += witness.verdicts;
-        self.happened.outboxes_repaired += u64::from(witness.repaired.is_some());
-        self.happened
+        self.report.restored += observer.restored;
+        self.report.from_checkpoint += observer.from_checkpoint;
+        self.report.verdicts += observer.verdicts;
+        self.report.outboxes_repaired += u64::from(observer.repaired.is_some());
+        self.report
             .story
-            .push(format!("life {}", self.happened.lives));
-        self.happened
+            .push(format!("life {}", self.report.lives));
+        self.report
             .story
-            .extend(seen.story.iter().chain(&witness.story).cloned());
+            .extend(seen.story.iter().chain(&observer.story).cloned());
     }
 
     /// Looks at what a life has left, and puts another disk in place if the supervisor or the machine is gone.
     fn go_on_after(
         &mut self,
         ended: Result<RunSummary, RunError>,
-        struck: Option<Trouble>,
+        struck: Option<DiskFailure>,
     ) -> Result<Ended, String> {
         self.has_begun = true;
         match (ended, struck) {
             (Ok(summary), _) if summary.end == RunEnd::Stopped => {
-                self.happened.stops += 1;
+                self.report.stops += 1;
                 Ok(Ended::Left)
             }
             (Ok(_), _) => Ok(Ended::Over),
@@ -303,17 +314,17 @@ impl<'fleet> Case<'fleet> {
                 Ok(Ended::Abandoned)
             }
             (Err(error), None) if error.kind() == ErrorKind::Machine => {
-                self.happened.limits += 1;
+                self.report.limits += 1;
                 self.disk = self.disk.after_process_death();
                 Ok(Ended::Left)
             }
             (Err(error), None) => Err(format!("the run ended: {error}")),
-            (Err(_), Some(trouble)) => self.survive(trouble),
+            (Err(_), Some(disk_failure)) => self.survive(disk_failure),
         }
     }
 
     /// What is left after the supervisor has failed or died.
-    fn survive(&mut self, trouble: Trouble) -> Result<Ended, String> {
+    fn survive(&mut self, disk_failure: DiskFailure) -> Result<Ended, String> {
         self.outbox_is_true()?;
         let emitted = self.emitted();
         let is_cut = self.random.chance(1, 3);
@@ -322,17 +333,17 @@ impl<'fleet> Case<'fleet> {
             self.kept = emitted;
         }
         self.disk = match is_cut {
-            true => self.disk.after_power_cut_with(self.random.next()),
+            true => self.disk.after_power_cut_with(self.random.next_u64()),
             false => self.disk.after_process_death(),
         };
         let emitted = check::last_emitted(&self.disk).min(emitted);
         if is_cut {
             (self.torn_outbox, self.emitted) = (Some(check::outbox(&self.disk)), emitted);
         }
-        self.happened.power_cuts += u64::from(is_cut);
-        self.happened
+        self.report.power_cuts += u64::from(is_cut);
+        self.report
             .story
-            .push(format!("{}, power cut: {is_cut}", trouble.name()));
+            .push(format!("{}, power cut: {is_cut}", disk_failure.name()));
         if is_cut && self.fleet.launch.durability == Durability::Process {
             // Nothing is promised then.
             return Ok(Ended::Abandoned);
@@ -355,15 +366,15 @@ impl<'fleet> Case<'fleet> {
     /// Now and then somebody cuts or changes the outbox between two lives of the supervisor.
     fn meddle(&mut self) {
         // Of the seed alone, so that all else of a seed is as it is without it.
-        let mut random = Random::new(self.seed, 300 + self.happened.lives);
+        let mut random = TestRng::for_purpose(self.seed, 300 + self.report.lives);
         let emitted = self.emitted();
         if random.chance(1, 4)
             && let Some(how) = outbox::damage(&self.disk, &mut random)
         {
             (self.torn_outbox, self.emitted) = (Some(check::outbox(&self.disk)), emitted);
             self.is_meddled_with = true;
-            self.happened.outboxes_damaged += 1;
-            self.happened.story.push(format!("the outbox is {how}"));
+            self.report.outboxes_damaged += 1;
+            self.report.story.push(format!("the outbox is {how}"));
         }
     }
 
@@ -382,7 +393,7 @@ impl<'fleet> Case<'fleet> {
         let is_untouched = self.torn_outbox.as_ref() == Some(&outbox);
         match self.reference.left.outbox.starts_with(&outbox)
             || is_untouched
-            || self.happened.verdicts > 0
+            || self.report.verdicts > 0
             || self.fleet.is_poisoned()
         {
             true => Ok(()),
@@ -397,9 +408,9 @@ impl<'fleet> Case<'fleet> {
             return check::equal_bytes(&self.reference.left, &left);
         }
         let is_alike = decided::decided_alike(&self.reference.disk, &self.disk)?;
-        self.happened.decided_alike += u64::from(is_alike);
+        self.report.decided_alike += u64::from(is_alike);
         decided::replayed(self.fleet, &self.disk, self.seed)?;
-        self.happened.replayed += 1;
+        self.report.replayed += 1;
         Ok(())
     }
 }

@@ -1,15 +1,15 @@
 //! What becomes of the models of a fleet while it runs, by its own plan and by somebody's wish.
 
 use super::fleet::{FAST, MODEL};
-use super::random::Random;
 use crate::record::{Become, ModelChange, VersionPin};
 use shm_protocol::id::{ModelId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
 use std::ops::RangeInclusive;
+use test_support::TestRng;
 
 /// What becomes of the models of a fleet: of one in three, something.
 pub(super) fn changes(seed: u64, models: usize, ticks: u64) -> Vec<ModelChange> {
-    let mut random = Random::new(seed, 8);
+    let mut random = TestRng::for_purpose(seed, 8);
     if models == 0 || !random.chance(1, 3) {
         return Vec::new();
     }
@@ -19,7 +19,7 @@ pub(super) fn changes(seed: u64, models: usize, ticks: u64) -> Vec<ModelChange> 
 
 /// What somebody wants of the models of a fleet: in every other one, something.
 pub(super) fn wishes(seed: u64, models: usize, ticks: u64) -> Vec<ModelChange> {
-    let mut random = Random::new(seed, 15);
+    let mut random = TestRng::for_purpose(seed, 15);
     if models == 0 || random.chance(1, 2) {
         return Vec::new();
     }
@@ -29,7 +29,7 @@ pub(super) fn wishes(seed: u64, models: usize, ticks: u64) -> Vec<ModelChange> {
 
 /// One change for each number, in the order of their ticks, each of which can be made after those before it.
 fn changing(
-    random: &mut Random,
+    random: &mut TestRng,
     models: usize,
     ticks: u64,
     numbers: RangeInclusive<u64>,
@@ -39,7 +39,7 @@ fn changing(
     let mut from = 0;
     let mut change = |number: u64| {
         from += random.within(1..=ticks / 4);
-        let model = random.position(models);
+        let model = random.index(models);
         let to = match (loaded[model], random.chance(1, 2)) {
             (true, true) => Become::Unloaded,
             (false, true) => Become::Loaded,

@@ -9,10 +9,9 @@
 
 use super::case::Reference;
 use super::fleet::Fleet;
-use super::host_faults::Mischiefs;
+use super::host_faults::HostFaults;
 use super::hosts::SimHosts;
-use super::observer::Witness;
-use super::random::Random;
+use super::observer::RunObserver;
 use super::supervisor_run::DIRECTORY;
 use super::{check, supervisor_run as life};
 use crate::checkpoint::CheckpointReader;
@@ -27,6 +26,7 @@ use shm_protocol::id::Tick;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use test_support::TestRng;
 
 const TICKS: u64 = 12;
 const CHECKPOINT_TICKS: u64 = 5;
@@ -139,12 +139,12 @@ impl Patient {
     fn go_on(&mut self, bytes: &[u8]) -> Result<Said, String> {
         self.disk.write(&segment(), bytes);
         let fleet = &self.reference.fleet;
-        let random = Random::new(fleet.seed, 3);
-        let mut hosts = SimHosts::assembled(fleet, false, true, random, Mischiefs::none());
-        let mut witness = Witness::default();
+        let random = TestRng::for_purpose(fleet.seed, 3);
+        let mut hosts = SimHosts::assembled(fleet, false, true, random, HostFaults::none());
+        let mut observer = RunObserver::default();
         let disk = Arc::new(self.disk.clone());
         let ended = catch_unwind(AssertUnwindSafe(|| {
-            life::resume(fleet, disk, &mut hosts, &mut witness)
+            life::resume(fleet, disk, &mut hosts, &mut observer)
         }));
         match ended.map_err(|_| "it panicked".to_owned())? {
             Err(error) => {
@@ -160,7 +160,7 @@ impl Patient {
                     return Err("the outboxes differ".to_owned());
                 }
                 let journal = disk.read(&segment()).ok_or("its journal is gone")?;
-                let said = witness.cut;
+                let said = observer.cut;
                 Ok(Said::WentOn { said, journal })
             }
         }

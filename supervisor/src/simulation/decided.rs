@@ -3,10 +3,9 @@
 
 use super::case::Reference;
 use super::fleet::{Deadly, FAST, Fleet, MODEL, SLOW};
-use super::host_faults::Mischiefs;
+use super::host_faults::HostFaults;
 use super::hosts::SimHosts;
-use super::observer::Witness;
-use super::random::Random;
+use super::observer::RunObserver;
 use super::reply::Ends;
 use super::{check, supervisor_run as life};
 use crate::event_loop::{EventLoop, Timeouts};
@@ -15,45 +14,49 @@ use crate::journal::{JournalError, JournalReader};
 use crate::launch::plan;
 use crate::record::{Become, ModelChange, TickRecord, Verdict, VersionPin};
 use crate::rundir::RunDir;
-use crate::session::replay::{ComparingLedger, scan_journal};
+use crate::session::comparing_ledger::ComparingLedger;
+use crate::session::journal_scan::scan_journal;
 use crate::sys::memory_disk::MemoryDisk;
 use crate::tick::TickMachine;
 use shm_protocol::id::{AgentId, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::Batching;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use test_support::TestRng;
 
 /// Most faults of a replay: too few for it to decide anything itself.
-const MOST_FAULTS: u64 = 2;
+const MAX_FAULTS: u64 = 2;
 
 /// Replays the journal of a run, with hosts that are lost on the way, and says what does not hold.
 pub(super) fn replayed(fleet: &Fleet, disk: &MemoryDisk, seed: u64) -> Result<(), String> {
     let run_dir = check::open(disk)?;
     let through = scan_journal(&run_dir).map_err(|error| error.to_string())?;
-    let mut random = Random::new(seed, 6);
+    let mut random = TestRng::for_purpose(seed, 6);
     let reinfer = random.chance(1, 2);
-    let faults = random.below(MOST_FAULTS + 1);
-    let mischiefs = Mischiefs::drawn(Random::new(seed, 7), faults, 10 * through.until.0);
+    let faults = random.below(MAX_FAULTS + 1);
+    let host_faults =
+        HostFaults::drawn(TestRng::for_purpose(seed, 7), faults, 10 * through.until.0);
     let all = through
         .verdicts
         .iter()
         .flat_map(|(tick, verdicts)| verdicts.iter().map(|verdict| (*tick, verdict.clone())));
     let orders = fleet.orders_after(&all.collect::<Vec<_>>());
-    let mut hosts = SimHosts::assembled(fleet, true, reinfer, random, mischiefs);
+    let mut hosts = SimHosts::assembled(fleet, true, reinfer, random, host_faults);
     hosts.may_lose = false;
     let mut machine = TickMachine::new(
-        plan(&fleet.header, &fleet.orders.layout),
+        plan(&fleet.header, &fleet.orders.placement),
         Some(through.until),
     );
     for (tick, verdicts) in through.verdicts {
         machine.preload_verdicts(tick, verdicts);
     }
     if reinfer {
-        machine.foretell_answers(through.foretold);
+        machine.preload_answers(through.recorded_answers);
     }
     let (_, journal) = JournalReader::open(&run_dir).map_err(|error| error.to_string())?;
-    let mut witness = Witness::default();
-    let mut ledger = ComparingLedger::new(&run_dir, &fleet.header, journal, !reinfer, &mut witness);
+    let mut observer = RunObserver::default();
+    let mut ledger =
+        ComparingLedger::new(&run_dir, &fleet.header, journal, !reinfer, &mut observer);
     let drive = EventLoop::new(
         &mut hosts,
         machine,
@@ -63,13 +66,13 @@ pub(super) fn replayed(fleet: &Fleet, disk: &MemoryDisk, seed: u64) -> Result<()
         Timeouts::of(&fleet.launch),
     );
     let ended = catch_unwind(AssertUnwindSafe(|| drive.run()));
-    let (divergence, ticks) = (ledger.divergence, ledger.tally.ticks);
+    let (divergence, ticks) = (ledger.divergence, ledger.stats.ticks);
     let ended = ended.map_err(|_| "its replay panicked".to_owned())?;
-    ended.map_err(|error| format!("its replay ended: {error}\n{:#?}", witness.story))?;
+    ended.map_err(|error| format!("its replay ended: {error}\n{:#?}", observer.story))?;
     match divergence {
         Some(difference) => Err(format!(
             "its replay differs: {difference}\n{:#?}",
-            witness.story
+            observer.story
         )),
         None if ticks != through.until.0 => {
             Err(format!("its replay has {ticks} of {} ticks", through.until))
@@ -137,7 +140,7 @@ fn decided(change: impl Fn(&mut Fleet)) -> (Reference, Vec<Verdict>) {
 }
 
 #[test]
-fn an_agent_that_ends_its_host_is_given_up_and_a_replay_gives_it_up_unasked() {
+fn an_agent_that_crashes_its_host_is_quarantined_in_replay_too() {
     let poisoned = AgentId(1);
     let (reference, verdicts) = decided(|fleet| {
         let tick = Tick(12 * fleet.header.agents[poisoned.index()].every);
@@ -197,7 +200,7 @@ fn wishes(ticks: [u64; 4]) -> Vec<ModelChange> {
 }
 
 #[test]
-fn what_somebody_changes_is_changed_for_who_goes_on_and_for_who_replays() {
+fn a_requested_model_change_holds_after_resume_and_in_replay() {
     for first in 1..=12 {
         let asked = [first, first + 7, first + 8, first + 20];
         let (reference, verdicts) = decided(|fleet| fleet.wishes = wishes(asked));
@@ -214,21 +217,21 @@ fn what_somebody_changes_is_changed_for_who_goes_on_and_for_who_replays() {
         for seed in 0..8 {
             replayed(fleet, &reference.disk, seed).unwrap();
         }
-        for deeds in (0..reference.deeds).step_by(17) {
+        for actions in (0..reference.actions).step_by(17) {
             let disk = MemoryDisk::for_one_thread();
-            let mut witness = Witness::default();
+            let mut observer = RunObserver::default();
             let hosts = |begins| {
-                let nothing = Mischiefs::none();
-                SimHosts::assembled(fleet, begins, true, Random::new(3, 3), nothing)
+                let nothing = HostFaults::none();
+                SimHosts::assembled(fleet, begins, true, TestRng::for_purpose(3, 3), nothing)
             };
             let mut one = hosts(true);
-            one.stop_after(deeds);
-            life::begin(fleet, Arc::new(disk.clone()), &mut one, &mut witness).unwrap();
+            one.stop_after(actions);
+            life::begin(fleet, Arc::new(disk.clone()), &mut one, &mut observer).unwrap();
             let disk = disk.after_process_death();
             let kept = Arc::new(disk.clone());
-            life::resume(fleet, kept, &mut hosts(false), &mut witness).unwrap();
+            life::resume(fleet, kept, &mut hosts(false), &mut observer).unwrap();
             check::left(&disk).unwrap();
-            replayed(fleet, &disk, deeds).unwrap();
+            replayed(fleet, &disk, actions).unwrap();
         }
     }
 }

@@ -3,7 +3,6 @@
 //! is submitted again is the same is seen to by the hosts around it.
 
 use super::fleet::{FAST, Fleet, ROW_BYTES, SLOW};
-use super::random::{mix, mix_bytes};
 use super::reply::{Done, Reply};
 use shm_protocol::codec;
 use shm_protocol::generation::{DecodeRequest, Delta, Deltas, Finish, Sequence};
@@ -18,6 +17,7 @@ use shm_protocol::supervisor_to_inference::{
 };
 use shm_protocol::tensor::{DType, Shape};
 use std::collections::BTreeMap;
+use test_support::random::{mix, mix_bytes};
 
 /// One of so many batches fails, by what is in it.
 const FAILS_ONE_IN: u64 = 40;

@@ -9,10 +9,9 @@
 
 use super::case::{Reference, is_no_run, is_torn_beginning};
 use super::fleet::Fleet;
-use super::host_faults::Mischiefs;
+use super::host_faults::HostFaults;
 use super::hosts::SimHosts;
-use super::observer::Witness;
-use super::random::{Random, mix};
+use super::observer::RunObserver;
 use super::{check, supervisor_run as life};
 use crate::error::RunError;
 use crate::fleet::Durability;
@@ -22,6 +21,7 @@ use shm_protocol::id::Tick;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use test_support::random::{TestRng, mix};
 
 /// Of the ways in order the tests take one in so many: without a common factor with the number of ways of a call, so that
 /// every way is taken.
@@ -137,16 +137,16 @@ fn live(
     disk: &MemoryDisk,
     begins: bool,
 ) -> Result<(Result<RunSummary, RunError>, Tick), String> {
-    let random = Random::new(fleet.seed, 3);
-    let mut hosts = SimHosts::assembled(fleet, begins, true, random, Mischiefs::none());
-    let mut witness = Witness::default();
+    let random = TestRng::for_purpose(fleet.seed, 3);
+    let mut hosts = SimHosts::assembled(fleet, begins, true, random, HostFaults::none());
+    let mut observer = RunObserver::default();
     let shared = Arc::new(disk.clone());
     let ended = catch_unwind(AssertUnwindSafe(|| match begins {
-        true => life::begin(fleet, shared, &mut hosts, &mut witness),
-        false => life::resume(fleet, shared, &mut hosts, &mut witness),
+        true => life::begin(fleet, shared, &mut hosts, &mut observer),
+        false => life::resume(fleet, shared, &mut hosts, &mut observer),
     }));
     let ended = ended.map_err(|_| "it panicked".to_owned())?;
-    Ok((ended, witness.committed()))
+    Ok((ended, observer.committed()))
 }
 
 impl Attempt {

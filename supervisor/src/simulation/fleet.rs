@@ -1,14 +1,13 @@
 //! A small fleet that follows from a seed.
 
 use super::changing::{changes, wishes};
-use super::random::{Random, mix, mix_bytes};
 use super::reply::Ends;
-use crate::fleet::{Durability, OnLost, RestartLimits};
-use crate::launch::{HostConfig, Placement, version_title};
-use crate::models::{ModelVersion, lives, versions};
+use crate::fleet::{Durability, OnProviderLost, RestartLimits};
+use crate::launch::{HostConfig, Placement, ports, version_title};
+use crate::models::{ModelVersion, timeline, versions};
 use crate::record::{AgentPin, Become, EnginePin, ModelChange, ModelPin, RunHeader, Verdict};
 use crate::rundir::LaunchSettings;
-use crate::session::run::ports;
+
 use shm_protocol::boot::Extent;
 use shm_protocol::generation::{self, Generator};
 use shm_protocol::id::{AgentId, ModelId, Tick, VersionId};
@@ -16,6 +15,7 @@ use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::supervisor_to_agent::{self as agents, OnFailure, OnMismatch};
 use shm_protocol::tensor::{DType, Port, Signature};
 use shm_protocol::{limit, supervisor_to_inference as inference};
+use test_support::random::{TestRng, mix, mix_bytes};
 
 /// What stands for a component, so that its digest is that of an object of the run.
 pub(super) const COMPONENT: &[u8] = b"a simulated component";
@@ -95,7 +95,7 @@ impl Fleet {
     /// The fleet of a seed. With `poison`, one of its agents may end its host in some tick, and what was asked in some
     /// tick may end the engine.
     pub(super) fn new(seed: u64, poison: bool) -> Fleet {
-        let mut random = Random::new(seed, 1);
+        let mut random = TestRng::for_purpose(seed, 1);
         let agents = random.within(2..=8);
         let ticks = random.within(20..=60);
         let models = random.pick(&[0, 1, 1, 2]);
@@ -103,7 +103,7 @@ impl Fleet {
             .map(|number| character(&mut random, mix(seed, number)))
             .collect();
         if poison && random.chance(3, 4) {
-            let chosen = random.position(characters.len());
+            let chosen = random.index(characters.len());
             characters[chosen].poison = Some((Tick(random.within(1..=ticks)), Ends::Crashed));
         }
         let deadly = (poison && random.chance(1, 2)).then(|| {
@@ -167,7 +167,7 @@ impl Fleet {
             && self.characters.iter().all(|character| !character.opaque);
         is_restorable
             && self.characters.len() == 3
-            && self.orders.layout.hosts == 2
+            && self.orders.placement.hosts == 2
             && self.header.models.len() == 1
     }
 
@@ -176,7 +176,7 @@ impl Fleet {
         &self,
         verdicts: impl IntoIterator<Item = &'v (Tick, Verdict)>,
     ) -> HostConfig {
-        orders(&self.header.with(verdicts), self.orders.layout.clone())
+        orders(&self.header.with(verdicts), self.orders.placement.clone())
     }
 
     /// How a version is loaded, and what it is: one of the fleet's, or one that somebody has brought in.
@@ -240,7 +240,7 @@ impl Fleet {
     }
 }
 
-fn character(random: &mut Random, seed: u64) -> Character {
+fn character(random: &mut TestRng, seed: u64) -> Character {
     Character {
         seed,
         // Of the seed alone, so that all else of a fleet is as it is without it.
@@ -252,7 +252,7 @@ fn character(random: &mut Random, seed: u64) -> Character {
     }
 }
 
-fn header(seed: u64, random: &mut Random, agents: usize, models: u64, ticks: u64) -> RunHeader {
+fn header(seed: u64, random: &mut TestRng, agents: usize, models: u64, ticks: u64) -> RunHeader {
     let digest = |bytes| *blake3::hash(bytes).as_bytes();
     let agent = |number| AgentPin {
         name: format!("agent-{number}"),
@@ -289,21 +289,21 @@ fn header(seed: u64, random: &mut Random, agents: usize, models: u64, ticks: u64
         },
         max_batch: random.within(2..=8),
         latency_ticks: random.within(1..=3),
-        on_mismatch: OnMismatch::Refuse,
+        on_mismatch: OnMismatch::Reject,
         rejects_nonfinite: false,
         memory_bytes: 0,
         generator: None,
     };
     let mut models: Vec<ModelPin> = (0..models).map(model).collect();
     // Drawn from a stream of its own, so that the rest of a fleet stays what its seed has always made it.
-    let mut random = Random::new(seed, 5);
+    let mut random = TestRng::for_purpose(seed, 5);
     if let Some(last) = models.last_mut()
         && random.chance(1, 2)
     {
         last.generator = Some(Generator {
-            sequences: u32::try_from(random.within(1..=4)).expect("few"),
+            max_concurrent_generations: u32::try_from(random.within(1..=4)).expect("few"),
             tokens_per_tick: u32::try_from(random.within(1..=3)).expect("few"),
-            context: None,
+            context_length: None,
             cache_bytes: 1 << 20,
         });
         (last.signature, last.latency_ticks) = (generation::signature(), 1);
@@ -314,20 +314,20 @@ fn header(seed: u64, random: &mut Random, agents: usize, models: u64, ticks: u64
         fleet: "simulated".to_owned(),
         seed,
         canonical_nan: true,
-        step_bytes: limit::STEP_BYTES as u64,
+        max_step_bytes: limit::STEP_BYTES as u64,
         agents,
         changes: changes(seed, models.len(), ticks),
         engine: (!models.is_empty()).then(|| EnginePin {
             name: "a simulated engine".to_owned(),
             library: [7; 32],
-            intra_threads: 1,
+            intra_op_threads: 1,
         }),
         models,
     }
 }
 
 fn launch(
-    random: &mut Random,
+    random: &mut TestRng,
     header: &RunHeader,
     isolated: &[bool],
     layout: &Placement,
@@ -350,18 +350,18 @@ fn launch(
         inference_ready_ms: 30_000,
         load_ms: 60_000,
         checkpoint_ticks: random.within(2..=16),
-        checkpoint_ms: 0,
-        keep: 3,
+        checkpoint_min_ms: 0,
+        checkpoints_kept: 3,
         // Faults are far more frequent here than anywhere: what is to be transparent is not given up.
         restarts: RestartLimits {
             host: 40,
             host_seconds: 30,
             run: 200,
             run_seconds: 60,
-            poison: u32::try_from(random.within(3..=5)).expect("few"),
+            quarantine_after: u32::try_from(random.within(3..=5)).expect("few"),
         },
-        spare: random.chance(1, 3),
-        on_provider_lost: OnLost::Degrade,
+        hot_standby: random.chance(1, 3),
+        on_provider_lost: OnProviderLost::Fallback,
     }
 }
 
@@ -383,7 +383,8 @@ fn orders(header: &RunHeader, layout: Placement) -> HostConfig {
         |(number, ModelVersion { model, pin, .. }): (usize, &ModelVersion)| inference::LoadModel {
             version: VersionId::from_index(number),
             model: *model,
-            keep: lives(header, *model).at(Tick(1)).version == Some(VersionId::from_index(number)),
+            keep: timeline(header, *model).at(Tick(1)).version
+                == Some(VersionId::from_index(number)),
             name: match number < header.models.len() {
                 true => pin.name.clone(),
                 false => version_title(&pin.name, &pin.version),
@@ -396,11 +397,11 @@ fn orders(header: &RunHeader, layout: Placement) -> HostConfig {
             generator: pin.generator,
         };
     HostConfig {
-        layout,
-        setup: agents::AgentSetup {
+        placement: layout,
+        agent_setup: agents::AgentSetup {
             random_key: [3; 32],
             canonical_nan: true,
-            step_bytes: limit::STEP_BYTES as u64,
+            max_step_bytes: limit::STEP_BYTES as u64,
             agents: header.agents.iter().map(|pin| pin.name.clone()).collect(),
             models: header.models.iter().map(|pin| pin.name.clone()).collect(),
         },
@@ -410,7 +411,7 @@ fn orders(header: &RunHeader, layout: Placement) -> HostConfig {
         },
         engine: inference::EngineSetup {
             library: None,
-            intra_threads: 1,
+            intra_op_threads: 1,
             loads_drivers_later: false,
         },
         versions: versions(header).iter().enumerate().map(version).collect(),

@@ -4,14 +4,13 @@
 use super::case::Reference;
 use super::decided::replayed;
 use super::fleet::{Deadly, Fleet, ROW_BYTES};
-use super::host_faults::Mischiefs;
+use super::host_faults::HostFaults;
 use super::hosts::SimHosts;
-use super::observer::Witness;
-use super::random::Random;
+use super::observer::RunObserver;
 use super::{check, supervisor_run as life};
 use crate::journal::JournalReader;
 use crate::record::{ABANDONED, QuarantineReason, RequestName, Verdict};
-use crate::session::replay::scan_journal;
+use crate::session::journal_scan::scan_journal;
 use crate::sys::memory_disk::MemoryDisk;
 use crate::tick::AwaitedRequest;
 use shm_protocol::agent_to_supervisor::Effect;
@@ -19,6 +18,7 @@ use shm_protocol::id::{AgentId, RequestId, Tick};
 use shm_protocol::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use test_support::TestRng;
 
 /// Whether a request to a model, or to a language model, crashes the engine if it is asked in a tick.
 fn is_guilty_of(deadly: &Deadly, is_text: bool, asked: Tick, inputs: &[Tensor]) -> bool {
@@ -172,7 +172,7 @@ fn agents_that_go_on_asking_so_are_quarantined() {
             until: Tick(u64::MAX),
             ..Deadly::at(5, 1)
         });
-        fleet.launch.restarts.poison = 3;
+        fleet.launch.restarts.quarantine_after = 3;
         let reference = Reference::of_fleet(fleet);
         judged(&reference.fleet, &reference.disk);
         let run_dir = check::open(&reference.disk).unwrap();
@@ -197,7 +197,7 @@ fn who_goes_on_abandons_the_same_requests() {
             until: Tick(first + 8),
             ..Deadly::at(first, [1, 2, 4][number % 3])
         });
-        fleet.launch.restarts.poison = [1, 2, 3][number % 3];
+        fleet.launch.restarts.quarantine_after = [1, 2, 3][number % 3];
         fleet.launch.checkpoint_ticks = 1 + number as u64 % 3;
         // Of the members of a batch, some are told at once and some wait for their next step.
         for (pin, every) in fleet.header.agents.iter_mut().zip([4, 1, 6, 1, 4, 1, 2, 1]) {
@@ -207,25 +207,31 @@ fn who_goes_on_abandons_the_same_requests() {
         if reference.left.verdicts == 0 {
             continue;
         }
-        for deeds in (0..reference.deeds).step_by(5) {
+        for actions in (0..reference.actions).step_by(5) {
             let disk = MemoryDisk::for_one_thread();
-            let mut witness = Witness::default();
+            let mut observer = RunObserver::default();
             let fleet = &reference.fleet;
             let hosts = |begins| {
-                SimHosts::assembled(fleet, begins, true, Random::new(3, 3), Mischiefs::none())
+                SimHosts::assembled(
+                    fleet,
+                    begins,
+                    true,
+                    TestRng::for_purpose(3, 3),
+                    HostFaults::none(),
+                )
             };
             let mut one = hosts(true);
-            one.stop_after(deeds);
-            life::begin(fleet, Arc::new(disk.clone()), &mut one, &mut witness).unwrap();
+            one.stop_after(actions);
+            life::begin(fleet, Arc::new(disk.clone()), &mut one, &mut observer).unwrap();
             let disk = disk.after_process_death();
             let kept = Arc::new(disk.clone());
-            life::resume(fleet, kept, &mut hosts(false), &mut witness).unwrap();
+            life::resume(fleet, kept, &mut hosts(false), &mut observer).unwrap();
             (resumed, from_checkpoint) = (
                 resumed + 1,
-                from_checkpoint + witness.resumed_from_checkpoint,
+                from_checkpoint + observer.resumed_from_checkpoint,
             );
             if let Err(reason) = check::equal(&reference.disk, &disk) {
-                failed.push(format!("fleet {number}, stopped after {deeds}: {reason}"));
+                failed.push(format!("fleet {number}, stopped after {actions}: {reason}"));
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use super::fleet::Fleet;
 use super::hosts::{Answered, Waited};
-use super::random::Random;
 use super::reply::Reply;
 use bincode::Encode;
 use shm_protocol::agent_state::STATE;
@@ -17,10 +16,11 @@ use shm_protocol::ring::RecordHeader;
 use shm_protocol::tensor::DType;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use test_support::TestRng;
 
 /// Something that goes wrong while a host does something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Mischief {
+pub(super) enum HostFault {
     /// It dies, with some of its answer published, or all, or nothing.
     Dies,
     /// It goes on for a while and dies whenever.
@@ -49,22 +49,22 @@ pub(super) enum Mischief {
     SpoilsState,
 }
 
-impl Mischief {
-    const ANYWHERE: [Mischief; 9] = [
-        Mischief::Dies,
-        Mischief::DiesLater,
-        Mischief::Hangs,
-        Mischief::IsSlow,
-        Mischief::WorksForLong,
-        Mischief::Garbage,
-        Mischief::Fails,
-        Mischief::DiesAndIsNotStarted,
-        Mischief::AllDie,
+impl HostFault {
+    const ANYWHERE: [HostFault; 9] = [
+        HostFault::Dies,
+        HostFault::DiesLater,
+        HostFault::Hangs,
+        HostFault::IsSlow,
+        HostFault::WorksForLong,
+        HostFault::Garbage,
+        HostFault::Fails,
+        HostFault::DiesAndIsNotStarted,
+        HostFault::AllDie,
     ];
 
     /// Something that can go wrong where a host is about to answer this.
-    pub(super) fn choose(random: &mut Random, replies: &[Reply]) -> Mischief {
-        let mut possible = Mischief::ANYWHERE.to_vec();
+    pub(super) fn choose(random: &mut TestRng, replies: &[Reply]) -> HostFault {
+        let mut possible = HostFault::ANYWHERE.to_vec();
         let answers = |kind| {
             replies
                 .iter()
@@ -75,16 +75,16 @@ impl Mischief {
             || answers(AGENT_LOADED)
             || answers(MODEL_LOADED)
         {
-            possible.push(Mischief::Undecodable);
+            possible.push(HostFault::Undecodable);
         }
         if answers(OUTCOMES) || answers(AWAIT_REQUESTS) || answers(OUTPUT) {
-            possible.extend([Mischief::Lies; 3]);
+            possible.extend([HostFault::Lies; 3]);
         }
         if answers(AGENT_LOADED) || answers(MODEL_LOADED) {
-            possible.push(Mischief::RefusesToLoad);
+            possible.push(HostFault::RefusesToLoad);
         }
         if answers(STATE) {
-            possible.extend([Mischief::SpoilsState, Mischief::Lies]);
+            possible.extend([HostFault::SpoilsState, HostFault::Lies]);
         }
         random.pick(&possible)
     }
@@ -92,18 +92,18 @@ impl Mischief {
 
 /// What goes wrong with the hosts of a run, one after the other.
 #[derive(Clone, Debug)]
-pub(super) struct Mischiefs {
+pub(super) struct HostFaults {
     /// For each, how many things hosts do after the one before.
     left: VecDeque<u64>,
     /// What hosts have done since the last one.
     since: u64,
-    pub(super) random: Random,
+    pub(super) random: TestRng,
 }
 
-impl Mischiefs {
+impl HostFaults {
     /// As many as this, in a run in which hosts do so many things.
-    pub(super) fn drawn(mut random: Random, count: u64, deeds: u64) -> Mischiefs {
-        let share = (deeds / (count + 1)).max(1);
+    pub(super) fn drawn(mut random: TestRng, count: u64, actions: u64) -> HostFaults {
+        let share = (actions / (count + 1)).max(1);
         let mut left: VecDeque<u64> = (0..count)
             .map(|_| match random.chance(1, 2) {
                 // Soon after the one before: while it is being mended.
@@ -112,20 +112,20 @@ impl Mischiefs {
             })
             .collect();
         if let Some(first) = left.front_mut() {
-            *first = random.below(deeds.max(1));
+            *first = random.below(actions.max(1));
         }
-        Mischiefs {
+        HostFaults {
             left,
             since: 0,
             random,
         }
     }
 
-    pub(super) fn none() -> Mischiefs {
-        Mischiefs {
+    pub(super) fn none() -> HostFaults {
+        HostFaults {
             left: VecDeque::new(),
             since: 0,
-            random: Random::new(0, 0),
+            random: TestRng::for_purpose(0, 0),
         }
     }
 
@@ -149,7 +149,7 @@ pub(super) type IsNew<'a> = &'a dyn Fn(AgentId, Tick) -> bool;
 /// Changes an answer so that no sound host can have said it. False when there is no way to.
 pub(super) fn lie(
     fleet: &Fleet,
-    random: &mut Random,
+    random: &mut TestRng,
     replies: &mut Vec<Reply>,
     is_new: IsNew<'_>,
 ) -> bool {
@@ -178,14 +178,14 @@ pub(super) fn lie(
 
 fn lie_about_outcomes(
     fleet: &Fleet,
-    random: &mut Random,
+    random: &mut TestRng,
     replies: &mut Vec<Reply>,
     at: usize,
     is_new: IsNew<'_>,
 ) {
     let tick = replies[at].header.tick;
     let mut outcomes: Outcomes = decode(&replies[at].payload);
-    let chosen = random.position(outcomes.outcomes.len());
+    let chosen = random.index(outcomes.outcomes.len());
     let ways = match is_new(outcomes.outcomes[chosen].agent, tick) {
         true => 10,
         false => 5,
@@ -196,7 +196,7 @@ fn lie_about_outcomes(
         1 => replies[at].header.tick = tick.plus(1000),
         2 => {
             let agents = fleet.characters.len();
-            outcome.agent = AgentId::from_index(agents + random.position(3));
+            outcome.agent = AgentId::from_index(agents + random.index(3));
         }
         3 => {
             let again = replies[at].clone();
@@ -234,10 +234,10 @@ fn lie_about_outcomes(
 
 /// What agents wait for may have been said before, and is then compared with that; so what is wrong here is never what they
 /// wait for.
-fn lie_about_waits(fleet: &Fleet, random: &mut Random, replies: &mut Vec<Reply>, at: usize) {
+fn lie_about_waits(fleet: &Fleet, random: &mut TestRng, replies: &mut Vec<Reply>, at: usize) {
     let tick = replies[at].header.tick;
     let mut parked: AwaitRequests = decode(&replies[at].payload);
-    let wait = random.position(parked.requests.len());
+    let wait = random.index(parked.requests.len());
     match random.below(6) {
         0 => replies[at].header.tick = Tick(tick.0 - 1),
         1 => replies[at].header.tick = tick.plus(1000),
@@ -294,7 +294,7 @@ pub(super) fn misremember(answered: &Answered, waited: &Waited, replies: &mut [R
 
 /// An agent that another host steps, or none.
 fn of_another_host(fleet: &Fleet, agent: AgentId) -> AgentId {
-    let layout = &fleet.orders.layout;
+    let layout = &fleet.orders.placement;
     let own = layout.host_of[agent.index()];
     let other = layout.host_of.iter().position(|host| *host != own);
     other.map_or(AgentId(u32::MAX), AgentId::from_index)
@@ -318,7 +318,7 @@ fn request(request: RequestId, model: ModelId) -> Effect {
     }
 }
 
-fn lie_about_output(random: &mut Random, replies: &mut Vec<Reply>, at: usize) {
+fn lie_about_output(random: &mut TestRng, replies: &mut Vec<Reply>, at: usize) {
     let again = replies[at].clone();
     let header = &mut replies[at].header;
     match random.below(5) {
@@ -332,7 +332,7 @@ fn lie_about_output(random: &mut Random, replies: &mut Vec<Reply>, at: usize) {
 }
 
 /// A record that does not decode any more. False when there is none that must.
-pub(super) fn spoil(random: &mut Random, replies: &mut [Reply]) -> bool {
+pub(super) fn spoil(random: &mut TestRng, replies: &mut [Reply]) -> bool {
     let kinds = [OUTCOMES, AWAIT_REQUESTS, AGENT_LOADED, MODEL_LOADED];
     let chosen = replies
         .iter_mut()
@@ -345,7 +345,7 @@ pub(super) fn spoil(random: &mut Random, replies: &mut [Reply]) -> bool {
 }
 
 /// What is said of an agent's state does not decode.
-pub(super) fn spoil_state(random: &mut Random, replies: &mut [Reply]) -> bool {
+pub(super) fn spoil_state(random: &mut TestRng, replies: &mut [Reply]) -> bool {
     let states: Vec<usize> = (0..replies.len())
         .filter(|at| replies[*at].header.kind == STATE)
         .collect();
@@ -357,10 +357,10 @@ pub(super) fn spoil_state(random: &mut Random, replies: &mut [Reply]) -> bool {
     true
 }
 
-fn spoil_payload(random: &mut Random, reply: &mut Reply) {
+fn spoil_payload(random: &mut TestRng, reply: &mut Reply) {
     match random.chance(1, 2) {
         true => reply.payload.push(0),
-        false => reply.payload.truncate(random.position(reply.payload.len())),
+        false => reply.payload.truncate(random.index(reply.payload.len())),
     }
 }
 

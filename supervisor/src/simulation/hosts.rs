@@ -11,12 +11,11 @@ mod incarnation;
 use super::agent_host::AgentHost;
 use super::engine_host::EngineHost;
 use super::fleet::Fleet;
-use super::host_faults::{Mischief, Mischiefs};
-use super::random::Random;
+use super::host_faults::{HostFault, HostFaults};
 use super::reply::{Done, Reply};
 use crate::event_loop::Hosts;
 use crate::host::{HostEvent, HostKind, HostSetError, decoded};
-use incarnation::{Happening, Inside, Life, Place};
+use incarnation::{Inside, Life, Place, SimHostEvent};
 use shm_protocol::agent_to_supervisor::{
     AWAIT_REQUESTS, AwaitRequests, OUTCOMES, Outcomes, READY, Ready,
 };
@@ -29,14 +28,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
+use test_support::TestRng;
 
 /// What was seen of the hosts of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     /// Things that hosts did.
-    pub(super) deeds: u64,
+    pub(super) actions: u64,
     /// What went wrong, and how often.
-    pub(super) mischief: BTreeMap<Mischief, u64>,
+    pub(super) host_faults: BTreeMap<HostFault, u64>,
     /// The same, in words.
     pub(super) story: Vec<String>,
     /// How often the supervisor was to hear of the loss of each host.
@@ -54,8 +54,8 @@ pub(super) type Waited = BTreeSet<(Tick, AgentId, u32)>;
 pub(super) struct SimHosts<'fleet> {
     fleet: &'fleet Fleet,
     with_engine: bool,
-    random: Random,
-    pub(super) mischiefs: Mischiefs,
+    random: TestRng,
+    pub(super) host_faults: HostFaults,
     pub(super) answered: Answered,
     waited: Waited,
     now: Duration,
@@ -79,7 +79,7 @@ pub(super) struct SimHosts<'fleet> {
 }
 
 /// Times that the supervisor may wait in one run. More are taken for a run that never ends.
-const MOST_WAITS: u64 = 200_000;
+const MAX_WAITS: u64 = 200_000;
 
 impl<'fleet> SimHosts<'fleet> {
     /// Hosts that are ready and were told to start, the engine with its models and the agent hosts with their agents,
@@ -88,11 +88,11 @@ impl<'fleet> SimHosts<'fleet> {
         fleet: &'fleet Fleet,
         with_agents: bool,
         with_engine: bool,
-        random: Random,
-        mischiefs: Mischiefs,
+        random: TestRng,
+        host_faults: HostFaults,
     ) -> SimHosts<'fleet> {
         let with_engine = with_engine && fleet.has_models();
-        let layout = &fleet.orders.layout;
+        let layout = &fleet.orders.placement;
         let agent_hosts = (0..layout.hosts).map(HostId::from_index).map(|host| {
             Inside::Agents(match with_agents {
                 true => AgentHost::loaded(fleet, layout.agents_of(host)),
@@ -114,7 +114,7 @@ impl<'fleet> SimHosts<'fleet> {
             fleet,
             with_engine,
             random,
-            mischiefs,
+            host_faults,
             answered: Answered::new(),
             waited: Waited::new(),
             now: Duration::ZERO,
@@ -133,8 +133,8 @@ impl<'fleet> SimHosts<'fleet> {
     }
 
     /// Somebody asks for the end once hosts have done so many things.
-    pub(super) fn stop_after(&mut self, deeds: u64) {
-        self.stop_after = Some(deeds);
+    pub(super) fn stop_after(&mut self, actions: u64) {
+        self.stop_after = Some(actions);
     }
 
     /// The engine has loaded these versions instead of those that a run begins with.
@@ -170,7 +170,7 @@ impl<'fleet> SimHosts<'fleet> {
         }
     }
 
-    /// The host whose next happening comes first.
+    /// The host whose next event comes first.
     fn earliest(&self) -> Option<(Duration, usize)> {
         let next =
             |(position, place): (usize, &Place)| Some((place.life.as_ref()?.next_at()?, position));
@@ -197,7 +197,7 @@ impl<'fleet> SimHosts<'fleet> {
 
 impl Hosts for SimHosts<'_> {
     fn agent_hosts(&self) -> usize {
-        self.fleet.orders.layout.hosts
+        self.fleet.orders.placement.hosts
     }
 
     fn inference_host(&self) -> Option<HostId> {
@@ -211,22 +211,22 @@ impl Hosts for SimHosts<'_> {
 
     fn next(&mut self, patience: Duration) -> Result<HostEvent, HostSetError> {
         self.waits += 1;
-        assert!(self.waits < MOST_WAITS, "the run does not end");
+        assert!(self.waits < MAX_WAITS, "the run does not end");
         if self.stop_asked()? {
-            return Ok(HostEvent::StopAsked);
+            return Ok(HostEvent::StopRequested);
         }
         let until = self.now + patience;
         let Some((at, position)) = self.earliest().filter(|(at, _)| *at <= until) else {
             self.now = until;
-            return Ok(HostEvent::Silence);
+            return Ok(HostEvent::TimedOut);
         };
         self.now = self.now.max(at);
         let host = HostId::from_index(position);
         let life = self.life(host);
-        let happening = life.hear().expect("it was the earliest");
+        let event = life.hear().expect("it was the earliest");
         let incarnation = life.incarnation;
-        Ok(match happening {
-            Happening::Record(reply) => {
+        Ok(match event {
+            SimHostEvent::Record(reply) => {
                 let header = RecordHeader {
                     incarnation,
                     ..reply.header
@@ -235,14 +235,14 @@ impl Hosts for SimHosts<'_> {
                 self.remember_answered(&header);
                 HostEvent::Record { host, header }
             }
-            Happening::Garbage => HostEvent::Garbage {
+            SimHostEvent::InvalidRing => HostEvent::InvalidRing {
                 host,
                 violation: RingViolation {
                     position: 64,
                     reason: "the sequence is not the one that comes next",
                 },
             },
-            Happening::Exited(status) => {
+            SimHostEvent::Exited(status) => {
                 life.has_exited = true;
                 let status = ExitStatus::from_raw(status);
                 HostEvent::Exited { host, status }
@@ -253,7 +253,7 @@ impl Hosts for SimHosts<'_> {
     fn stop_asked(&mut self) -> Result<bool, HostSetError> {
         let asked = self
             .stop_after
-            .is_some_and(|after| self.seen.deeds >= after);
+            .is_some_and(|after| self.seen.actions >= after);
         if asked {
             self.stop_after = None;
         }
@@ -336,8 +336,8 @@ impl Hosts for SimHosts<'_> {
         life.is_some_and(|life| life.is_welcome)
     }
 
-    fn keep_spare(&mut self) -> bool {
-        self.has_spare = self.fleet.launch.spare;
+    fn ensure_standby(&mut self) -> bool {
+        self.has_spare = self.fleet.launch.hot_standby;
         true
     }
 
@@ -350,7 +350,7 @@ impl Hosts for SimHosts<'_> {
         if place.refusals > 0 {
             place.refusals -= 1;
             *self.seen.losses.entry(host).or_default() += 1;
-            return Err(HostSetError::Silent { seconds: 0.0 });
+            return Err(HostSetError::TimedOut { seconds: 0.0 });
         }
         let inside = match self.inference_host() == Some(host) {
             true => Inside::Engine(self.engine_again()),

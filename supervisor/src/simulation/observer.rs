@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// What was told of one host.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
+struct HostRecord {
     losses: u64,
     /// Losses since it was told that it is back, or given up.
     open: u64,
@@ -18,8 +18,8 @@ struct Told {
 
 /// Watches a run.
 #[derive(Debug, Default)]
-pub(super) struct Witness {
-    hosts: BTreeMap<HostId, Told>,
+pub(super) struct RunObserver {
+    hosts: BTreeMap<HostId, HostRecord>,
     last: Option<Tick>,
     /// What was told, in words.
     pub(super) story: Vec<String>,
@@ -37,18 +37,18 @@ pub(super) struct Witness {
     /// What was told of checkpoints that are no good.
     pub(super) checkpoints: u64,
     /// What was told of an outbox that was repaired.
-    pub(super) repaired: Option<Repaired>,
+    pub(super) repaired: Option<OutboxRepair>,
 }
 
 /// What was told of an outbox that was repaired: bytes that were found, kept and written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Repaired {
+pub(super) struct OutboxRepair {
     pub(super) found: u64,
     pub(super) kept: u64,
     pub(super) written: u64,
 }
 
-impl Witness {
+impl RunObserver {
     /// The last tick that was committed.
     pub(super) fn committed(&self) -> Tick {
         self.last.unwrap_or(Tick::ZERO)
@@ -61,7 +61,7 @@ impl Witness {
     }
 }
 
-impl Observer for Witness {
+impl Observer for RunObserver {
     fn event(&mut self, event: &RunEvent) {
         self.story.push(event.to_string());
         match event {
@@ -73,7 +73,7 @@ impl Observer for Witness {
                 told.lost = *incarnation;
                 self.lost += 1;
             }
-            RunEvent::HostRestored {
+            RunEvent::HostRestarted {
                 host,
                 incarnation,
                 checkpoint,
@@ -101,7 +101,7 @@ impl Observer for Witness {
                 written_bytes,
                 ..
             } => {
-                self.repaired = Some(Repaired {
+                self.repaired = Some(OutboxRepair {
                     found: *found_bytes,
                     kept: *kept_bytes,
                     written: *written_bytes,

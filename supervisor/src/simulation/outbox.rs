@@ -7,10 +7,9 @@
 
 use super::case::Reference;
 use super::fleet::Fleet;
-use super::host_faults::Mischiefs;
+use super::host_faults::HostFaults;
 use super::hosts::SimHosts;
-use super::observer::{Repaired, Witness};
-use super::random::Random;
+use super::observer::{OutboxRepair, RunObserver};
 use super::supervisor_run::DIRECTORY;
 use super::{check, supervisor_run as life};
 use crate::checkpoint::CheckpointReader;
@@ -21,6 +20,7 @@ use crate::sys::disk::Disk as _;
 use crate::sys::memory_disk::MemoryDisk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use test_support::TestRng;
 
 const TICKS: u64 = 12;
 const CHECKPOINT_TICKS: u64 = 5;
@@ -34,16 +34,16 @@ fn segment() -> PathBuf {
 }
 
 /// Cuts or changes the outbox at random, and says how. None when there is nothing of it.
-pub(super) fn damage(disk: &MemoryDisk, random: &mut Random) -> Option<String> {
+pub(super) fn damage(disk: &MemoryDisk, random: &mut TestRng) -> Option<String> {
     let mut bytes = disk.read(&path()).filter(|bytes| !bytes.is_empty())?;
-    let at = random.position(bytes.len());
+    let at = random.index(bytes.len());
     let how = match random.below(5) {
         0 => {
             bytes.truncate(at);
             format!("cut at {at}")
         }
         1 => {
-            let end = at + 1 + random.position(bytes.len() - at);
+            let end = at + 1 + random.index(bytes.len() - at);
             bytes.drain(at..end);
             format!("without its bytes {at} to {end}")
         }
@@ -104,23 +104,23 @@ impl Patient {
     }
 
     /// Goes on with the run whose outbox has these bytes, or none. Gives the disk and what was told.
-    fn go_on(&self, outbox: Option<&[u8]>) -> (MemoryDisk, Witness, Result<(), RunError>) {
+    fn go_on(&self, outbox: Option<&[u8]>) -> (MemoryDisk, RunObserver, Result<(), RunError>) {
         let disk = self.disk.after_process_death();
         match outbox {
             Some(bytes) => disk.write(&path(), bytes),
             None => disk.remove_file(&path()).expect("it is there"),
         }
         let fleet = &self.reference.fleet;
-        let random = Random::new(fleet.seed, 3);
-        let mut hosts = SimHosts::assembled(fleet, false, true, random, Mischiefs::none());
-        let mut witness = Witness::default();
-        let ended = life::resume(fleet, Arc::new(disk.clone()), &mut hosts, &mut witness);
-        (disk, witness, ended.map(drop))
+        let random = TestRng::for_purpose(fleet.seed, 3);
+        let mut hosts = SimHosts::assembled(fleet, false, true, random, HostFaults::none());
+        let mut observer = RunObserver::default();
+        let ended = life::resume(fleet, Arc::new(disk.clone()), &mut hosts, &mut observer);
+        (disk, observer, ended.map(drop))
     }
 
     /// What goes on is whole, and what was repaired is told.
     fn is_made_whole(&self, what: &str, outbox: Option<&[u8]>) -> bool {
-        let (disk, witness, ended) = self.go_on(outbox);
+        let (disk, observer, ended) = self.go_on(outbox);
         ended.unwrap_or_else(|error| panic!("{what}: {error}"));
         let left = check::left(&disk).unwrap_or_else(|error| panic!("{what}: {error}"));
         check::equal_bytes(&self.reference.left, &left)
@@ -128,12 +128,12 @@ impl Patient {
         let bytes = outbox.unwrap_or_default();
         let pairs = bytes.iter().zip(&self.whole);
         let kept = pairs.take_while(|(left, right)| left == right).count();
-        let repaired = (kept < self.marked).then(|| Repaired {
+        let repaired = (kept < self.marked).then(|| OutboxRepair {
             found: bytes.len() as u64,
             kept: kept as u64,
             written: (self.marked - kept) as u64,
         });
-        assert_eq!(witness.repaired, repaired, "{what}");
+        assert_eq!(observer.repaired, repaired, "{what}");
         repaired.is_some()
     }
 }
@@ -172,7 +172,7 @@ fn an_outbox_damaged_anywhere_is_whole_again() {
 
 /// What is damaged in both cannot be made again from either. Nothing more of it is lost.
 #[test]
-fn an_outbox_is_left_alone_if_the_journal_cannot_give_back_its_lines() {
+fn an_outbox_is_left_alone_if_the_journal_cannot_restore_it() {
     for is_over in [false, true] {
         let patient = Patient::new(Durability::Process, is_over);
         let journal = patient.disk.read(&segment()).expect("one segment");

@@ -3,15 +3,15 @@
 //! the surest way to steps that are executed again.
 
 use super::fleet::Fleet;
-use super::host_faults::Mischiefs;
+use super::host_faults::HostFaults;
 use super::hosts::SimHosts;
-use super::observer::Witness;
-use super::random::Random;
+use super::observer::RunObserver;
 use super::{check, supervisor_run as life};
 use crate::error::RunError;
 use crate::session::RunSummary;
 use crate::sys::memory_disk::{DiskFault, MemoryDisk};
 use std::sync::Arc;
+use test_support::TestRng;
 
 /// Fleets that are run.
 const FLEETS: u64 = 40;
@@ -20,13 +20,13 @@ const DEATHS: u64 = 3;
 
 /// One life of the supervisor, in which nothing goes wrong with hosts but what their agents do.
 fn live(fleet: &Fleet, disk: &MemoryDisk, begins: bool) -> Result<RunSummary, RunError> {
-    let random = Random::new(fleet.seed, 5);
-    let mut hosts = SimHosts::assembled(fleet, begins, true, random, Mischiefs::none());
-    let (disk, mut witness) = (Arc::new(disk.clone()), Witness::default());
+    let random = TestRng::for_purpose(fleet.seed, 5);
+    let mut hosts = SimHosts::assembled(fleet, begins, true, random, HostFaults::none());
+    let (disk, mut observer) = (Arc::new(disk.clone()), RunObserver::default());
     if begins {
-        life::begin(fleet, disk, &mut hosts, &mut witness)
+        life::begin(fleet, disk, &mut hosts, &mut observer)
     } else {
-        life::resume(fleet, disk, &mut hosts, &mut witness)
+        life::resume(fleet, disk, &mut hosts, &mut observer)
     }
 }
 
@@ -38,16 +38,21 @@ fn who_does_something_else_the_second_time_is_noticed() {
         let whole = MemoryDisk::for_one_thread();
         live(&fleet, &whole, true).unwrap_or_else(|error| panic!("fleet {seed}: {error}"));
         let disk = MemoryDisk::for_one_thread();
-        let mut hosts =
-            SimHosts::assembled(&fleet, true, true, Random::new(seed, 5), Mischiefs::none());
+        let mut hosts = SimHosts::assembled(
+            &fleet,
+            true,
+            true,
+            TestRng::for_purpose(seed, 5),
+            HostFaults::none(),
+        );
         hosts.misremembers = true;
-        let mut witness = Witness::default();
-        let lived = life::begin(&fleet, Arc::new(disk.clone()), &mut hosts, &mut witness);
+        let mut observer = RunObserver::default();
+        let lived = life::begin(&fleet, Arc::new(disk.clone()), &mut hosts, &mut observer);
         let has_happened = !hosts.misremembers;
-        let is_told = witness
+        let is_told = observer
             .story
             .iter()
-            .any(|line| line.contains("something else"));
+            .any(|line| line.contains("re-execution from a checkpoint differs"));
         match lived {
             // With a checkpoint, all is tried once more from the very beginning.
             Ok(_) => {
@@ -80,7 +85,7 @@ fn who_is_given_up_stays_so_in_every_life() {
         live(&fleet, &whole, true).unwrap_or_else(|error| panic!("fleet {seed}: {error}"));
         let expected = check::left(&whole).expect("it verifies");
         verdicts += expected.verdicts;
-        let mut random = Random::new(seed, 6);
+        let mut random = TestRng::for_purpose(seed, 6);
         let mut disk = MemoryDisk::for_one_thread();
         let mut has_ticks = false;
         for death in 0..=DEATHS {

@@ -3,10 +3,9 @@
 
 use super::case::Reference;
 use super::fleet::{Deadly, Fleet};
-use super::host_faults::Mischiefs;
+use super::host_faults::HostFaults;
 use super::hosts::SimHosts;
-use super::observer::Witness;
-use super::random::Random;
+use super::observer::RunObserver;
 use super::reply::Ends;
 use super::{check, supervisor_run as life};
 use crate::error::ErrorKind;
@@ -14,22 +13,29 @@ use crate::fleet::Durability;
 use crate::sys::memory_disk::MemoryDisk;
 use shm_protocol::id::Tick;
 use std::sync::Arc;
+use test_support::TestRng;
 
 /// Runs a fleet to where it is too slow, goes on with it without the slowness, and compares.
 fn stops_and_goes_on(slow: &Fleet, fast: &Fleet) -> bool {
     let reference = Reference::of_fleet(fast.clone());
     let disk = MemoryDisk::for_one_thread();
     let hosts = |fleet, begins| {
-        SimHosts::assembled(fleet, begins, true, Random::new(3, 3), Mischiefs::none())
+        SimHosts::assembled(
+            fleet,
+            begins,
+            true,
+            TestRng::for_purpose(3, 3),
+            HostFaults::none(),
+        )
     };
-    let mut witness = Witness::default();
+    let mut observer = RunObserver::default();
     let begun = life::begin(
         slow,
         Arc::new(disk.clone()),
         &mut hosts(slow, true),
-        &mut witness,
+        &mut observer,
     );
-    assert_eq!(witness.verdicts, 0, "{:#?}", witness.story);
+    assert_eq!(observer.verdicts, 0, "{:#?}", observer.story);
     let Err(error) = begun else {
         return false;
     };
@@ -38,7 +44,13 @@ fn stops_and_goes_on(slow: &Fleet, fast: &Fleet) -> bool {
     assert!(text.contains("raise `deadline_ms`"), "{text}");
     let disk = disk.after_process_death();
     let kept = Arc::new(disk.clone());
-    life::resume(fast, kept, &mut hosts(fast, false), &mut Witness::default()).unwrap();
+    life::resume(
+        fast,
+        kept,
+        &mut hosts(fast, false),
+        &mut RunObserver::default(),
+    )
+    .unwrap();
     check::equal(&reference.disk, &disk).unwrap();
     true
 }

@@ -9,7 +9,7 @@ use crate::event_loop::{EventLoop, Timeouts};
 use crate::faults::Faults;
 use crate::journal::{JournalReader, JournalWriter, create_run_dir_on};
 use crate::launch::{HostConfig, plan};
-use crate::models::{judge, versions};
+use crate::models::{apply_verdicts, versions};
 use crate::observer::Observer;
 use crate::rundir::{Outbox, RunDir};
 use crate::session::catch_up::CaughtUpRun;
@@ -19,7 +19,7 @@ use crate::session::run_store::RunStore;
 use crate::session::stats::RunStats;
 use crate::sys::clock::now;
 use crate::sys::disk::Disk;
-use crate::tick::{Action, TickMachine};
+use crate::tick::{TickAction, TickMachine};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub(super) fn begin(
     }
     run_dir.put_launch(&fleet.launch)?;
     let machine = TickMachine::new(
-        plan(&fleet.header, &fleet.orders.layout),
+        plan(&fleet.header, &fleet.orders.placement),
         Some(fleet.ticks()),
     );
     let writer = JournalWriter::create(&run_dir, &fleet.header, fleet.launch.durability)?;
@@ -75,8 +75,8 @@ pub(super) fn resume(
     assert_eq!(header, fleet.header, "the run is what it was");
     let launch = run_dir.launch()?;
     assert_eq!(launch, fleet.launch, "how a run was launched is kept");
-    let layout = &fleet.orders.layout;
-    let gone = CaughtUpRun::on(
+    let layout = &fleet.orders.placement;
+    let gone = CaughtUpRun::load(
         &run_dir,
         &fleet.header,
         &launch,
@@ -88,20 +88,23 @@ pub(super) fn resume(
     run_dir.put_launch(&launch)?;
     if let Some(end) = gone.machine.end().cloned() {
         let finishing = RunShutdown {
-            crew: None,
+            hosts: None,
             header: fleet.header.clone(),
-            keeper: gone.keeper,
-            changed: Vec::new(),
+            store: gone.store,
+            plan_changes: Vec::new(),
         };
         return finishing.finish(Ok(end), RunStats::begin(), now(), run_dir.path());
     }
-    let mut orders = fleet.orders_after(gone.machine.changed());
+    let mut orders = fleet.orders_after(gone.machine.plan_changes());
     let mut expected = versions(&header);
-    judge(
+    apply_verdicts(
         &mut expected,
-        gone.machine.changed().iter().map(|(_, verdict)| verdict),
+        gone.machine
+            .plan_changes()
+            .iter()
+            .map(|(_, verdict)| verdict),
     );
-    let needed = gone.machine.needed();
+    let needed = gone.machine.needed_versions();
     for (load, version) in orders.versions.iter_mut().zip(expected) {
         load.keep = needed.contains(&load.version);
         load.providers = version.pin.providers;
@@ -111,9 +114,9 @@ pub(super) fn resume(
         fleet,
         orders,
         run_dir,
-        keeper: gone.keeper,
+        keeper: gone.store,
         machine: gone.machine,
-        going_on: Some(gone.asked),
+        going_on: Some(gone.actions),
     };
     launched.follow(hosts, observer)
 }
@@ -124,7 +127,7 @@ struct Launched<'fleet> {
     run_dir: RunDir,
     keeper: RunStore,
     machine: TickMachine,
-    going_on: Option<Vec<Action>>,
+    going_on: Option<Vec<TickAction>>,
 }
 
 impl Launched<'_> {
@@ -134,11 +137,11 @@ impl Launched<'_> {
         observer: &mut dyn Observer,
     ) -> Result<RunSummary, RunError> {
         let going_on = self.going_on.as_ref().map(|_| ResumeProgress {
-            asked: now(),
-            hosts: self.fleet.orders.layout.hosts,
+            requested_at: now(),
+            hosts: self.fleet.orders.placement.hosts,
             after: self.keeper.committed(),
             checkpoint: None,
-            redone: 0,
+            reexecuted: 0,
         });
         let mut ledger =
             RecordingLedger::new(&mut self.keeper, observer, &self.fleet.header, going_on);
@@ -146,7 +149,7 @@ impl Launched<'_> {
             character.opaque.then(|| "it is opaque".to_owned())
         };
         let opaque: Vec<Option<String>> = self.fleet.characters.iter().map(opaque).collect();
-        let mut operator = Wishing::after(self.fleet, self.machine.changed());
+        let mut operator = Wishing::after(self.fleet, self.machine.plan_changes());
         let drive = EventLoop::new(
             hosts,
             self.machine,
@@ -163,12 +166,12 @@ impl Launched<'_> {
             None => drive.run(),
         };
         let result = result.map(|end| end.expect("a journal to write never breaks a run off"));
-        let tally = ledger.tally;
+        let tally = ledger.stats;
         let finishing = RunShutdown {
-            crew: None,
+            hosts: None,
             header: self.fleet.header.clone(),
-            keeper: self.keeper,
-            changed: Vec::new(),
+            store: self.keeper,
+            plan_changes: Vec::new(),
         };
         finishing.finish(result, tally, now(), self.run_dir.path())
     }

@@ -1,7 +1,7 @@
-//! What goes into the machine and what comes out of it.
+//! Inputs and actions of the tick machine.
 
-use super::batch::Batch;
-use super::machine::RunEnd;
+use super::batch::InferenceBatch;
+use super::run_end::RunEnd;
 use crate::record::{AwaitedRecord, ResultRecord, TickRecord, Verdict};
 use shm_protocol::agent_to_supervisor::{AwaitRequest, Outcome};
 use shm_protocol::id::{BatchId, HostId, Tick};
@@ -9,97 +9,87 @@ use shm_protocol::supervisor_to_agent::{AwaitResult, Step};
 use shm_protocol::tensor::Tensor;
 use std::sync::Arc;
 
-/// What happened in the world.
+/// An input of the machine: an event of the real world, or a part of a journal.
 #[derive(Debug)]
-pub enum Input {
+#[allow(missing_docs, reason = "the names of these fields suffice")]
+pub enum TickInput {
     /// All hosts are ready: open the first tick.
     Begin,
     /// A host answered steps of a tick.
     Outcomes {
         /// The host that answered.
         host: HostId,
-        /// The tick it says it answered.
+        /// The tick that it answers.
         tick: Tick,
-        /// What it says.
+        /// Their outcomes.
         outcomes: Vec<Outcome>,
     },
-    /// Agents of a host wait within their steps of a tick.
+    /// Agents of a host await answers within their steps of a tick.
     Parked {
-        /// The host.
         host: HostId,
-        /// The tick it says they step in.
+        /// The tick of their steps.
         tick: Tick,
-        /// What they wait for.
-        waits: Vec<AwaitRequest>,
+        /// The requests.
+        awaits: Vec<AwaitRequest>,
     },
-    /// The engine answered a batch: its outputs in the model's order, or why there are none.
+    /// The engine answered a batch: its outputs in the model's order, or the reason for which there are none.
     Answer {
-        /// The batch.
         batch: BatchId,
-        /// What the engine says.
+        /// The outputs or the error.
         outputs: Result<Vec<Tensor>, String>,
     },
-    /// The inference host is gone, and no batch is under way any more.
+    /// The inference host is lost, and no batch is in flight any more.
     EngineLost,
     /// The inference host has crashed while it worked on a batch.
-    Crashed {
-        /// The batch.
-        batch: BatchId,
-    },
+    Crashed { batch: BatchId },
     /// Replay: the results that the journal has for the open tick.
     Journaled(Vec<ResultRecord>),
-    /// What agents waited for within their steps of the open tick, as a journal has it. Comes before they step.
+    /// Replay: the answers that the journal has for awaits within the steps of the open tick. It comes before the
+    /// steps.
     Awaited(Vec<AwaitedRecord>),
-    /// The answer to [`Action::Proceed`].
+    /// The answer to [`TickAction::Proceed`].
     Proceed,
-    /// Somebody asks the run to end after the open tick.
+    /// A stop is requested: the run ends after the open tick.
     Stop,
-    /// It was decided from outside that the open tick goes another way.
+    /// A verdict on the open tick, decided outside of the machine.
     Verdict(Verdict),
-    /// The tick that closes next is to be followed by [`Action::Checkpoint`].
+    /// A checkpoint is requested: [`TickAction::Checkpoint`] follows the tick that closes next.
     Checkpoint,
 }
 
-/// What is to be done, in this order.
+/// An action for the event loop. Actions are performed in their order.
 #[derive(Debug)]
-pub enum Action {
+#[allow(missing_docs, reason = "the names of these fields suffice")]
+pub enum TickAction {
     /// Let a host step these agents.
     Step {
-        /// The host.
         host: HostId,
         /// The open tick.
         tick: Tick,
         /// The steps, in schedule order.
         steps: Vec<Step>,
     },
-    /// Let a host go on with agents that wait within their steps.
+    /// Answer the awaits of agents of a host.
     Answer {
-        /// The host.
         host: HostId,
         /// The open tick.
         tick: Tick,
-        /// What they waited for, in schedule order.
+        /// The answers, in schedule order.
         answers: Vec<AwaitResult>,
     },
     /// Let the engine run a batch.
-    Infer(Batch),
-    /// The state of everything after this tick is to be kept: of the machine, which is here, and of the agents, before
-    /// they take the steps that follow.
+    Infer(InferenceBatch),
+    /// Save the state after this tick: that of the machine, which is here, and that of the agents, before the steps
+    /// that follow.
     Checkpoint {
-        /// The tick.
         tick: Tick,
-        /// For [`super::Machine::restore`].
+        /// The state for [`super::TickMachine::restore`].
         machine: Vec<u8>,
     },
     /// The tick is decided: journal it.
-    Commit {
-        /// The tick.
-        tick: Tick,
-        /// What is journaled.
-        record: Arc<TickRecord>,
-    },
-    /// Nobody is due in the open tick: come back with [`Input::Proceed`]. One tick at a time, so that whoever wants to
-    /// stop a run that only waits is heard.
+    Commit { tick: Tick, record: Arc<TickRecord> },
+    /// No agent is due in the open tick: come back with [`TickInput::Proceed`]. One tick at a time, so that an idle run
+    /// can be stopped.
     Proceed,
     /// The run is over; nothing comes after this.
     Finish(RunEnd),

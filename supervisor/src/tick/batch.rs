@@ -1,11 +1,11 @@
-//! Which requests go to the engine together: a pure function of the tick.
+//! Batches: requests that go to the engine together, a pure function of the tick.
 //!
 //! Requests of one tick to one model are joined along their first dimension
 //! when the model's probe found that no bit depends on the neighbours, and when
 //! all other dimensions are equal. A group is closed at the model's `max_batch`
 //! rows or at [`limit::BATCH_BYTES`], whichever comes first.
 
-use super::plan::PlannedModel;
+use super::planned::PlannedModel;
 use crate::record::TickRecord;
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::id::{BatchId, ModelId, Tick, VersionId};
@@ -14,9 +14,9 @@ use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Requests that the engine runs at once.
+/// Requests that the engine runs together.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub struct InferenceBatch {
     /// Its number; batches are numbered in the order of submission.
     pub id: BatchId,
     /// The model.
@@ -25,22 +25,22 @@ pub struct Batch {
     pub version: VersionId,
     /// The tick in which the requests were made.
     pub tick: Tick,
-    /// The requests in commit order; none for an order to a language model, whose texts are kept elsewhere.
+    /// The requests in commit order; none for a decode request, whose members are in [`super::generations`].
     pub members: Vec<Member>,
     /// Element type and joined shape of each input, in the model's order.
     pub inputs: Vec<(DType, Shape)>,
-    /// Rows along the first dimension of all members; 0 for a request that runs alone.
+    /// Rows along the first dimension of all members; 0 for an unbatched request.
     pub(super) rows: u64,
     source: BatchInputs,
 }
 
-/// Where the bytes of a batch are.
+/// The bytes of the inputs of a batch.
 #[derive(Clone, Debug)]
 enum BatchInputs {
-    /// With the requests.
+    /// Those of the requests in a record.
     Record(Arc<TickRecord>),
-    /// They were made for it.
-    Order(Arc<[u8]>),
+    /// An encoded decode request.
+    DecodeRequest(Arc<[u8]>),
 }
 
 /// One request of a batch.
@@ -50,13 +50,13 @@ pub struct Member {
     outcome: usize,
     /// Position of its effect in the outcome.
     effect: usize,
-    /// Rows along the first dimension; 0 when the request runs alone.
+    /// Rows along the first dimension; 0 for an unbatched request.
     pub(super) rows: u64,
-    /// Where its result goes.
+    /// The slot of its result.
     pub(super) slot: usize,
 }
 
-/// A request that is about to join a batch.
+/// A request before it is put into a batch.
 pub(super) struct BatchRequest<'a> {
     pub(super) outcome: usize,
     pub(super) effect: usize,
@@ -65,29 +65,29 @@ pub(super) struct BatchRequest<'a> {
     pub(super) inputs: &'a [Tensor],
 }
 
-impl Batch {
-    /// The parts of an input, in the order in which they are joined.
+impl InferenceBatch {
+    /// The parts of an input, in the order of the members.
     pub fn input_parts(&self, input: usize) -> impl Iterator<Item = &[u8]> {
-        let (record, order) = match &self.source {
+        let (record, payload) = match &self.source {
             BatchInputs::Record(record) => (Some(record), None),
-            BatchInputs::Order(order) => (None, Some(&**order)),
+            BatchInputs::DecodeRequest(payload) => (None, Some(&**payload)),
         };
         let of_requests = record.into_iter().flat_map(move |record| {
             self.members
                 .iter()
                 .map(move |member| input_of(record, member, input))
         });
-        of_requests.chain(order)
+        of_requests.chain(payload)
     }
 
     /// Takes the member with a slot out of it.
     pub(super) fn remove(&mut self, slot: usize) {
         self.members.retain(|member| member.slot != slot);
-        self.count_rows();
+        self.reshape_inputs();
     }
 
     /// Shapes its inputs for the members that are left.
-    fn count_rows(&mut self) {
+    fn reshape_inputs(&mut self) {
         self.rows = self.members.iter().map(|member| member.rows).sum();
         if self.rows > 0 {
             for held in &mut self.inputs {
@@ -96,33 +96,33 @@ impl Batch {
         }
     }
 
-    /// The same for fewer requests: these members in halves, numbered from `next` on. A half without members is none.
-    pub(super) fn halves(&self, members: Vec<Member>, next: &mut BatchId) -> Vec<Batch> {
+    /// Two batches with these members in halves, numbered from `next` on. An empty half is left out.
+    pub(super) fn halves(&self, members: Vec<Member>, next: &mut BatchId) -> Vec<InferenceBatch> {
         let (front, back) = members.split_at(members.len().div_ceil(2));
         let halves = [front, back].into_iter().filter(|half| !half.is_empty());
         let of = |members: &[Member]| {
             let id = *next;
             *next = BatchId(id.0 + 1);
-            let mut half = Batch {
+            let mut half = InferenceBatch {
                 id,
                 members: members.to_vec(),
                 ..self.clone()
             };
-            half.count_rows();
+            half.reshape_inputs();
             half
         };
         halves.map(of).collect()
     }
 
-    /// An order to a language model.
-    pub(super) fn of_order(
+    /// The batch of a decode request.
+    pub(super) fn of_decode_request(
         id: BatchId,
         (model, version): (ModelId, VersionId),
         tick: Tick,
-        order: Arc<[u8]>,
-    ) -> Batch {
-        let shape = Shape::new(&[order.len() as u64]).expect("one dimension");
-        Batch {
+        payload: Arc<[u8]>,
+    ) -> InferenceBatch {
+        let shape = Shape::new(&[payload.len() as u64]).expect("one dimension");
+        InferenceBatch {
             id,
             model,
             version,
@@ -130,13 +130,13 @@ impl Batch {
             members: Vec::new(),
             inputs: vec![(DType::U8, shape)],
             rows: 0,
-            source: BatchInputs::Order(order),
+            source: BatchInputs::DecodeRequest(payload),
         }
     }
 
-    /// Whether this is an order to a language model.
-    pub(super) fn is_order(&self) -> bool {
-        matches!(self.source, BatchInputs::Order(_))
+    /// True for a decode request.
+    pub(super) fn is_decode_request(&self) -> bool {
+        matches!(self.source, BatchInputs::DecodeRequest(_))
     }
 }
 
@@ -153,18 +153,18 @@ fn input_of<'a>(record: &'a TickRecord, member: &Member, input: usize) -> &'a [u
 pub(super) struct BatchBuilder {
     tick: Tick,
     record: Arc<TickRecord>,
-    next: BatchId,
-    batches: Vec<Batch>,
+    next_batch: BatchId,
+    batches: Vec<InferenceBatch>,
     /// Position of each model's newest batch.
     newest: BTreeMap<ModelId, usize>,
 }
 
 impl BatchBuilder {
-    pub(super) fn new(tick: Tick, record: Arc<TickRecord>, next: BatchId) -> BatchBuilder {
+    pub(super) fn new(tick: Tick, record: Arc<TickRecord>, next_batch: BatchId) -> BatchBuilder {
         BatchBuilder {
             tick,
             record,
-            next,
+            next_batch,
             batches: Vec::new(),
             newest: BTreeMap::new(),
         }
@@ -172,9 +172,9 @@ impl BatchBuilder {
 
     /// Adds a request to the newest batch that takes it, or to a new one. A version of the model answers in this tick.
     pub(super) fn add(&mut self, model: &PlannedModel, request: &BatchRequest<'_>) {
-        let life = model.lives.at(self.tick);
-        let version = life.version.expect("it was admitted");
-        let rows = if life.joined {
+        let span = model.timeline.at(self.tick);
+        let version = span.version.expect("it was admitted");
+        let rows = if span.is_batched {
             common_rows(request.inputs)
         } else {
             0
@@ -191,7 +191,7 @@ impl BatchBuilder {
             .map(|position| &mut self.batches[*position]);
         if let Some(batch) = newest
             && rows > 0
-            && joins(batch, request.inputs, rows, model.max_batch)
+            && fits(batch, request.inputs, rows, model.max_batch)
         {
             batch.rows += rows;
             for held in &mut batch.inputs {
@@ -206,9 +206,9 @@ impl BatchBuilder {
             .map(|tensor| (tensor.dtype, tensor.shape))
             .collect();
         let record = Arc::clone(&self.record);
-        let (id, tick) = (self.next, self.tick);
+        let (id, tick) = (self.next_batch, self.tick);
         self.newest.insert(request.model, self.batches.len());
-        self.batches.push(Batch {
+        self.batches.push(InferenceBatch {
             id,
             model: request.model,
             version,
@@ -218,12 +218,12 @@ impl BatchBuilder {
             rows,
             source: BatchInputs::Record(record),
         });
-        self.next = BatchId(self.next.0 + 1);
+        self.next_batch = BatchId(self.next_batch.0 + 1);
     }
 
     /// The batches in the order of their numbers, and the number of the next one.
-    pub(super) fn finish(self) -> (Vec<Batch>, BatchId) {
-        (self.batches, self.next)
+    pub(super) fn finish(self) -> (Vec<InferenceBatch>, BatchId) {
+        (self.batches, self.next_batch)
     }
 }
 
@@ -244,15 +244,15 @@ fn common_rows(inputs: &[Tensor]) -> u64 {
     }
 }
 
-/// Whether a request of `rows` rows may join a batch.
-fn joins(batch: &Batch, inputs: &[Tensor], rows: u64, max_batch: u64) -> bool {
+/// True if a request of `rows` rows fits into a batch.
+fn fits(batch: &InferenceBatch, inputs: &[Tensor], rows: u64, max_batch: u64) -> bool {
     let total = batch.rows + rows;
     let fits = |held: &(DType, Shape), tensor: &Tensor| {
-        let joined = with_rows(&tensor.shape, total);
+        let batched = with_rows(&tensor.shape, total);
         held.0 == tensor.dtype
             && held.1.dims().len() == tensor.shape.dims().len()
             && held.1.dims()[1..] == tensor.shape.dims()[1..]
-            && joined
+            && batched
                 .bytes(tensor.dtype)
                 .is_ok_and(|bytes| bytes <= limit::BATCH_BYTES)
     };

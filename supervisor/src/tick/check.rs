@@ -1,5 +1,4 @@
-//! What a sound host never lets an agent say. Its own checks come first; these
-//! hold against a host that does not make them.
+//! Checks of outcomes against the plan. A sound host makes the same checks first; these hold against one that does not.
 
 use super::plan::RunPlan;
 use super::violation::Violation;
@@ -7,7 +6,7 @@ use shm_protocol::agent_to_supervisor::{Effect, Outcome};
 use shm_protocol::id::{RequestId, Tick};
 use shm_protocol::tensor::{Port, Tensor};
 
-/// Checks what an outcome says against the plan. `next_request` is the agent's next one.
+/// Checks the effects of an outcome against the plan. `next_request` is the agent's next one.
 pub(super) fn check_effects(
     plan: &RunPlan,
     tick: Tick,
@@ -54,14 +53,14 @@ pub(super) fn check_effects(
                     }
                 })?;
             }
-            // What it has waited for is compared with its waits, which were checked.
+            // Awaited requests are compared with the awaits of the step, which were checked.
             Effect::Send { .. } | Effect::Emit { .. } | Effect::Log(_) | Effect::Infer { .. } => {}
         }
     }
     Ok(())
 }
 
-/// Whether the inputs of a request fit the model.
+/// Checks that the inputs of a request fit the model.
 pub(super) fn check_inputs(ports: &[Port], inputs: &[Tensor]) -> Result<(), String> {
     if ports.len() != inputs.len() {
         return Err(format!(

@@ -1,16 +1,16 @@
-//! Whether tensors hold only finite numbers, for models that are to see and
-//! give no others. The formats are those of the ONNX specification.
+//! The check that tensors hold only finite numbers, for models that reject others. The formats are those of the ONNX
+//! specification.
 
 use shm_protocol::supervisor_to_agent::RequestResult;
 use shm_protocol::tensor::{DType, Port, Tensor};
 
-/// Why tensors are refused, if one of them holds a number that is not finite.
+/// Refuses tensors when one of them holds a number that is not finite.
 ///
 /// # Errors
 /// Names the tensor, the element and the key that lets it pass.
 pub(super) fn check(what: &str, ports: &[Port], tensors: &[Tensor]) -> Result<(), String> {
     for (port, tensor) in ports.iter().zip(tensors) {
-        if let Some(element) = first_odd(tensor) {
+        if let Some(element) = first_nonfinite(tensor) {
             return Err(format!(
                 "{what} `{}` holds a number that is not finite at element {element}, and the fleet says \
                  nonfinite = \"reject\"",
@@ -22,14 +22,14 @@ pub(super) fn check(what: &str, ports: &[Port], tensors: &[Tensor]) -> Result<()
 }
 
 /// An answer, or an error when it holds a number that is not finite.
-pub(super) fn checked(ports: &[Port], answer: RequestResult) -> RequestResult {
+pub(super) fn check_answer(ports: &[Port], answer: RequestResult) -> RequestResult {
     let outputs = answer?;
     check("output", ports, &outputs)?;
     Ok(outputs)
 }
 
 /// The first element that is not finite.
-fn first_odd(tensor: &Tensor) -> Option<usize> {
+fn first_nonfinite(tensor: &Tensor) -> Option<usize> {
     let data = &tensor.data;
     let bytes = |is_odd: fn(u8) -> bool| data.iter().position(|byte| is_odd(*byte));
     let words = |ones: u16| {
@@ -65,7 +65,7 @@ mod tests {
 
     fn odd(dtype: DType, data: &[u8]) -> Option<usize> {
         let count = (data.len() * 8 / dtype.bits()) as u64;
-        first_odd(&Tensor {
+        first_nonfinite(&Tensor {
             dtype,
             shape: Shape::new(&[count]).expect("one dimension"),
             data: data.to_vec(),

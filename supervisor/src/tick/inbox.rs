@@ -16,9 +16,9 @@ impl Inbox {
     /// Adds a message, or answers false when the inbox is full.
     ///
     /// The bounds are part of the run's definition: how many fit never depends on the machine.
-    pub(super) fn accept(&mut self, sender: AgentId, payload: &[u8], most_bytes: usize) -> bool {
+    pub(super) fn accept(&mut self, sender: AgentId, payload: &[u8], max_bytes: usize) -> bool {
         let bytes = self.bytes.saturating_add(payload.len());
-        if self.events.len() >= limit::INBOX_MESSAGES || bytes > most_bytes {
+        if self.events.len() >= limit::INBOX_MESSAGES || bytes > max_bytes {
             return false;
         }
         self.bytes = bytes;
@@ -29,8 +29,8 @@ impl Inbox {
         true
     }
 
-    /// An inbox with these messages, which were in one before.
-    pub(super) fn holding(mut events: Vec<AgentEvent>) -> Inbox {
+    /// An inbox with these messages, as they were saved.
+    pub(super) fn with_events(mut events: Vec<AgentEvent>) -> Inbox {
         if planted(Bug::SwapMessages) {
             events.reverse();
         }
@@ -42,12 +42,12 @@ impl Inbox {
         Inbox { events, bytes }
     }
 
-    /// What is in it, in the order in which it came in.
+    /// Its messages, in the order of their arrival.
     pub(super) fn events(&self) -> &[AgentEvent] {
         &self.events
     }
 
-    /// Takes everything out, in the order in which it came in.
+    /// Takes all messages out, in the order of their arrival.
     pub(super) fn take(&mut self) -> Vec<AgentEvent> {
         self.bytes = 0;
         std::mem::take(&mut self.events)
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_over_the_bound_is_refused_and_what_is_taken_makes_room() {
+    fn the_inbox_refuses_more_than_its_bound_until_it_is_taken() {
         let mut inbox = Inbox::default();
         assert!(inbox.accept(AgentId(1), &[0; 60], 100));
         assert!(!inbox.accept(AgentId(2), &[0; 60], 100));

@@ -3,7 +3,7 @@
 //! (stage, priority, agent index). Every agent of a round-robin fleet is in one
 //! stage, so priority and index decide; a higher priority goes earlier.
 
-use super::plan::PlannedAgent;
+use super::planned::PlannedAgent;
 use shm_protocol::id::{AgentId, Tick};
 use std::cmp::Reverse;
 
@@ -15,7 +15,7 @@ pub fn schedule_order(agents: &[PlannedAgent]) -> Vec<AgentId> {
     order
 }
 
-/// Whether an agent steps in a tick.
+/// True if an agent steps in a tick.
 #[must_use]
 pub fn is_due(agent: &PlannedAgent, tick: Tick) -> bool {
     tick.0.is_multiple_of(agent.every)
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn higher_priority_goes_earlier_and_the_index_decides_between_equals() {
+    fn higher_priority_steps_earlier_then_the_lower_index() {
         let agents = [agent(0, 1), agent(-5, 1), agent(7, 1), agent(0, 1)];
         assert_eq!(
             schedule_order(&agents),

@@ -1,8 +1,8 @@
 //! Inference requests between the tick that makes them and the tick that
 //! delivers their results.
 //!
-//! Every request has a slot. A result that comes early waits in it; a step that
-//! needs it waits for it. So when a result arrives is not observable.
+//! Every request has a slot. A result that comes early waits in it; a step that needs it waits for it. So the time of
+//! arrival is not observable.
 
 mod abandoned;
 mod answers;
@@ -10,13 +10,14 @@ mod delivery;
 mod saved;
 mod search;
 
-pub(super) use answers::{is_for_nobody, parts, within};
-pub(super) use search::Next;
+pub(super) use answers::{is_indivisible, limit_answer, split_outputs};
+pub(super) use search::SearchStep;
 
-use super::batch::{Batch, BatchBuilder, BatchRequest};
+use super::batch::{BatchBuilder, BatchRequest, InferenceBatch};
 use super::finite;
 use super::generations::Generations;
-use super::plan::{PlannedModel, RunPlan};
+use super::plan::RunPlan;
+use super::planned::PlannedModel;
 use super::recorded_answers::RecordedAnswers;
 use super::violation::Violation;
 use crate::planted::{Bug, planted};
@@ -34,33 +35,33 @@ struct RequestSlot {
     request: RequestId,
     model: ModelId,
     /// The tick in which it was made, and its position among the requests of that tick.
-    asked: (Tick, usize),
+    origin: (Tick, usize),
     due: Tick,
-    /// The batch that answers it; none once the slot is free. Slots are used again, and a batch must not answer who
-    /// came after.
+    /// The batch that answers it; none once the slot is free. Slots are reused, and a batch must not answer a later
+    /// request.
     batch: Option<BatchId>,
     answer: Option<Arc<RequestResult>>,
-    /// It crashes the engine, which is to be told by a verdict with the result.
+    /// It crashes the engine; a verdict says so with the result.
     abandoned: bool,
-    /// Nobody waits for it any more; it is freed when the answer comes.
+    /// Its result is not awaited any more; the slot is freed when the answer comes.
     orphaned: bool,
 }
 
 /// A batch that the engine has not answered.
 #[derive(Debug)]
 struct RunningBatch {
-    batch: Batch,
-    /// Requests whose results were not delivered. They are delivered without the engine when a journal is followed.
-    left: usize,
+    batch: InferenceBatch,
+    /// Requests with undelivered results. They are delivered without the engine when a journal is followed.
+    undelivered: usize,
     /// Crashes of the inference host over it.
     crashes: u32,
 }
 
 impl RunningBatch {
-    fn new(batch: Batch, left: usize) -> RunningBatch {
+    fn new(batch: InferenceBatch, undelivered: usize) -> RunningBatch {
         RunningBatch {
             batch,
-            left,
+            undelivered,
             crashes: 0,
         }
     }
@@ -76,22 +77,22 @@ pub(super) struct Requests {
     running: BTreeMap<BatchId, RunningBatch>,
     /// Shared with the rounds of the open tick.
     pub(super) next_batch: BatchId,
-    /// The ticks in which they were made, from which they can be made again.
-    sources: BTreeMap<Tick, TickRequests>,
-    /// Answers that a journal has told, which are not asked of the engine again.
-    foretold: RecordedAnswers,
-    /// Those to language models.
-    texts: Generations,
+    /// The ticks in which they were made, from which a checkpoint restores them.
+    ticks: BTreeMap<Tick, TickRequests>,
+    /// Answers of a journal that replace those of the engine.
+    recorded: RecordedAnswers,
+    /// Requests to language models.
+    generations: Generations,
 }
 
-/// A tick with requests that are not settled.
+/// A tick with undelivered requests.
 #[derive(Debug)]
 struct TickRequests {
     record: Arc<TickRecord>,
-    /// The slot of each request of the tick in its order; none once it is delivered or nobody waits for it.
+    /// The slot of each request of the tick in its order; none once it is delivered or dropped.
     slots: Vec<Option<usize>>,
-    open: usize,
-    /// Positions of requests that a verdict has told to be abandoned. They are in no batch any more.
+    undelivered: usize,
+    /// Positions of requests that a verdict has abandoned. They are in no batch any more.
     abandoned: BTreeSet<usize>,
 }
 
@@ -103,20 +104,25 @@ impl Requests {
         }
     }
 
-    /// Takes in the requests of a committed tick and forms their batches.
+    /// Adds the requests of a committed tick and forms their batches.
     pub(super) fn submit(
         &mut self,
         plan: &RunPlan,
         tick: Tick,
         record: &Arc<TickRecord>,
-    ) -> Vec<Batch> {
-        let mut batches = self.submit_plain(plan, tick, record, BTreeSet::new());
-        batches.extend(self.submit_texts(plan, tick, record));
+    ) -> Vec<InferenceBatch> {
+        let mut batches = self.submit_requests(plan, tick, record, BTreeSet::new());
+        batches.extend(self.submit_generations(plan, tick, record));
         batches
     }
 
-    /// Takes in the requests to language models, and orders what every text grows by next.
-    fn submit_texts(&mut self, plan: &RunPlan, tick: Tick, record: &TickRecord) -> Vec<Batch> {
+    /// Adds the requests to language models, and forms the decode requests of the tick.
+    fn submit_generations(
+        &mut self,
+        plan: &RunPlan,
+        tick: Tick,
+        record: &TickRecord,
+    ) -> Vec<InferenceBatch> {
         for outcome in &record.outcomes {
             for effect in &outcome.effects {
                 if let Effect::Submit {
@@ -127,34 +133,34 @@ impl Requests {
                     && plan.is_generator(*model)
                 {
                     let planned = plan.model(*model).expect("it is a language model");
-                    let version = loaded(planned, tick);
+                    let version = loaded_version(planned, tick);
                     let asked = (outcome.agent, *request, *model);
-                    self.texts.ask(tick, asked, version, inputs);
+                    self.generations.add(tick, asked, version, inputs);
                 }
             }
         }
-        let foretold = &self.foretold;
-        let is_abandoned = |text| foretold.is_abandoned_order(text, tick);
-        let batches = self
-            .texts
-            .order(plan, tick, is_abandoned, &mut self.next_batch);
+        let recorded = &self.recorded;
+        let is_abandoned = |generation| recorded.is_abandoned_delta(generation, tick);
+        let batches =
+            self.generations
+                .decode_requests(plan, tick, is_abandoned, &mut self.next_batch);
         for batch in &batches {
-            let left = self.texts.members(batch.id).unwrap_or_default().len();
+            let left = self.generations.members(batch.id).unwrap_or_default().len();
             self.running
                 .insert(batch.id, RunningBatch::new(batch.clone(), left));
         }
         batches
     }
 
-    /// Takes in the requests to all other models and forms their batches, without the abandoned ones at these positions.
-    fn submit_plain(
+    /// Adds the requests to all other models and forms their batches, without the abandoned ones at these positions.
+    fn submit_requests(
         &mut self,
         plan: &RunPlan,
         tick: Tick,
         record: &Arc<TickRecord>,
         abandoned: BTreeSet<usize>,
-    ) -> Vec<Batch> {
-        let mut former = BatchBuilder::new(tick, Arc::clone(record), self.next_batch);
+    ) -> Vec<InferenceBatch> {
+        let mut builder = BatchBuilder::new(tick, Arc::clone(record), self.next_batch);
         let mut slots = Vec::new();
         for (outcome, agent_outcome) in record.outcomes.iter().enumerate() {
             for (effect, what) in agent_outcome.effects.iter().enumerate() {
@@ -177,7 +183,7 @@ impl Requests {
                     agent: agent_outcome.agent,
                     request: *request,
                     model: *model,
-                    asked: (tick, slots.len()),
+                    origin: (tick, slots.len()),
                     due,
                     batch: None,
                     answer: None,
@@ -187,18 +193,21 @@ impl Requests {
                 let position = slots.len();
                 self.queues[agent_outcome.agent.index()].push(slot);
                 slots.push(Some(slot));
-                if let Err(reason) = admissible(planned, tick, inputs) {
-                    let said = self.foretold.of_request(agent_outcome.agent, *request);
-                    self.fill(slot, said.unwrap_or_else(|| Arc::new(Err(reason))));
+                if let Err(reason) = check_request(planned, tick, inputs) {
+                    let recorded_answer = self.recorded.answer(agent_outcome.agent, *request);
+                    self.fill(
+                        slot,
+                        recorded_answer.unwrap_or_else(|| Arc::new(Err(reason))),
+                    );
                     continue;
                 }
                 if abandoned.contains(&position)
-                    || self.foretold.is_abandoned(agent_outcome.agent, *request)
+                    || self.recorded.is_abandoned(agent_outcome.agent, *request)
                 {
                     self.fill(slot, Arc::new(Err(ABANDONED.to_owned())));
                     continue;
                 }
-                former.add(
+                builder.add(
                     planned,
                     &BatchRequest {
                         outcome,
@@ -213,17 +222,17 @@ impl Requests {
         if !slots.is_empty() {
             let open = slots.len();
             let record = Arc::clone(record);
-            self.sources.insert(
+            self.ticks.insert(
                 tick,
                 TickRequests {
                     record,
                     slots,
-                    open,
+                    undelivered: open,
                     abandoned,
                 },
             );
         }
-        let (batches, next) = former.finish();
+        let (batches, next) = builder.finish();
         self.next_batch = next;
         for batch in &batches {
             for member in &batch.members {
@@ -235,7 +244,7 @@ impl Requests {
         batches
     }
 
-    /// Takes in what the engine answered. Gives the agents whose requests it answers, in commit order.
+    /// Applies an answer of the engine. Gives the agents whose requests it answers, in commit order.
     pub(super) fn answer(
         &mut self,
         plan: &RunPlan,
@@ -246,19 +255,19 @@ impl Requests {
             .running
             .get(&batch)
             .ok_or(Violation::NoSuchBatch { batch })?;
-        if running.batch.is_order() {
-            let known = |member, asked| self.foretold.of_piece(member, asked);
-            let agents = self.texts.answer(plan, batch, outputs, known)?;
+        if running.batch.is_decode_request() {
+            let recorded = |member, tick| self.recorded.delta(member, tick);
+            let agents = self.generations.answer(plan, batch, outputs, recorded)?;
             self.running.remove(&batch);
             return Ok(agents);
         }
         let model = plan
             .model(running.batch.model)
             .expect("a running batch has a model");
-        let answers = parts(model, &running.batch, outputs)?;
+        let answers = split_outputs(model, &running.batch, outputs)?;
         let running = self.running.remove(&batch).expect("it was there just now");
         if planted(Bug::AnswerTwice) {
-            let again = RunningBatch::new(running.batch.clone(), running.left);
+            let again = RunningBatch::new(running.batch.clone(), running.undelivered);
             self.running.insert(batch, again);
         }
         let mut agents = Vec::with_capacity(running.batch.members.len());
@@ -271,8 +280,8 @@ impl Requests {
             } = self.slots[member.slot];
             if of == Some(batch) {
                 agents.push(agent);
-                let said = self.foretold.of_request(agent, request);
-                self.fill(member.slot, said.unwrap_or(answer));
+                let recorded_answer = self.recorded.answer(agent, request);
+                self.fill(member.slot, recorded_answer.unwrap_or(answer));
             }
         }
         Ok(agents)
@@ -280,9 +289,9 @@ impl Requests {
 
     /// Forgets the requests of an agent that takes no further steps.
     pub(super) fn forget(&mut self, agent: AgentId) {
-        self.texts.forget(agent);
+        self.generations.forget(agent);
         for slot in std::mem::take(&mut self.queues[agent.index()]) {
-            self.settle(self.slots[slot].asked);
+            self.release_request(self.slots[slot].origin);
             if self.slots[slot].answer.take().is_some() {
                 self.slots[slot].batch = None;
                 self.free.push(slot);
@@ -292,14 +301,14 @@ impl Requests {
         }
     }
 
-    /// The batches that were not answered, in the order of their numbers.
-    pub(super) fn running(&self) -> impl Iterator<Item = &Batch> {
+    /// The unanswered batches, in the order of their numbers.
+    pub(super) fn running(&self) -> impl Iterator<Item = &InferenceBatch> {
         self.running.values().map(|running| &running.batch)
     }
 
-    /// The versions that write texts which are not complete.
-    pub(super) fn writers(&self) -> impl Iterator<Item = VersionId> + '_ {
-        self.texts.writers()
+    /// The versions with incomplete generations.
+    pub(super) fn generating_versions(&self) -> impl Iterator<Item = VersionId> + '_ {
+        self.generations.active_versions()
     }
 
     fn take_slot(&mut self, slot: RequestSlot) -> usize {
@@ -321,19 +330,19 @@ impl Requests {
     }
 }
 
-/// The version that answers what is asked in a tick, or what is answered without one.
-fn loaded(model: &PlannedModel, tick: Tick) -> Result<VersionId, String> {
-    let version = model.lives.at(tick).version;
+/// The version that answers requests of a tick, or the error when there is none.
+fn loaded_version(model: &PlannedModel, tick: Tick) -> Result<VersionId, String> {
+    let version = model.timeline.at(tick).version;
     version.ok_or_else(|| format!("model {} is not loaded in tick {tick}", model.name))
 }
 
-/// Whether inputs may go to the model in a tick.
-pub(super) fn admissible(
+/// Checks that a request may go to the model in a tick.
+pub(super) fn check_request(
     model: &PlannedModel,
     tick: Tick,
     inputs: &[Tensor],
 ) -> Result<(), String> {
-    loaded(model, tick)?;
+    loaded_version(model, tick)?;
     match model.rejects_nonfinite {
         true => finite::check("input", &model.signature.inputs, inputs),
         false => Ok(()),

@@ -1,13 +1,13 @@
-//! Waits within the steps of one tick, and the rounds in which they are answered.
+//! Awaits within the steps of one tick, and the rounds in which they are answered.
 //!
-//! A round begins when every agent of the tick is done or waits. What is waited
-//! for then forms batches in schedule order, by the rules of all requests, and
-//! once all of it is answered the agents go on in that order. So neither who
-//! waited first nor who was answered first is observable.
+//! A round begins when every agent of the tick is done or parked. Its awaits form batches in schedule order, by the
+//! rules of all requests, and once all are answered the agents continue in that order. So neither the order of the
+//! awaits nor that of the answers is observable.
 
-use super::batch::{Batch, BatchBuilder, BatchRequest};
-use super::plan::{PlannedModel, RunPlan};
-use super::requests::{Next, admissible, parts, within};
+use super::batch::{BatchBuilder, BatchRequest, InferenceBatch};
+use super::plan::RunPlan;
+use super::planned::PlannedModel;
+use super::requests::{SearchStep, check_request, limit_answer, split_outputs};
 use super::violation::Violation;
 use crate::planted::{Bug, planted};
 use crate::record::{ABANDONED, AwaitedRecord, TickRecord};
@@ -18,7 +18,7 @@ use shm_protocol::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A request for whose answer a step waits.
+/// A request that a step awaits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AwaitedRequest {
     /// The model.
@@ -28,7 +28,7 @@ pub struct AwaitedRequest {
 }
 
 impl AwaitedRequest {
-    /// What an effect of a step has waited for, if it is of that kind.
+    /// The awaited request of an effect, if it has one.
     #[must_use]
     pub fn of(effect: &Effect) -> Option<AwaitedRequest> {
         match effect {
@@ -40,7 +40,7 @@ impl AwaitedRequest {
         }
     }
 
-    /// As an outcome has it.
+    /// The effect in an outcome.
     #[must_use]
     pub fn effect(&self) -> Effect {
         Effect::Infer {
@@ -50,14 +50,14 @@ impl AwaitedRequest {
     }
 }
 
-/// What one agent has waited for in the open tick.
+/// The awaits of one agent in the open tick.
 #[derive(Debug, Default)]
 pub(super) struct AgentAwaits {
-    /// The last one is unanswered while the agent is parked.
-    pub(super) asked: Vec<AwaitedRequest>,
+    /// The requests; the last one is unanswered while the agent is parked.
+    pub(super) requests: Vec<AwaitedRequest>,
     pub(super) answers: Vec<Arc<RequestResult>>,
-    /// Answers that a journal has told.
-    pub(super) told: Vec<Arc<RequestResult>>,
+    /// Answers from a journal.
+    pub(super) recorded: Vec<Arc<RequestResult>>,
     /// Bytes of the answers.
     bytes: usize,
 }
@@ -67,45 +67,45 @@ impl AgentAwaits {
     pub(super) fn answer(
         &mut self,
         answer: Arc<RequestResult>,
-        most_bytes: usize,
+        max_bytes: usize,
     ) -> Arc<RequestResult> {
-        let answer = within(answer, &mut self.bytes, most_bytes);
+        let answer = limit_answer(answer, &mut self.bytes, max_bytes);
         self.answers.push(Arc::clone(&answer));
         answer
     }
 
-    /// Takes what an outcome has waited for and its host did not park for, because it had the answers that were told.
+    /// Adds the awaits of an outcome for which the host did not park, because it had the recorded answers.
     pub(super) fn complete(&mut self, outcome: &Outcome) {
         let effects = outcome.effects.iter().filter_map(AwaitedRequest::of);
-        self.asked.extend(effects.skip(self.asked.len()));
-        let told = self.told.iter().skip(self.answers.len()).cloned();
-        let missing = self.asked.len().saturating_sub(self.answers.len());
-        let told: Vec<_> = told.take(missing).collect();
-        self.answers.extend(told);
+        self.requests.extend(effects.skip(self.requests.len()));
+        let recorded = self.recorded.iter().skip(self.answers.len()).cloned();
+        let missing = self.requests.len().saturating_sub(self.answers.len());
+        let recorded: Vec<_> = recorded.take(missing).collect();
+        self.answers.extend(recorded);
     }
 
-    /// Takes everything as it is journaled.
+    /// Takes the awaits as they are journaled.
     pub(super) fn take(&mut self, agent: AgentId) -> impl Iterator<Item = AwaitedRecord> {
-        (self.told, self.bytes) = (Vec::new(), 0);
-        let asked = std::mem::take(&mut self.asked);
+        (self.recorded, self.bytes) = (Vec::new(), 0);
+        let requests = std::mem::take(&mut self.requests);
         let answers = std::mem::take(&mut self.answers);
-        let record = move |(asked, outcome): (AwaitedRequest, _)| AwaitedRecord {
+        let record = move |(request, outcome): (AwaitedRequest, _)| AwaitedRecord {
             agent,
-            model: asked.model,
+            model: request.model,
             outcome,
         };
-        asked.into_iter().zip(answers).map(record)
+        requests.into_iter().zip(answers).map(record)
     }
 }
 
-/// What all agents wait for that wait at the same time.
+/// The awaits of all parked agents.
 #[derive(Debug)]
 pub(super) struct Round {
     /// In schedule order.
-    waits: Vec<PendingAwait>,
-    /// Batches that the engine has not answered, with the crashes over each. The places of their members are positions
-    /// among the waits.
-    running: BTreeMap<BatchId, (Batch, u32)>,
+    awaits: Vec<PendingAwait>,
+    /// Batches that the engine has not answered, with the crashes over each. The slots of their members are positions
+    /// among the awaits.
+    running: BTreeMap<BatchId, (InferenceBatch, u32)>,
 }
 
 #[derive(Debug)]
@@ -115,42 +115,42 @@ struct PendingAwait {
     answer: Option<Arc<RequestResult>>,
 }
 
-/// One wait of a round that begins.
+/// One await of a round that begins.
 pub(super) struct StartedAwait {
     pub(super) agent: AgentId,
-    pub(super) asked: AwaitedRequest,
+    pub(super) request: AwaitedRequest,
     /// The answer, if it is known without the engine.
     pub(super) answer: Option<Arc<RequestResult>>,
 }
 
 impl Round {
-    /// Begins a round with these waits, in schedule order. `next` is the number of the next batch.
+    /// Begins a round with these awaits, in schedule order. `next` is the number of the next batch.
     pub(super) fn begin(
         plan: &RunPlan,
         tick: Tick,
-        mut begun: Vec<StartedAwait>,
+        mut started: Vec<StartedAwait>,
         next: &mut BatchId,
     ) -> Round {
         // Batches find the bytes of their members in a record, as those of a committed tick do.
-        let outcome = |begun: &StartedAwait| Outcome {
-            agent: begun.agent,
+        let outcome = |started: &StartedAwait| Outcome {
+            agent: started.agent,
             status: Status::Completed,
             fuel_used: 0,
-            effects: vec![begun.asked.effect()],
+            effects: vec![started.request.effect()],
         };
         let record = Arc::new(TickRecord {
-            outcomes: begun.iter().map(outcome).collect(),
+            outcomes: started.iter().map(outcome).collect(),
             ..TickRecord::default()
         });
-        let mut former = BatchBuilder::new(tick, record, *next);
-        for (position, begun) in begun.iter_mut().enumerate() {
-            if begun.answer.is_some() {
+        let mut builder = BatchBuilder::new(tick, record, *next);
+        for (position, started) in started.iter_mut().enumerate() {
+            if started.answer.is_some() {
                 continue;
             }
-            let model = begun.asked.model;
+            let model = started.request.model;
             let planned = plan.model(model).expect("checked when the wait came in");
-            if let Err(reason) = answerable(planned, tick, &begun.asked.inputs) {
-                begun.answer = Some(Arc::new(Err(reason)));
+            if let Err(reason) = check_await(planned, tick, &started.request.inputs) {
+                started.answer = Some(Arc::new(Err(reason)));
                 continue;
             }
             let request = BatchRequest {
@@ -158,19 +158,19 @@ impl Round {
                 effect: 0,
                 slot: position,
                 model,
-                inputs: &begun.asked.inputs,
+                inputs: &started.request.inputs,
             };
-            former.add(planned, &request);
+            builder.add(planned, &request);
         }
-        let (batches, following) = former.finish();
+        let (batches, following) = builder.finish();
         *next = following;
-        let waiting = |begun: StartedAwait| PendingAwait {
-            agent: begun.agent,
-            model: begun.asked.model,
-            answer: begun.answer,
+        let waiting = |started: StartedAwait| PendingAwait {
+            agent: started.agent,
+            model: started.request.model,
+            answer: started.answer,
         };
         Round {
-            waits: begun.into_iter().map(waiting).collect(),
+            awaits: started.into_iter().map(waiting).collect(),
             running: batches
                 .into_iter()
                 .map(|batch| (batch.id, (batch, 0)))
@@ -179,16 +179,16 @@ impl Round {
     }
 
     /// The batches that the engine has not answered, in the order of their numbers.
-    pub(super) fn running(&self) -> impl Iterator<Item = &Batch> {
+    pub(super) fn running(&self) -> impl Iterator<Item = &InferenceBatch> {
         self.running.values().map(|(batch, _)| batch)
     }
 
-    /// Whether a batch is one of this round.
+    /// True if a batch is one of this round.
     pub(super) fn has(&self, batch: BatchId) -> bool {
         self.running.contains_key(&batch)
     }
 
-    /// Takes in what the engine answered.
+    /// Applies an answer of the engine.
     pub(super) fn answer(
         &mut self,
         plan: &RunPlan,
@@ -200,40 +200,41 @@ impl Round {
             .get(&batch)
             .ok_or(Violation::NoSuchBatch { batch })?;
         let model = plan.model(running.model).expect("a batch has a model");
-        let answers = parts(model, running, outputs)?;
+        let answers = split_outputs(model, running, outputs)?;
         for (member, answer) in running.members.iter().zip(answers) {
-            self.waits[member.slot].answer = Some(answer);
+            self.awaits[member.slot].answer = Some(answer);
         }
         self.running.remove(&batch);
         Ok(())
     }
 
-    /// The inference host has crashed over a batch; a request that does so alone is abandoned after `most` crashes. Gives
-    /// whose awaits are answered by that, and the model. Halves of a batch are numbered from `next` on.
-    pub(super) fn crashed(
+    /// Counts a crash of the inference host over a batch; a request that crashes it alone is abandoned after
+    /// `max_crashes`. Gives the agents whose awaits are answered by that, and the model. Halves of a batch are numbered
+    /// from `next` on.
+    pub(super) fn count_crash(
         &mut self,
         batch: BatchId,
-        most: u32,
+        max_crashes: u32,
         next: &mut BatchId,
     ) -> Vec<(AgentId, ModelId)> {
         let Some((batch, crashes)) = self.running.remove(&batch) else {
             return Vec::new();
         };
         let crashes = crashes + 1;
-        match Next::after(crashes, batch.members.len(), most) {
-            Next::Retry => {
+        match SearchStep::after(crashes, batch.members.len(), max_crashes) {
+            SearchStep::Retry => {
                 self.running.insert(batch.id, (batch, crashes));
                 Vec::new()
             }
-            Next::Divide => {
+            SearchStep::Divide => {
                 self.running.insert(batch.id, (batch.clone(), crashes));
                 self.divide(batch.id, next);
                 Vec::new()
             }
-            Next::Abandon => {
+            SearchStep::Abandon => {
                 let mut abandoned = Vec::new();
                 for member in &batch.members {
-                    let waiting = &mut self.waits[member.slot];
+                    let waiting = &mut self.awaits[member.slot];
                     waiting.answer = Some(Arc::new(Err(ABANDONED.to_owned())));
                     abandoned.push((waiting.agent, waiting.model));
                 }
@@ -243,7 +244,7 @@ impl Round {
     }
 
     /// Replaces a batch by its halves, numbered from `next` on.
-    pub(super) fn divide(&mut self, batch: BatchId, next: &mut BatchId) -> Vec<Batch> {
+    pub(super) fn divide(&mut self, batch: BatchId, next: &mut BatchId) -> Vec<InferenceBatch> {
         let Some((batch, crashes)) = self.running.remove(&batch) else {
             return Vec::new();
         };
@@ -254,11 +255,11 @@ impl Round {
     }
 
     /// A batch that is not answered.
-    pub(super) fn batch(&self, batch: BatchId) -> Option<&Batch> {
+    pub(super) fn batch(&self, batch: BatchId) -> Option<&InferenceBatch> {
         Some(&self.running.get(&batch)?.0)
     }
 
-    /// Whether the inference host has crashed over a batch that is not answered.
+    /// True if the inference host has crashed over a batch that is not answered.
     pub(super) fn is_searching(&self) -> bool {
         self.running.values().any(|(_, crashes)| *crashes > 0)
     }
@@ -268,18 +269,18 @@ impl Round {
         Some(self.running.get(&batch)?.1)
     }
 
-    /// Whether everything is answered. Also what nobody waits for any more, because the engine will answer it.
+    /// True if every batch is answered, also one that is not awaited any more, because the engine will answer it.
     pub(super) fn is_complete(&self) -> bool {
         self.running.is_empty()
     }
 
-    /// The agents and their answers, in the order in which they go on.
+    /// The agents and their answers, in the order in which they continue.
     pub(super) fn end(self) -> Vec<(AgentId, Arc<RequestResult>)> {
         let answered = |waiting: PendingAwait| {
             let answer = waiting.answer.expect("the round is complete");
             (waiting.agent, answer)
         };
-        let mut ended: Vec<_> = self.waits.into_iter().map(answered).collect();
+        let mut ended: Vec<_> = self.awaits.into_iter().map(answered).collect();
         if planted(Bug::AnswerOfAnother)
             && let [.., (_, left), (_, right)] = &mut ended[..]
         {
@@ -289,14 +290,14 @@ impl Round {
     }
 }
 
-/// Whether a wait may go to its model.
-fn answerable(model: &PlannedModel, tick: Tick, inputs: &[Tensor]) -> Result<(), String> {
-    // Its host tells the agent before it comes to this.
+/// Checks that an awaited request may go to its model.
+fn check_await(model: &PlannedModel, tick: Tick, inputs: &[Tensor]) -> Result<(), String> {
+    // A sound host refuses this itself.
     if model.generator.is_some() {
         return Err(format!(
             "model {} writes over many ticks, and no step can wait for that",
             model.name
         ));
     }
-    admissible(model, tick, inputs)
+    check_request(model, tick, inputs)
 }

@@ -1,5 +1,4 @@
-//! What of a machine is kept with a checkpoint: everything that the journal's
-//! later ticks cannot tell again.
+//! The state of a machine in a checkpoint: everything that the later ticks of the journal cannot give again.
 
 use super::generations::SavedGenerations;
 use crate::record::Verdict;
@@ -12,15 +11,15 @@ use shm_protocol::{codec, limit};
 /// A machine between two ticks.
 #[derive(Debug, Encode, Decode)]
 pub(super) struct SavedMachine {
-    /// The last tick that is closed.
+    /// The last closed tick.
     pub(super) tick: Tick,
     pub(super) agents: Vec<SavedAgent>,
     pub(super) requests: SavedRequests,
     /// Verdicts that have changed the plan, with their ticks.
-    pub(super) changed: Vec<(Tick, Verdict)>,
+    pub(super) plan_changes: Vec<(Tick, Verdict)>,
 }
 
-/// What the machine knows of an agent between two ticks.
+/// An agent between two ticks.
 #[derive(Debug, Encode, Decode)]
 pub(super) struct SavedAgent {
     pub(super) halted: bool,
@@ -30,25 +29,25 @@ pub(super) struct SavedAgent {
     pub(super) inbox: Vec<AgentEvent>,
 }
 
-/// Requests whose results were not delivered. Answers of the engine are not kept: the same batch gives the
-/// same answer again.
+/// Requests whose results were not delivered. Answers of the engine are not saved: the same batch gives the same answer
+/// again.
 #[derive(Debug, Default, Encode, Decode)]
 pub(super) struct SavedRequests {
     /// In the order of their ticks.
-    pub(super) sources: Vec<SavedSource>,
-    pub(super) texts: SavedGenerations,
+    pub(super) ticks: Vec<SavedTickRequests>,
+    pub(super) generations: SavedGenerations,
 }
 
 /// The requests of one tick.
 #[derive(Debug, Encode, Decode)]
-pub(super) struct SavedSource {
+pub(super) struct SavedTickRequests {
     pub(super) tick: Tick,
     /// The outcomes that made them, with nothing in them but requests.
     pub(super) outcomes: Vec<Outcome>,
-    /// For each request in the tick's order, whether somebody waits for its result. The others are kept because they
-    /// are part of a batch.
+    /// For each request in the tick's order, true if its result is awaited. The others are saved because they are part
+    /// of a batch.
     pub(super) open: Vec<bool>,
-    /// Positions of those that a verdict has told to be abandoned, and that are in no batch any more.
+    /// Positions of those that a verdict has abandoned, and that are in no batch any more.
     pub(super) abandoned: Vec<u64>,
 }
 

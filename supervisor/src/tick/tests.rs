@@ -7,7 +7,8 @@
 
 use super::version_timeline::VersionTimeline;
 use super::{
-    Action, Batch, Input, PlannedAgent, PlannedModel, RunEnd, RunPlan, TickMachine, Violation,
+    InferenceBatch, PlannedAgent, PlannedModel, RunEnd, RunPlan, TickAction, TickInput,
+    TickMachine, Violation,
 };
 use crate::record::{DroppedMessages, TickRecord};
 use proptest::prelude::*;
@@ -18,10 +19,10 @@ use shm_protocol::tensor::{DType, Port, Shape, Signature, Tensor};
 use std::sync::Arc;
 
 mod ends;
+mod generations;
 mod recovery;
 mod refusals;
 mod rounds;
-mod texts;
 
 const STEP_BYTES: usize = 1 << 20;
 
@@ -47,7 +48,7 @@ fn model(joined: bool, max_batch: u64, latency_ticks: u64) -> PlannedModel {
     PlannedModel {
         name: "double".to_owned(),
         signature,
-        lives: VersionTimeline::of(VersionId(0), joined),
+        timeline: VersionTimeline::new(VersionId(0), joined),
         max_batch,
         latency_ticks,
         rejects_nonfinite: false,
@@ -78,7 +79,7 @@ fn low(number: u64) -> u8 {
     number.to_le_bytes()[0]
 }
 
-/// What agents do: send what they heard to the next one, and ask the model about it.
+/// The steps of the agents: each sends the payload that it got to the next one, and requests an inference on it.
 struct World {
     requests: Vec<u64>,
     agents: u32,
@@ -121,7 +122,7 @@ impl World {
         )
     }
 
-    fn infer(batch: &Batch) -> Vec<Tensor> {
+    fn infer(batch: &InferenceBatch) -> Vec<Tensor> {
         let doubled = batch
             .input_parts(0)
             .flatten()
@@ -144,26 +145,26 @@ fn run(
     };
     let plan = RunPlan::new(agents, vec![model], STEP_BYTES);
     let mut machine = TickMachine::new(plan, Some(Tick(ticks)));
-    let (mut actions, mut arrivals, mut commits) = (Vec::new(), vec![Input::Begin], Vec::new());
+    let (mut actions, mut arrivals, mut commits) = (Vec::new(), vec![TickInput::Begin], Vec::new());
     loop {
         let next = arrivals.swap_remove(choose(arrivals.len()));
         machine.apply(next, &mut actions).expect("a sound world");
         for action in actions.drain(..) {
             match action {
-                Action::Step { host, tick, steps } => {
+                TickAction::Step { host, tick, steps } => {
                     // One answer for each step, so that they can be shuffled as well.
-                    arrivals.extend(steps.iter().map(|step| Input::Outcomes {
+                    arrivals.extend(steps.iter().map(|step| TickInput::Outcomes {
                         host,
                         tick,
                         outcomes: vec![world.step(tick, step)],
                     }));
                 }
-                Action::Answer { .. } => unreachable!("nobody waits"),
-                Action::Infer(batch) => arrivals.push(Input::Answer {
+                TickAction::Answer { .. } => unreachable!("nobody waits"),
+                TickAction::Infer(batch) => arrivals.push(TickInput::Answer {
                     batch: batch.id,
                     outputs: Ok(World::infer(&batch)),
                 }),
-                Action::Commit { tick, record } => {
+                TickAction::Commit { tick, record } => {
                     commits.push(Arc::unwrap_or_clone(record));
                     assert_eq!(
                         tick.0,
@@ -171,9 +172,9 @@ fn run(
                         "ticks are committed one by one"
                     );
                 }
-                Action::Proceed => arrivals.push(Input::Proceed),
-                Action::Checkpoint { .. } => unreachable!("nobody asked for one"),
-                Action::Finish(end) => return (commits, end),
+                TickAction::Proceed => arrivals.push(TickInput::Proceed),
+                TickAction::Checkpoint { .. } => unreachable!("nobody asked for one"),
+                TickAction::Finish(end) => return (commits, end),
             }
         }
     }
@@ -211,25 +212,25 @@ fn joining_requests_changes_no_result() {
 }
 
 /// A machine with these agents that was begun, and what it asked for.
-fn begun(agents: Vec<PlannedAgent>) -> (TickMachine, Vec<Action>) {
+fn begun(agents: Vec<PlannedAgent>) -> (TickMachine, Vec<TickAction>) {
     begun_with(RunPlan::new(agents, vec![model(true, 8, 2)], 64))
 }
 
 /// A machine with this plan that was begun, and what it asked for.
-fn begun_with(plan: RunPlan) -> (TickMachine, Vec<Action>) {
+fn begun_with(plan: RunPlan) -> (TickMachine, Vec<TickAction>) {
     let mut machine = TickMachine::new(plan, None);
     let mut actions = Vec::new();
     machine
-        .apply(Input::Begin, &mut actions)
+        .apply(TickInput::Begin, &mut actions)
         .expect("it begins");
     (machine, actions)
 }
 
-fn answer(machine: &mut TickMachine, outcomes: Vec<Outcome>) -> Result<Vec<Action>, Violation> {
+fn answer(machine: &mut TickMachine, outcomes: Vec<Outcome>) -> Result<Vec<TickAction>, Violation> {
     let mut actions = Vec::new();
     let (host, tick) = (HostId(0), machine.tick());
     machine.apply(
-        Input::Outcomes {
+        TickInput::Outcomes {
             host,
             tick,
             outcomes,
@@ -239,17 +240,17 @@ fn answer(machine: &mut TickMachine, outcomes: Vec<Outcome>) -> Result<Vec<Actio
     Ok(actions)
 }
 
-fn committed(actions: &[Action]) -> &TickRecord {
+fn committed(actions: &[TickAction]) -> &TickRecord {
     let commit = actions.iter().find_map(|action| match action {
-        Action::Commit { record, .. } => Some(record.as_ref()),
+        TickAction::Commit { record, .. } => Some(record.as_ref()),
         _ => None,
     });
     commit.expect("a tick was committed")
 }
 
-fn asked(actions: &[Action]) -> Vec<AgentId> {
+fn asked(actions: &[TickAction]) -> Vec<AgentId> {
     let steps = actions.iter().filter_map(|action| match action {
-        Action::Step { steps, .. } => Some(steps.iter().map(|step| step.agent)),
+        TickAction::Step { steps, .. } => Some(steps.iter().map(|step| step.agent)),
         _ => None,
     });
     steps.flatten().collect()
@@ -294,27 +295,27 @@ fn a_gap_is_committed_tick_by_tick_and_can_be_stopped() {
     let (mut machine, mut actions) = begun(agents);
     for tick in 1..=5 {
         assert!(
-            matches!(actions.first(), Some(Action::Proceed)),
+            matches!(actions.first(), Some(TickAction::Proceed)),
             "one tick at a time"
         );
         assert!(actions.len() <= 2, "and not all of them at once");
         assert_eq!(machine.tick(), Tick(tick));
         actions.clear();
         machine
-            .apply(Input::Proceed, &mut actions)
+            .apply(TickInput::Proceed, &mut actions)
             .expect("nobody is due");
         assert_eq!(committed(&actions), &TickRecord::default());
     }
     actions.clear();
     machine
-        .apply(Input::Stop, &mut actions)
+        .apply(TickInput::Stop, &mut actions)
         .expect("anybody may ask");
     machine
-        .apply(Input::Proceed, &mut actions)
+        .apply(TickInput::Proceed, &mut actions)
         .expect("nobody is due");
     assert!(matches!(
         actions.last(),
-        Some(Action::Finish(RunEnd::Stopped))
+        Some(TickAction::Finish(RunEnd::Stopped))
     ));
 }
 
@@ -328,14 +329,14 @@ fn results_come_after_the_latency_and_never_earlier() {
     };
     let mut actions = answer(&mut machine, vec![outcome(AgentId(0), vec![submit])]).expect("sound");
     let batch = actions.iter().find_map(|action| match action {
-        Action::Infer(batch) => Some(batch.id),
+        TickAction::Infer(batch) => Some(batch.id),
         _ => None,
     });
     // The answer is there at once, and tick 2 does not see it: the latency is 2.
     let outputs = Ok(vec![rows(vec![8, 10])]);
     let batch = batch.expect("a request makes a batch");
     machine
-        .apply(Input::Answer { batch, outputs }, &mut actions)
+        .apply(TickInput::Answer { batch, outputs }, &mut actions)
         .expect("it is running");
     assert!(
         committed(&answer(&mut machine, vec![outcome(AgentId(0), Vec::new())]).expect("sound"))
@@ -354,7 +355,7 @@ fn a_step_waits_for_its_results_and_for_nobody_elses() {
     let mut machine = TickMachine::new(RunPlan::new(vec![agent(0), agent(0)], plan, 64), None);
     let mut actions = Vec::new();
     machine
-        .apply(Input::Begin, &mut actions)
+        .apply(TickInput::Begin, &mut actions)
         .expect("it begins");
     let submit = Effect::Submit {
         request: RequestId(0),
@@ -371,7 +372,7 @@ fn a_step_waits_for_its_results_and_for_nobody_elses() {
     let outputs = Err("the engine is out of memory".to_owned());
     let batch = shm_protocol::id::BatchId(0);
     machine
-        .apply(Input::Answer { batch, outputs }, &mut late)
+        .apply(TickInput::Answer { batch, outputs }, &mut late)
         .expect("it is running");
     assert_eq!(asked(&late), [AgentId(0)]);
 }

@@ -1,10 +1,10 @@
-//! What a host may not say. None of it can come from a sound host, whatever
-//! its agents or models do, so each ends that host.
+//! Protocol violations of hosts. None can come from a sound host, whatever its agents or models do, so each ends that
+//! host.
 
 use shm_protocol::id::{AgentId, BatchId, HostId, ModelId, RequestId, Tick};
 use thiserror::Error;
 
-/// Why an input cannot have come from a sound host.
+/// An input that cannot have come from a sound host.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the messages name every field")]
 pub enum Violation {
@@ -17,7 +17,7 @@ pub enum Violation {
     },
     /// An answer for an agent that was not asked, or was asked elsewhere.
     #[error("host {host} answers for agent {agent} in tick {tick}, which it was not asked to step")]
-    NotAsked {
+    NotStepping {
         host: HostId,
         agent: AgentId,
         tick: Tick,
@@ -45,21 +45,21 @@ pub enum Violation {
         expected: RequestId,
         tick: Tick,
     },
-    /// A wait out of its step's order, or one more than a step has.
+    /// An await out of its step's order, or one more than a step may have.
     #[error(
         "agent {agent} waits in tick {tick} with number {number}, but {expected} is next, or none"
     )]
-    WaitOrder {
+    AwaitOrder {
         agent: AgentId,
         number: u32,
         expected: u32,
         tick: Tick,
     },
-    /// An outcome that names another wait than the one that was answered, or one that never was.
+    /// An outcome that names another await than the one that was answered, or one that never was.
     #[error(
         "agent {agent} has not waited in tick {tick} for what its outcome says (wait {number})"
     )]
-    OtherWait {
+    AwaitMismatch {
         agent: AgentId,
         number: u32,
         tick: Tick,
@@ -84,7 +84,7 @@ pub enum Violation {
         model: String,
         reason: String,
     },
-    /// The journal holds a result that nobody asked for.
+    /// The journal holds a result that was not requested.
     #[error(
         "the journal has a result of request {request} for agent {agent} in tick {tick}, which was not asked for"
     )]

@@ -4,7 +4,7 @@ use super::super::Checkpoint;
 use super::world::{World, folder, names, restored};
 use shm_protocol::id::Tick;
 
-/// The newest checkpoint that can be read with all its pages, as whoever restores agents looks for it.
+/// The newest checkpoint that can be read with all its pages, as a restart looks for it.
 fn newest_good(world: &World) -> Option<Tick> {
     let shelf = world.shelf();
     shelf.newest_first().unwrap().into_iter().find(|tick| {
@@ -37,7 +37,7 @@ fn world() -> World {
 }
 
 #[test]
-fn a_flipped_bit_anywhere_is_found_and_an_older_checkpoint_serves() {
+fn a_flipped_bit_falls_back_to_an_older_checkpoint() {
     let world = world();
     assert_eq!(newest_good(&world), Some(Tick(2)));
     for name in names(&world.disk) {
@@ -63,7 +63,7 @@ fn a_flipped_bit_anywhere_is_found_and_an_older_checkpoint_serves() {
 }
 
 #[test]
-fn a_file_that_is_cut_or_gone_is_found_and_an_older_checkpoint_serves() {
+fn a_cut_or_missing_file_falls_back_to_an_older_checkpoint() {
     let world = world();
     let path = folder().join("000000000002.checkpoint");
     let whole = world.disk.read(&path).unwrap();
@@ -83,9 +83,9 @@ fn a_file_that_is_cut_or_gone_is_found_and_an_older_checkpoint_serves() {
     assert_eq!(newest_good(&world), None);
 }
 
-/// As builds wrote them whose checkpoints said nothing of the outbox: whole, and of another format.
+/// As builds wrote them whose checkpoints had no mark of the outbox: whole, and of another format.
 #[test]
-fn a_checkpoint_of_another_format_is_refused_and_an_older_one_serves() {
+fn a_checkpoint_of_another_format_falls_back_to_an_older_one() {
     let world = world();
     let path = folder().join("000000000002.checkpoint");
     let whole = world.disk.read(&path).unwrap();

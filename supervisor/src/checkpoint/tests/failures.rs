@@ -1,4 +1,4 @@
-//! Every disk call fails once in every way, and everybody dies at every one of them.
+//! Every disk call fails once in every way, and the process dies at every one of them.
 
 use super::super::CheckpointError;
 use super::world::{World, restored};
@@ -25,13 +25,13 @@ fn run(disk: &MemoryDisk, is_synced: bool) -> Option<(World, Vec<Tick>, Vec<Chec
             Ok(checkpoint) => published.extend(checkpoint.map(|checkpoint| checkpoint.mark.tick)),
             Err(error) => errors.push(error),
         }
-        errors.extend(world.collector.take_trouble());
+        errors.extend(world.collector.take_cleanup_error());
     }
     Some((world, published, errors))
 }
 
-/// Whether a disk that was left so has a checkpoint at least as new as the last one that was promised, and nothing wrong in any
-/// that can be read.
+/// Checks that a disk that was left so has a checkpoint at least as new as the last one that was promised, and nothing
+/// wrong in any that can be read.
 fn check_left(left: &MemoryDisk, world: &World, promised: Option<Tick>, place: &str) {
     let run = crate::rundir::RunDir::read_on(Arc::new(left.clone()), Path::new("/run")).unwrap();
     let shelf = super::CheckpointReader::new(&run, super::world::RUN, super::world::build());
@@ -122,7 +122,7 @@ fn whoever_dies_at_any_disk_call_leaves_the_last_checkpoint() {
 }
 
 #[test]
-fn a_power_cut_leaves_the_last_checkpoint_whatever_becomes_of_the_rest() {
+fn a_power_cut_leaves_the_last_checkpoint_usable() {
     let disk = MemoryDisk::new();
     run(&disk, true).unwrap();
     let mut seen = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! How much the disk bears: what `docs/formats/checkpoint.md` says.
+//! The bounds of disk use that `docs/formats/checkpoint.md` promises.
 
 use super::world::{World, folder, names};
 use shm_protocol::agent_state::PAGE_BYTES;
@@ -23,7 +23,7 @@ fn pack_bytes(world: &World) -> u64 {
     (world.pack_pages() * PAGE_BYTES) as u64
 }
 
-/// What the page files may take at most.
+/// The limit of the page files.
 fn bound(keep: u64, largest_state: u64) -> u64 {
     (keep / 2 + 2) * (3 * largest_state + SLACK)
 }

@@ -1,4 +1,4 @@
-//! What hosts say is checked before it is believed.
+//! State records of hosts are checked before they are used.
 
 use super::super::{CheckpointError, Collector};
 use super::world::World;
@@ -26,7 +26,7 @@ fn page(index: u32) -> Page {
     }
 }
 
-/// Why a record is refused, as the first one or behind a good one that is not the last.
+/// The reason for which a record is refused, as the first one or behind a good one that is not the last.
 fn reason(earlier: Option<&StateRecord>, record: &StateRecord) -> String {
     let mut world = World::new(2, false);
     world.begin(1);
@@ -45,7 +45,7 @@ fn reason(earlier: Option<&StateRecord>, record: &StateRecord) -> String {
         pages,
         "pages of a refused record were written"
     );
-    assert!(world.collector.needs_full() && !world.collector.is_making());
+    assert!(world.collector.needs_full() && !world.collector.is_pending());
     match error {
         CheckpointError::State {
             agent: AgentId(0),
@@ -68,7 +68,10 @@ fn a_record_that_cannot_be_is_refused_and_nothing_of_it_is_kept() {
         globals: vec![1],
     };
     let cases: [(StateRecord, &str); 10] = [
-        (with(&|record| record.agent = AgentId(1)), "that of agent 1"),
+        (
+            with(&|record| record.agent = AgentId(1)),
+            "belongs to agent 1",
+        ),
         (
             with(&|record| record.pages.reverse()),
             "page 1 is out of order",
@@ -91,11 +94,11 @@ fn a_record_that_cannot_be_is_refused_and_nothing_of_it_is_kept() {
         ),
         (
             with(&|record| record.life = running(17 * PAGE_BYTES as u64)),
-            "where it may have 65536",
+            "over the limit of 65536",
         ),
         (
             with(&|record| record.life = running(5000)),
-            "no whole pages",
+            "not a multiple of the page size",
         ),
         (
             with(&|record| record.life = SavedInstance::Failed),
@@ -107,7 +110,7 @@ fn a_record_that_cannot_be_is_refused_and_nothing_of_it_is_kept() {
                     .map(page)
                     .collect()
             }),
-            "where it may have 256",
+            "over the limit of 256",
         ),
     ];
     for (record, expected) in cases {
@@ -123,18 +126,18 @@ fn a_record_that_cannot_be_is_refused_and_nothing_of_it_is_kept() {
         ),
         (
             with(&|record| record.next_request = RequestId(2)),
-            "two of its records differ",
+            "two of its records disagree",
         ),
         (
             with(&|record| record.life = running(4 * PAGE_BYTES as u64)),
-            "two of its records differ",
+            "two of its records disagree",
         ),
     ];
     for (record, expected) in later {
         let reason = reason(Some(&first), &record);
         assert!(reason.contains(expected), "{reason}");
     }
-    assert!(reason(Some(&record()), &record()).contains("it was whole"));
+    assert!(reason(Some(&record()), &record()).contains("it is already complete"));
 }
 
 #[test]
@@ -150,7 +153,7 @@ fn what_nobody_asked_for_and_what_is_no_record_is_refused() {
         other => panic!("{other:?}"),
     };
     let good = codec::encode(&record());
-    assert!(refused(4, 0, &good).contains("nobody has asked"));
+    assert!(refused(4, 0, &good).contains("it was not requested"));
     let other = codec::encode(&StateRecord {
         agent: AgentId(7),
         ..record()

@@ -1,10 +1,11 @@
-//! A host with agents, as checkpoints see it: memories, what it has told of them, and what was true at each tick.
+//! A simulated host with agents: their memories, the states that it sent, and the expected state at each tick.
 
 use super::super::{
     Build, Checkpoint, CheckpointError, CheckpointReader, CheckpointWriter, Collector,
 };
 use crate::faults::Faults;
-use crate::journal::{JournalMark, RunId, create_run_dir_on};
+use crate::journal::{JournalMark, create_run_dir_on};
+use crate::record::RunId;
 use crate::rundir::{OutboxMark, RunDir};
 use crate::sys::disk::Disk;
 use crate::sys::memory_disk::MemoryDisk;
@@ -39,7 +40,7 @@ pub(super) fn names(disk: &MemoryDisk) -> Vec<String> {
     disk.list(&folder()).unwrap()
 }
 
-/// What had left the run after a tick.
+/// The mark of the outbox after a tick.
 pub(super) fn outbox(tick: u64) -> OutboxMark {
     OutboxMark {
         bytes: 10 * tick,
@@ -54,7 +55,7 @@ pub(super) struct Agent {
     pub(super) requests: u64,
 }
 
-/// What was true at a tick.
+/// The expected state at a tick.
 pub(super) type Truth = Vec<Agent>;
 
 pub(super) struct World {
@@ -62,11 +63,11 @@ pub(super) struct World {
     pub(super) run: RunDir,
     pub(super) collector: Collector,
     pub(super) agents: Vec<Agent>,
-    /// What the host has told of each agent's memory.
+    /// The memory of each agent as its host has sent it.
     mirrors: Vec<Vec<Vec<u8>>>,
     pub(super) truths: BTreeMap<Tick, Truth>,
     pub(super) asked: Vec<AgentId>,
-    /// Whether everything is asked for, by tick.
+    /// True if the full state was requested, by tick.
     fulls: BTreeMap<u64, bool>,
     pub(super) must_be_full: bool,
     pub(super) is_synced: bool,
@@ -116,7 +117,7 @@ impl World {
         self
     }
 
-    /// As after a start that goes on with the run: nothing is known.
+    /// As after a resume: all images are empty.
     pub(super) fn reopen(&mut self) {
         let store = CheckpointWriter::open(self.shelf(), self.keep, self.is_synced)
             .unwrap()
@@ -216,7 +217,7 @@ impl World {
         self.truths.insert(Tick(tick), self.agents.clone());
     }
 
-    /// What the host says of an agent.
+    /// The state records of an agent.
     pub(super) fn records(&mut self, tick: u64, agent: u32) -> Vec<Vec<u8>> {
         let (at, position) = (&self.truths.get(&Tick(tick)), agent as usize);
         let now = at
@@ -261,7 +262,7 @@ impl World {
         }
     }
 
-    /// The host says all of an agent.
+    /// The host sends the full state of an agent.
     pub(super) fn answer(
         &mut self,
         tick: u64,
@@ -277,7 +278,7 @@ impl World {
         Ok(published)
     }
 
-    /// What the supervisor says once all has come.
+    /// The commit and sync of the supervisor, once all records have come.
     pub(super) fn finish(&mut self, tick: u64) -> Result<Option<Arc<Checkpoint>>, CheckpointError> {
         let committed = self.collector.committed(self.mark(tick), outbox(tick))?;
         let durable = self.collector.durable(Tick(tick))?;
@@ -304,7 +305,7 @@ impl World {
         self.agents[agent] = self.truths[&tick][agent].clone();
         self.mirrors[agent] = self.agents[agent].memory.clone().unwrap_or_default();
         self.collector
-            .begun_again(AgentId::from_index(agent), Some(&checkpoint));
+            .agent_restarted(AgentId::from_index(agent), Some(&checkpoint));
     }
 
     /// All hosts die, and all agents begin with nothing.
@@ -312,11 +313,12 @@ impl World {
         for agent in 0..self.agents.len() {
             self.agents[agent].memory = Some(vec![vec![0; PAGE_BYTES]; 4]);
             self.mirrors[agent].clear();
-            self.collector.begun_again(AgentId::from_index(agent), None);
+            self.collector
+                .agent_restarted(AgentId::from_index(agent), None);
         }
     }
 
-    /// Whether the checkpoint of a tick holds what was true then.
+    /// Checks that the checkpoint of a tick holds the expected state.
     pub(super) fn check(&self, tick: Tick) {
         let shelf = self.shelf();
         let checkpoint = shelf.load(tick).unwrap();

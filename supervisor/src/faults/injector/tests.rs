@@ -18,13 +18,13 @@ fn faults(rules: Vec<FaultRule>, fired: &[u32]) -> (Faults, Written) {
     (Faults::new(FaultPlan { rules }, fired, record), written)
 }
 
-fn rule(phase: FaultPoint, kind: FaultKind, tick: u64) -> FaultRule {
-    let mut rule = FaultRule::new(phase, kind, FaultTarget::Any);
+fn rule(point: FaultPoint, kind: FaultKind, tick: u64) -> FaultRule {
+    let mut rule = FaultRule::new(point, kind, FaultTarget::Any);
     rule.tick = Some(Tick(tick));
     rule
 }
 
-const SIGHT: HostView<'static> = HostView {
+const VIEW: HostView<'static> = HostView {
     host: HostId(0),
     is_inference: false,
     agents: &[AgentId(0), AgentId(1)],
@@ -47,7 +47,7 @@ fn a_rule_is_due_in_its_tick_or_from_it_on() {
     let mut due = Vec::new();
     for tick in 4..=6 {
         faults.tick_opened(Tick(tick));
-        due.push(numbers(&faults.due_for_host(&SIGHT)));
+        due.push(numbers(&faults.due_for_host(&VIEW)));
     }
     assert_eq!(due, [vec![3], vec![1, 2, 3], vec![2, 3]]);
 }
@@ -57,7 +57,7 @@ fn the_supervisors_own_points_hold_as_their_pin_says() {
     let (faults, written) = faults(
         vec![
             rule(FaultPoint::BeforeWrite, FaultKind::SupervisorKill, 5),
-            rule(FaultPoint::CheckpointBegun, FaultKind::Slow, 5),
+            rule(FaultPoint::CheckpointStarted, FaultKind::Slow, 5),
             rule(FaultPoint::BeforeWrite, FaultKind::DiskFull, 6),
         ],
         &[],
@@ -76,7 +76,7 @@ fn the_supervisors_own_points_hold_as_their_pin_says() {
     assert_eq!(faults.at(FaultPoint::BeforeWrite, Tick(6)), [disk]);
     assert!(!faults.switch().is_clear());
     let slow = Injection::Slow(Duration::from_millis(10));
-    assert_eq!(faults.at(FaultPoint::CheckpointBegun, Tick(9)), [slow]);
+    assert_eq!(faults.at(FaultPoint::CheckpointStarted, Tick(9)), [slow]);
     let written: Vec<(u32, u64)> = written
         .lock()
         .unwrap()
@@ -89,13 +89,13 @@ fn the_supervisors_own_points_hold_as_their_pin_says() {
 #[test]
 fn a_rule_of_a_resumed_run_holds_before_anybody_knows_the_tick() {
     let rules = vec![
-        rule(FaultPoint::ResumeBegun, FaultKind::Slow, 5),
-        rule(FaultPoint::ResumeCut, FaultKind::Slow, 5),
+        rule(FaultPoint::ResumeStarted, FaultKind::Slow, 5),
+        rule(FaultPoint::ResumeTruncated, FaultKind::Slow, 5),
     ];
     let (faults, _) = faults(rules, &[]);
-    assert_eq!(faults.at(FaultPoint::ResumeCut, Tick(4)).len(), 0);
-    assert_eq!(faults.at(FaultPoint::ResumeBegun, Tick::ZERO).len(), 1);
-    assert_eq!(faults.at(FaultPoint::ResumeCut, Tick(7)).len(), 1);
+    assert_eq!(faults.at(FaultPoint::ResumeTruncated, Tick(4)).len(), 0);
+    assert_eq!(faults.at(FaultPoint::ResumeStarted, Tick::ZERO).len(), 1);
+    assert_eq!(faults.at(FaultPoint::ResumeTruncated, Tick(7)).len(), 1);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn what_cannot_be_written_down_does_not_happen() {
 #[test]
 fn a_host_that_comes_to_a_fault_is_answered_and_its_end_is_ours() {
     let mut counted = rule(FaultPoint::AfterStep, FaultKind::Abort, 5);
-    counted.counts = true;
+    counted.counts_as_restart = true;
     let (faults, written) = faults(
         vec![
             rule(FaultPoint::BeforeStep, FaultKind::Kill, 5),
@@ -141,58 +141,58 @@ fn a_host_that_comes_to_a_fault_is_answered_and_its_end_is_ours() {
     );
     faults.tick_opened(Tick(5));
     let host = HostId(0);
-    faults.born(host);
+    faults.host_started(host);
     assert_eq!(faults.fired(2, host), None);
     assert!(!faults.is_injected(host), "a slow host goes on");
     let kill = Injection::Kill(RuleId(1), FaultTarget::Host(host));
     assert_eq!(faults.fired(1, host), Some(kill));
     assert!(faults.is_injected(host) && !faults.is_injected(HostId(1)));
-    faults.born(host);
+    faults.host_started(host);
     assert!(!faults.is_injected(host), "that was its life before");
     assert_eq!(faults.fired(3, host), None);
     assert!(!faults.is_injected(host), "the plan says that it counts");
     assert_eq!(faults.fired(4, host), Some(Injection::KillSelf));
     assert_eq!(faults.fired(77, host), None);
     assert_eq!(written.lock().unwrap().len(), 4);
-    assert_eq!(numbers(&faults.due_for_host(&SIGHT)), [] as [u32; 0]);
+    assert_eq!(numbers(&faults.due_for_host(&VIEW)), [] as [u32; 0]);
 }
 
 #[test]
-fn a_rule_that_fires_several_times_is_due_again_in_the_next_life() {
+fn a_repeating_rule_is_due_again_in_the_next_incarnation() {
     let mut poison = rule(FaultPoint::InStep, FaultKind::Segfault, 5);
     poison.times = 3;
     let (faults, _) = faults(vec![poison], &[]);
     faults.tick_opened(Tick(5));
     for _ in 0..3 {
-        faults.born(HostId(0));
-        assert_eq!(numbers(&faults.due_for_host(&SIGHT)), [1]);
+        faults.host_started(HostId(0));
+        assert_eq!(numbers(&faults.due_for_host(&VIEW)), [1]);
         assert_eq!(faults.fired(1, HostId(0)), None);
         assert!(faults.is_injected(HostId(0)));
     }
-    assert_eq!(numbers(&faults.due_for_host(&SIGHT)), [] as [u32; 0]);
+    assert_eq!(numbers(&faults.due_for_host(&VIEW)), [] as [u32; 0]);
 }
 
 #[test]
 fn a_rule_of_a_start_is_due_in_the_life_that_it_names() {
     let mut second = FaultRule::new(
-        FaultPoint::HostBorn,
+        FaultPoint::ProcessStarted,
         FaultKind::StartFailure,
         FaultTarget::Host(HostId(0)),
     );
-    second.life = Some(2);
+    second.nth_start = Some(2);
     let mut later = second.clone();
-    (later.life, later.tick) = (None, Some(Tick(9)));
+    (later.nth_start, later.tick) = (None, Some(Tick(9)));
     let (faults, _) = faults(vec![second, later], &[]);
-    faults.born(HostId(0));
-    assert_eq!(numbers(&faults.due_for_host(&SIGHT)), [] as [u32; 0]);
-    faults.born(HostId(0));
-    assert_eq!(numbers(&faults.due_for_host(&SIGHT)), [1]);
+    faults.host_started(HostId(0));
+    assert_eq!(numbers(&faults.due_for_host(&VIEW)), [] as [u32; 0]);
+    faults.host_started(HostId(0));
+    assert_eq!(numbers(&faults.due_for_host(&VIEW)), [1]);
     faults.tick_opened(Tick(12));
-    assert_eq!(numbers(&faults.due_for_host(&SIGHT)), [1, 2]);
+    assert_eq!(numbers(&faults.due_for_host(&VIEW)), [1, 2]);
 }
 
 #[test]
-fn a_slot_is_for_the_agent_or_model_where_its_point_says_whom_it_is_for() {
+fn a_fault_slot_applies_to_the_agent_or_model_of_its_point() {
     let agent = || FaultTarget::Agent(AgentId(1), "b".into());
     let rules = vec![
         FaultRule::new(FaultPoint::BeforeStep, FaultKind::Kill, agent()),
@@ -200,14 +200,14 @@ fn a_slot_is_for_the_agent_or_model_where_its_point_says_whom_it_is_for() {
     ];
     let (faults, _) = faults(rules, &[]);
     let subjects: Vec<u32> = faults
-        .due_for_host(&SIGHT)
+        .due_for_host(&VIEW)
         .iter()
         .map(|slot| slot.subject)
         .collect();
     assert_eq!(subjects, [1, ANY]);
     let other = HostView {
         agents: &[AgentId(7)],
-        ..SIGHT
+        ..VIEW
     };
     assert_eq!(numbers(&faults.due_for_host(&other)), [] as [u32; 0]);
 }
@@ -230,11 +230,11 @@ fn what_is_due_waits_in_the_host_and_what_is_over_does_not() {
     let armed = link.faults().unwrap();
     faults.tick_opened(Tick(5));
     for _ in 0..20 {
-        faults.arm(&SIGHT, armed);
+        faults.arm(&VIEW, armed);
     }
     assert!(armed.is_armed(1) && armed.is_armed(2));
     faults.tick_opened(Tick(6));
-    faults.arm(&SIGHT, armed);
+    faults.arm(&VIEW, armed);
     assert!(!armed.is_armed(1) && armed.is_armed(2));
 }
 
@@ -258,9 +258,9 @@ fn a_run_without_a_plan_has_no_faults() {
     let faults = Faults::none();
     assert!(!faults.may_fault());
     faults.tick_opened(Tick(1));
-    faults.born(HostId(0));
+    faults.host_started(HostId(0));
     faults.pass(FaultPoint::TickOpened, Tick(1));
     assert_eq!(faults.at(FaultPoint::TickOpened, Tick(1)), []);
-    assert_eq!(faults.due_for_host(&SIGHT).len(), 0);
+    assert_eq!(faults.due_for_host(&VIEW).len(), 0);
     assert!(!faults.is_injected(HostId(0)));
 }

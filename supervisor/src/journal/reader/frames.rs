@@ -2,14 +2,13 @@
 
 use super::source::JournalSource;
 use super::tail::{Torn, TornKind};
-use crate::journal::error::{JournalError, RecordFault};
-use crate::journal::frame::{
-    DIGEST_BYTES, FRAME_BYTES, FrameHeader, HEADER_BYTES, RecordKind, RunId,
-};
-use crate::journal::mark::{JournalMark, MarkFault};
+use crate::journal::error::{JournalError, MarkFault, RecordFault};
+use crate::journal::frame::{DIGEST_BYTES, FRAME_BYTES, FrameHeader, HEADER_BYTES, RecordKind};
+use crate::journal::mark::JournalMark;
 use crate::journal::segment;
 use crate::journal::sync_marker::SyncMarker;
 use crate::record::Digest;
+use crate::record::RunId;
 use crate::rundir::RunDir;
 use bincode::{Decode, Encode};
 use shm_protocol::id::Tick;
@@ -34,7 +33,7 @@ pub(super) struct FrameBytes {
     pub(super) digest: Digest,
 }
 
-/// Why there is no good frame.
+/// The reason for which there is no good frame.
 enum FrameFault {
     /// Perhaps a torn end, by what comes after it.
     Bad(RecordFault),
@@ -52,7 +51,7 @@ impl From<JournalError> for FrameFault {
 impl Frames {
     /// The beginning of a journal.
     pub(super) fn open(run: &RunDir) -> Result<Frames, JournalError> {
-        // Before the files: in a run that goes on they never are behind it.
+        // Before the files: in an active run they never are behind it.
         let synced = SyncMarker::read(run)?;
         Ok(Frames {
             source: JournalSource::open(run)?,
@@ -75,17 +74,17 @@ impl Frames {
         self.ticks
     }
 
-    /// How the journal is torn, once its end was read and it is.
+    /// The torn end of the journal, once it was read and is torn.
     pub(super) fn torn(&self) -> Option<&Torn> {
         self.torn.as_ref()
     }
 
-    /// Bytes of what was accepted.
+    /// Bytes of the accepted records.
     pub(super) fn bytes(&self) -> u64 {
         self.source.passed_bytes()
     }
 
-    /// Where the journal stands after what was accepted.
+    /// The position after the accepted records.
     pub(super) fn mark(&self) -> JournalMark {
         JournalMark {
             tick: self.ticks,
@@ -95,7 +94,7 @@ impl Frames {
         }
     }
 
-    /// Goes on at a mark, when the record that it was made after still ends there.
+    /// Moves to a mark, when the record before it still ends there.
     pub(super) fn go_to(&mut self, mark: &JournalMark) -> Result<(), JournalError> {
         let file = self
             .source
@@ -120,7 +119,7 @@ impl Frames {
         Ok(())
     }
 
-    /// Whether there is nothing more, not even a file.
+    /// True if there are no more bytes and no more files.
     pub(super) fn is_at_end(&self) -> bool {
         self.source.remaining() == 0 && self.source.is_last_segment()
     }
@@ -138,13 +137,13 @@ impl Frames {
         }
         match self.frame() {
             Ok(framed) => Ok(Some(framed)),
-            Err(FrameFault::Bad(fault)) => self.judge(fault).map(|()| None),
+            Err(FrameFault::Bad(fault)) => self.classify(fault).map(|()| None),
             Err(FrameFault::Refused(fault)) => Err(self.corrupt(fault)),
             Err(FrameFault::Error(error)) => Err(error),
         }
     }
 
-    /// Up to where the journal of this run is on the disk, if it is known.
+    /// The position up to which the journal of this run is on the disk, if it is known.
     pub(super) fn synced(&self) -> Option<&SyncMarker> {
         self.synced
             .as_ref()
@@ -155,7 +154,7 @@ impl Frames {
         (self.source.segment(), self.source.offset())
     }
 
-    /// Whether everything is there that was on the disk.
+    /// Checks that the journal does not end before the position that was on the disk.
     fn check_end(&self) -> Result<(), JournalError> {
         match self.synced() {
             Some(synced) if self.place() < synced.place() => Err(JournalError::Lost {
@@ -196,7 +195,7 @@ impl Frames {
         })
     }
 
-    /// Whether a record belongs here. One that does not was not left by a write that stopped halfway.
+    /// Checks that a record belongs here. One that does not was not left by a write that stopped halfway.
     fn check_place(&self, header: &FrameHeader) -> Result<(), RecordFault> {
         if let Some(expected) = self.run_id.filter(|run| *run != header.run) {
             return Err(RecordFault::Run {
@@ -229,7 +228,7 @@ impl Frames {
         Ok(())
     }
 
-    /// Decodes the payload of the record that begins here, and checks that it says it the one way there is.
+    /// Decodes the payload of the record that begins here, and checks that its encoding is the canonical one.
     pub(super) fn payload<T: Decode<()> + Encode>(
         &mut self,
         framed: &FrameBytes,
@@ -245,9 +244,7 @@ impl Frames {
                 self.encoded.clear();
                 codec::encode_into(&value, &mut self.encoded);
                 if self.encoded != payload {
-                    RecordFault::Content(
-                        "the payload is not written in the shortest way".to_owned(),
-                    )
+                    RecordFault::Content("the encoding of the payload is not canonical".to_owned())
                 } else if framed.header.kind == RecordKind::RunHeader
                     && named(payload) != framed.header.run
                 {
@@ -271,8 +268,8 @@ impl Frames {
         self.ticks = framed.header.tick;
     }
 
-    /// Decides what a bad record is: the torn end of the journal, or corruption.
-    fn judge(&mut self, fault: RecordFault) -> Result<(), JournalError> {
+    /// Classifies a bad record: the torn end of the journal, or corruption.
+    fn classify(&mut self, fault: RecordFault) -> Result<(), JournalError> {
         let (file, offset, bytes) = (
             self.source.path().to_path_buf(),
             self.source.offset(),
@@ -321,7 +318,7 @@ impl Frames {
         Ok(())
     }
 
-    /// Whether the bytes from here on are the beginning of the record that comes next.
+    /// True if the bytes from here on are the beginning of the next record.
     fn is_unfinished(&mut self, fault: &RecordFault) -> Result<bool, JournalError> {
         if !matches!(fault, RecordFault::Short) {
             return Ok(false);

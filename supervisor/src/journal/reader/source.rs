@@ -1,7 +1,8 @@
 //! The bytes of a journal, segment after segment, a window at a time.
 
 use crate::journal::error::JournalError;
-use crate::journal::frame::{FrameHeader, HEADER_BYTES, MAGIC, RunId};
+use crate::journal::frame::{FrameHeader, HEADER_BYTES, MAGIC};
+use crate::record::RunId;
 use crate::rundir::RunDir;
 use crate::sys::disk::{File, read_fully};
 use std::io;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 /// Bytes read at a time. Larger records are read whole.
 const WINDOW_BYTES: usize = 256 << 10;
 
-/// A place in a journal, and the file around it. A file counts as long as it was when it was opened.
+/// A position in a journal, and its open file. The length of a file is that at its opening.
 #[derive(Debug)]
 pub(super) struct JournalSource {
     run: RunDir,
@@ -61,7 +62,7 @@ impl JournalSource {
         self.index as u64 + 1
     }
 
-    /// How many segments there are.
+    /// The number of segments.
     pub(super) fn segments(&self) -> u64 {
         self.segments.len() as u64
     }
@@ -90,8 +91,8 @@ impl JournalSource {
         Ok(())
     }
 
-    /// Goes to a place ahead, in this file or a later one, and says how long that file is. None, and nothing happens,
-    /// when there is no such place.
+    /// Moves to a position ahead, in this file or a later one, and gives the length of that file. None, without a move,
+    /// when there is no such segment.
     pub(super) fn go_to(&mut self, segment: u64, offset: u64) -> Result<Option<u64>, JournalError> {
         let index = segment
             .checked_sub(1)
@@ -194,7 +195,7 @@ fn open(run: &RunDir, path: &Path) -> Result<(Arc<dyn File>, u64), JournalError>
     })
 }
 
-/// Whether bytes begin with a header that holds together and belongs to the run.
+/// True if bytes begin with a valid header of the run.
 fn is_header(bytes: &[u8], run: Option<RunId>) -> bool {
     bytes.starts_with(&MAGIC)
         && bytes

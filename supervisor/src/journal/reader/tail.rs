@@ -8,29 +8,29 @@ use std::path::PathBuf;
 pub struct Torn {
     /// The file.
     pub file: PathBuf,
-    /// Where the bytes begin.
+    /// The offset of the first byte.
     pub offset: u64,
-    /// How many there are.
+    /// Their number.
     pub bytes: u64,
-    /// How they came about.
+    /// Their origin.
     pub kind: TornKind,
 }
 
-/// How the end of a journal is torn.
+/// The origin of a torn end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TornKind {
     /// They are the beginning of the next record: it is being written, or its writer died.
     Unfinished,
-    /// They were not on the disk when the machine stopped, and nobody was promised anything of them: a power cut has
-    /// left a part of them.
+    /// They were not on the disk when the machine stopped, and no tick in them was acknowledged: a power cut has left a
+    /// part of them.
     Unsynced {
-        /// What is wrong with them.
+        /// The fault of the record.
         reason: String,
     },
     /// They are as long as a record but wrong, or not the beginning of the next
     /// one: a power cut can do that, and so can a damaged disk.
     Damaged {
-        /// What is wrong with them.
+        /// The fault of the record.
         reason: String,
     },
 }
@@ -53,13 +53,13 @@ impl fmt::Display for Torn {
             TornKind::Unsynced { reason } => {
                 write!(
                     f,
-                    "{file:?} ends with {bytes} bytes at byte {offset} that never counted, of which a power cut has left a part: {reason}"
+                    "{file:?} ends with {bytes} bytes at byte {offset} of an unsynced record, damaged by a power failure: {reason}"
                 )
             }
             TornKind::Damaged { reason } => {
                 write!(
                     f,
-                    "{file:?} ends with {bytes} bytes at byte {offset} that are no record: {reason}"
+                    "{file:?} ends with {bytes} bytes at byte {offset} that are not a record: {reason}"
                 )
             }
         }

@@ -46,7 +46,7 @@ impl Run {
         }
     }
 
-    /// Goes on with what a crash has left, and says how many ticks were there. None when there was no run yet.
+    /// Resumes a run after a crash, and gives the number of its ticks. None when there was no run yet.
     fn go_on(&self, left: &MemoryDisk, place: &str) -> Option<u64> {
         let run = match RunDir::read_on(Arc::new(left.clone()), Path::new("/run")) {
             Err(RunDirError::NotARun { .. }) => return None,
@@ -137,7 +137,7 @@ fn whoever_dies_or_fails_at_any_call_can_be_gone_on_after() {
     }
 }
 
-/// What was read from memory after a failed sync may never have reached the disk. Going on brings it there.
+/// Bytes that were read from memory after a failed sync may never have reached the disk. A resume writes them again.
 #[test]
 fn what_a_failed_sync_has_lost_is_written_again() {
     for durability in DURABLE {
@@ -296,7 +296,7 @@ fn what_was_on_the_disk_is_missed_and_never_cut() {
 }
 
 #[test]
-fn a_hole_in_what_was_never_acknowledged_is_cut_at_the_level_that_knows() {
+fn a_hole_in_unacknowledged_records_is_cut_where_sync_is_known() {
     for durability in [Durability::Process, Durability::Batch, Durability::Sync] {
         let small = Small {
             segment_bytes: 1 << 20,

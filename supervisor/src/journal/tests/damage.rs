@@ -11,7 +11,7 @@ fn a_cut_anywhere_leaves_the_records_before_it() {
         }
         .write();
         let whole = disk.read(&segment(1)).unwrap();
-        // What was emitted was emitted: here only the journal is looked at.
+        // Emitted lines do not matter here: only the journal is checked.
         disk.remove_file(&run.outbox()).unwrap();
         let boundaries = boundaries(&whole);
         for cut in 0..whole.len() {
@@ -68,7 +68,7 @@ fn every_flipped_bit_is_found() {
 }
 
 #[test]
-fn a_bad_record_is_corruption_with_another_behind_it_and_a_damaged_end_without() {
+fn a_bad_last_record_is_torn_and_one_before_it_is_corruption() {
     let (disk, run) = Small {
         seal: false,
         ..Small::default()

@@ -1,4 +1,4 @@
-//! Disks that fail: what was promised is kept, and the rest is told.
+//! Disks that fail: acknowledged ticks are kept, and failures are reported.
 
 use super::*;
 use crate::journal::create_run_dir_on;
@@ -35,7 +35,7 @@ fn no_failed_disk_call_loses_what_was_promised() {
     }
 }
 
-/// Whether a disk holds a run up to a tick, with an end that nobody takes for damage.
+/// Checks that a disk holds a run up to a tick, with an end that does not count as damage.
 fn check_promise(disk: &MemoryDisk, promised: u64, place: &str) {
     let read =
         RunDir::read_on(Arc::new(disk.clone()), Path::new("/run")).map_err(JournalError::from);
@@ -117,7 +117,7 @@ fn a_full_disk_is_told_with_file_tick_and_what_to_do() {
         "tick 1",
         "/run/journal/00000001.lkj",
         "No space left",
-        "free some space",
+        "free some disk space",
     ] {
         assert!(message.contains(part), "{message}");
     }

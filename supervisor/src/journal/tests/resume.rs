@@ -1,16 +1,13 @@
-//! The promise of going on: wherever the writer stopped, the finished journal is
-//! that of a writer that never did, byte for byte; and a journal is never gone on
-//! with where something is wrong with it.
+//! The promise of a resume: wherever the writer stopped, the finished journal is that of a writer that never did, byte
+//! for byte; and a damaged journal is never resumed.
 
 use super::super::frame::HEADER_BYTES;
 use super::super::testing::{Small, header, record};
-use super::super::{
-    JournalError, JournalMark, JournalReader, JournalWriter, MarkFault, hex, verify,
-};
+use super::super::{JournalError, JournalMark, JournalReader, JournalWriter, MarkFault, verify};
 use super::{boundaries, read_all, segment};
 use crate::fleet::Durability;
 use crate::journal::create_run_dir_on;
-use crate::record::SealReason;
+use crate::record::{SealReason, hex};
 use crate::rundir::RunDir;
 use crate::sys::disk::Disk;
 use crate::sys::memory_disk::MemoryDisk;
@@ -71,7 +68,7 @@ pub(super) fn finish(run: &RunDir, small: Small) -> Result<super::super::Truncat
 }
 
 #[test]
-fn a_run_cut_anywhere_and_gone_on_with_has_the_files_of_one_that_never_stopped() {
+fn a_run_cut_anywhere_and_resumed_has_the_files_of_a_whole_one() {
     for (durability, segment_bytes) in LEVELS
         .into_iter()
         .flat_map(|level| SEGMENT_SIZES.map(|bytes| (level, bytes)))
@@ -116,7 +113,7 @@ fn a_run_cut_anywhere_and_gone_on_with_has_the_files_of_one_that_never_stopped()
     }
 }
 
-/// Where the last whole record ends that is not longer than `cut`.
+/// The end of the last whole record that is not longer than `cut`.
 fn boundaries_before(file: &[u8], cut: usize) -> usize {
     boundaries(file)
         .into_iter()
@@ -255,7 +252,7 @@ fn a_run_is_gone_on_with_from_a_mark_as_from_its_beginning() {
 }
 
 #[test]
-fn a_mark_that_is_no_place_of_this_journal_is_refused_and_both_are_named() {
+fn a_mark_that_is_not_in_this_journal_is_refused() {
     let (_, run) = Small {
         segment_bytes: 600,
         ..Small::default()
@@ -327,7 +324,7 @@ fn a_mark_that_is_no_place_of_this_journal_is_refused_and_both_are_named() {
             "{message}"
         );
     }
-    // With the digest of another tick, the next record tells.
+    // With the digest of another tick, the next record shows it.
     let (_, mut reader) = JournalReader::open_at(
         &run,
         &JournalMark {

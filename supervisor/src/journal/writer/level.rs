@@ -3,14 +3,14 @@
 use super::syncer::Syncer;
 use crate::fleet::Durability;
 use crate::journal::error::JournalError;
-use crate::journal::frame::RunId;
 use crate::journal::mark::JournalMark;
 use crate::journal::sync_marker::SyncMarkerFile;
+use crate::record::RunId;
 use crate::rundir::RunDir;
 use shm_protocol::id::Tick;
 use std::path::Path;
 
-/// What makes a tick kept.
+/// The operation that makes a tick durable.
 #[derive(Debug)]
 pub(super) enum Level {
     /// The write.
@@ -43,7 +43,7 @@ impl Level {
         })
     }
 
-    /// Notes the end of a journal that is on the disk up to there, seal included.
+    /// Writes the marker of the end of a journal that is on the disk up to there, seal included.
     pub(super) fn note_end(&mut self, end: &JournalMark) -> Result<(), JournalError> {
         match self {
             Level::Process => Ok(()),
@@ -56,7 +56,8 @@ impl Level {
     }
 }
 
-/// Notes a place up to which the journal is on the disk, for who goes on after the death of this process.
+/// Writes the marker of a position up to which the journal is on the disk, for a resume after the death of this
+/// process.
 pub(super) fn note(synced: &mut SyncMarkerFile, at: &JournalMark) -> Result<(), JournalError> {
     let written = synced.write(at);
     written.map_err(sync_failed(synced.path(), at.tick))

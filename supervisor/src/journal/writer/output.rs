@@ -5,6 +5,7 @@ use crate::journal::segment;
 use crate::planted::{Bug, planted};
 use crate::rundir::RunDir;
 use crate::sys::disk::File;
+use crate::sys::no_space_error;
 use shm_protocol::id::Tick;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,7 +63,7 @@ impl Segment {
                 Ok(())
             }
             // The system took a part, which it does when the disk is full. The rest would be refused.
-            Ok(written) => Err(failed(written, rustix::io::Errno::NOSPC.into())),
+            Ok(written) => Err(failed(written, no_space_error())),
             Err(source) => Err(failed(0, source)),
         }
     }

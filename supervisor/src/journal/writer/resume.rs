@@ -1,9 +1,8 @@
-//! Going on with a journal whose writer is gone.
+//! Resuming a journal whose writer has ended.
 //!
-//! What is behind the last whole tick is cut: a record that its writer could not
-//! finish, or the seal. Corruption never gets here, because the reader refuses it.
-//! From then on the writer is one that never stopped: the files of the finished
-//! run are those of an uninterrupted one, byte for byte.
+//! The bytes behind the last whole tick are cut: a record that its writer could not finish, or the seal. Corruption
+//! never gets here, because the reader refuses it. The files of the finished run are those of an uninterrupted one,
+//! byte for byte.
 
 use super::{JournalWriter, Level, Segment};
 use crate::fleet::Durability;
@@ -16,25 +15,26 @@ use crate::planted::{Bug, planted};
 use crate::record::SealReason;
 use crate::rundir::RunDir;
 use crate::sys::disk::{File, read_fully};
+use crate::sys::no_space_error;
 use shm_protocol::id::Tick;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-/// Bytes that are written over themselves at a time.
+/// Bytes that are rewritten at a time.
 const CHUNK_BYTES: u64 = 1 << 20;
 
-/// What was behind the last tick of a journal and is cut off.
+/// The bytes behind the last tick of a journal, which are cut off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Truncation {
     /// The file.
     pub file: PathBuf,
-    /// Where in the file the cut is.
+    /// The offset of the cut in the file.
     pub offset: u64,
-    /// Bytes that were behind it. Zero when the journal ended with a tick.
+    /// Bytes behind it. Zero when the journal ended with a tick.
     pub bytes: u64,
-    /// How the run had ended, when the seal was cut.
+    /// The reason in the seal, when the seal was cut.
     pub seal: Option<SealReason>,
-    /// What is wrong with the bytes, when they were no unfinished record but a damaged one.
+    /// The fault of the bytes, when they were no unfinished record but a damaged one.
     pub damage: Option<String>,
 }
 
@@ -67,9 +67,10 @@ impl fmt::Display for Truncation {
 }
 
 impl JournalWriter {
-    /// Goes on with the journal that a reader has read to its end, and says what was cut from it.
+    /// Resumes the journal that a reader has read to its end, and gives what was cut from it.
     ///
-    /// At the levels `batch` and `sync` everything that stays is on the disk when this returns, whoever wrote it.
+    /// At the levels `batch` and `sync` everything that stays is on the disk when this returns, also what an earlier
+    /// process wrote.
     ///
     /// # Errors
     /// When the journal cannot be cut, opened or synced. It can be tried again: nothing but the cut has changed.
@@ -109,7 +110,7 @@ impl JournalWriter {
         if is_durable && !planted(Bug::TrustLastWriter) {
             last.sync_all(&read)?;
         }
-        // Before the cut: no place that is noted may be behind the end.
+        // Before the cut: no sync marker may be behind the end.
         let level = Level::start(run, run_id, durability, &mark)?;
         let (segment, cut) = last.cut(&read)?;
         let writer = JournalWriter {
@@ -137,10 +138,10 @@ struct LastSegment<'a> {
 }
 
 impl LastSegment<'_> {
-    /// Brings everything up to the last tick to the disk, whoever wrote it.
+    /// Brings everything up to the last tick to the disk, also what an earlier process wrote.
     ///
-    /// What may not be there yet is written over itself first: after a sync that failed the kernel has dropped it, and
-    /// would say of a second sync that all is well.
+    /// Bytes that may not be on the disk are rewritten first: after a failed sync the kernel has dropped them, and
+    /// would report success for a second sync.
     fn sync_all(&self, read: &JournalReader) -> Result<(), JournalError> {
         let (first, offset) = read.synced().map_or((1, 0), SyncMarker::place);
         for number in first..=self.mark.segment {
@@ -255,7 +256,7 @@ impl LastSegment<'_> {
     }
 }
 
-/// Writes a part of a file over itself.
+/// Rewrites a part of a file.
 fn write_over(file: &dyn File, from: u64, end: u64) -> io::Result<()> {
     let mut chunk = Vec::new();
     let mut at = from;
@@ -266,7 +267,7 @@ fn write_over(file: &dyn File, from: u64, end: u64) -> io::Result<()> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if file.write_at(&chunk, at)? < chunk.len() {
-            return Err(rustix::io::Errno::NOSPC.into());
+            return Err(no_space_error());
         }
         at += bytes;
     }

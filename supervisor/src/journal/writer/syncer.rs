@@ -1,9 +1,8 @@
 //! The thread that brings ticks to the disk at the level `batch`.
 //!
-//! A sync begins at most [`DELAY`] or [`TICKS`] after the first tick that waits
-//! for it. Appending goes on meanwhile, and blocks only when it is
-//! [`TICKS_BEHIND`] ahead. After a failed sync the thread ends: the kernel may
-//! have dropped the data, so trying again would prove nothing.
+//! A sync begins at most [`DELAY`] or [`TICKS`] after the first tick that waits for it. Appending continues meanwhile,
+//! and blocks only when it is [`TICKS_BEHIND`] ahead. After a failed sync the thread ends: the kernel may have dropped
+//! the data, so trying again would prove nothing.
 
 use crate::journal::error::JournalError;
 use crate::journal::mark::JournalMark;
@@ -22,7 +21,7 @@ use std::time::Duration;
 pub(super) const DELAY: Duration = Duration::from_millis(10);
 /// Most ticks before a sync begins.
 pub(super) const TICKS: u64 = 64;
-/// As [`TICKS`], in a world without threads and without the delay: few, so that a short run has several syncs.
+/// As [`TICKS`], in simulations without threads and without the delay: few, so that a short run has several syncs.
 const TICKS_INLINE: u64 = 5;
 /// Most ticks that may be written and not durable: what a power cut could take is bounded even on a slow disk.
 pub(super) const TICKS_BEHIND: u64 = 4096;
@@ -32,7 +31,7 @@ const _: () = assert!(TICKS < TICKS_BEHIND);
 #[derive(Debug)]
 pub(super) struct Syncer {
     shared: Arc<SyncShared>,
-    /// None in a world without threads, where the writer does its work.
+    /// None in simulations without threads, where the writer does its work.
     thread: Option<JoinHandle<()>>,
 }
 
@@ -52,7 +51,7 @@ struct SyncShared {
 struct SyncState {
     /// Files with something unsynced, in the order of their ticks.
     dirty: Vec<(PathBuf, Arc<dyn File>)>,
-    /// Where the journal stands after the last tick that is written.
+    /// The position after the last written tick.
     mark: Option<JournalMark>,
     written: u64,
     durable: u64,
@@ -63,7 +62,8 @@ struct SyncState {
     dead: bool,
 }
 
-/// Whether the thread must be woken: a wake costs a system call, and most appends need none.
+/// The sleep of the thread, which decides whether it must be woken: a wake costs a system call, and most appends need
+/// none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Sleep {
     #[default]
@@ -103,8 +103,8 @@ impl Syncer {
 
     /// The last tick that is durable.
     pub(super) fn durable(&self) -> Tick {
-        // Acquire pairs with the release in `Shared::sync`; nothing else is read by it, but
-        // whoever acts on a durable tick acts after its sync.
+        // Acquire pairs with the release in `Shared::sync`; nothing else is read by it, but a thread that acts on a
+        // durable tick acts after its sync.
         Tick(self.shared.durable.load(Ordering::Acquire))
     }
 
@@ -148,7 +148,7 @@ impl Syncer {
         Ok(())
     }
 
-    /// Notes a place up to which the writer has synced the journal itself. Nothing waits.
+    /// Writes the marker of a position up to which the writer has synced the journal itself. Nothing waits.
     pub(super) fn note(&self, mark: &JournalMark) -> Result<(), JournalError> {
         let noted = self.shared.note(mark);
         noted.map_err(|(file, source)| JournalError::Sync {
@@ -264,7 +264,7 @@ impl SyncShared {
         state
     }
 
-    /// Notes a place up to which the journal is on the disk, so that it survives a power cut.
+    /// Writes the marker of a position up to which the journal is on the disk, and syncs it.
     fn note(&self, mark: &JournalMark) -> Result<(), (PathBuf, io::Error)> {
         let mut synced = self
             .synced

@@ -17,7 +17,7 @@ fn every() -> Vec<RunEvent> {
         RunEvent::FaultFired {
             rule: 1,
             kind: text("kill"),
-            phase: text("after-write-before-commit"),
+            point: text("after-write-before-commit"),
             tick,
             target: text("agent `b`"),
         },
@@ -28,13 +28,13 @@ fn every() -> Vec<RunEvent> {
             tick,
             cause: text("killed by signal 9"),
         },
-        RunEvent::HostRestored {
+        RunEvent::HostRestarted {
             host,
             role: text("agents"),
             incarnation,
             tick,
             checkpoint: Some(16),
-            redone: 1,
+            reexecuted: 1,
             ms: 3.5,
             cause: text("killed by signal 9"),
         },
@@ -52,7 +52,7 @@ fn every() -> Vec<RunEvent> {
             tick,
             checkpoint: None,
             cut_bytes: 12,
-            redone: 17,
+            reexecuted: 17,
             ms: 80.25,
         },
         RunEvent::Verdict {
@@ -71,13 +71,12 @@ fn what_was_written_is_read_and_each_is_one_line() {
     assert_eq!(EventLog::read(&run).unwrap(), every());
     let text = String::from_utf8(disk.read(&run.events()).unwrap()).unwrap();
     assert_eq!(text.lines().count(), every().len());
-    let resumed =
-        r#"{"event":"resumed","tick":17,"checkpoint":null,"cut_bytes":12,"redone":17,"ms":80.25}"#;
+    let resumed = r#"{"event":"resumed","tick":17,"checkpoint":null,"cut_bytes":12,"reexecuted":17,"ms":80.25}"#;
     assert!(text.lines().any(|line| line == resumed), "{text}");
 }
 
 #[test]
-fn a_log_cut_anywhere_has_the_lines_before_and_takes_further_ones() {
+fn a_log_cut_anywhere_keeps_earlier_lines_and_takes_new_ones() {
     let (disk, run) = run();
     let mut log = EventLog::open(&run).unwrap();
     every().iter().for_each(|event| log.append(event).unwrap());

@@ -1,9 +1,10 @@
-//! The promise of an outbox that is gone on with: what is before the place is
-//! what the run has written there, or nobody goes on behind it.
+//! The promise of a resumed outbox: the bytes before the mark are those that the run wrote there, or no line is written
+//! behind them.
 
 use super::{memory, names};
 use crate::journal::testing::{Small, record};
-use crate::journal::{RunId, create_run_dir, verify};
+use crate::journal::{create_run_dir, verify};
+use crate::record::RunId;
 use crate::rundir::{Outbox, OutboxMark, RunDir, RunDirError};
 use crate::sys::disk::Disk;
 use crate::sys::memory_disk::{DiskFault, MemoryDisk};
@@ -52,7 +53,7 @@ impl Written {
         Outbox::open(&self.run, self.run_id, names())
     }
 
-    /// Pushes the ticks after `from`, and says what the file is then.
+    /// Pushes the ticks after `from`, and gives the mark of the file then.
     fn push_after(&self, from: u64, outbox: &mut Outbox) -> Vec<u8> {
         (from + 1..=TICKS).for_each(|tick| outbox.push(Tick(tick), &record(tick).outcomes));
         outbox.release(Tick(TICKS)).unwrap();
@@ -61,7 +62,7 @@ impl Written {
     }
 }
 
-/// What an outbox is after a tick.
+/// The mark of an outbox after a tick.
 pub(super) fn mark_after(run_id: RunId, tick: u64) -> OutboxMark {
     let (_, run) = memory();
     let mut outbox = Outbox::open(&run, run_id, names()).unwrap();
@@ -74,7 +75,7 @@ fn a_mark_is_what_the_file_is_once_nothing_waits() {
     let written = Written::new();
     let marked = &written.whole[..written.marked_bytes()];
     assert_eq!(written.mark.digest, *blake3::hash(marked).as_bytes());
-    // The same for who has gone on from a mark.
+    // The same after a resume from a mark.
     let mut outbox = written.open_at_mark().unwrap().unwrap();
     written.push_after(MARKED, &mut outbox);
     assert_eq!(outbox.mark(), mark_after(written.run_id, TICKS));
@@ -108,7 +109,7 @@ fn damaged(whole: &[u8], marked: usize) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn who_finds_something_else_before_a_mark_does_not_go_on_there_and_can_write_it_whole() {
+fn an_outbox_that_differs_before_the_mark_is_written_anew() {
     let written = Written::new();
     let (whole, marked) = (&written.whole, written.marked_bytes());
     for (what, damaged) in damaged(whole, marked) {
@@ -160,7 +161,7 @@ fn what_stands_behind_the_last_line_of_a_finished_run_is_cut() {
 }
 
 #[test]
-fn what_is_damaged_behind_a_mark_is_written_by_who_goes_on_there() {
+fn outbox_damage_behind_a_mark_is_repaired_at_resume() {
     let written = Written::new();
     let marked = written.marked_bytes();
     for at in marked..written.whole.len() {
@@ -177,7 +178,7 @@ fn what_is_damaged_behind_a_mark_is_written_by_who_goes_on_there() {
 }
 
 #[test]
-fn lines_of_another_run_are_refused_wherever_they_are_and_left_alone() {
+fn outbox_lines_of_another_run_are_refused_and_left_alone() {
     let written = Written::new();
     let others = Written::others();
     let (marked, lines) = (written.marked_bytes(), count_lines(&written.whole));
@@ -224,7 +225,7 @@ fn count_lines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// What happens to the file of a run that goes on.
+/// A change of the outbox file during a run.
 #[derive(Clone, Copy, Debug)]
 enum Meddling {
     Truncated,
@@ -258,7 +259,7 @@ impl Meddling {
         }
     }
 
-    /// What the run says that goes on.
+    /// The error of the run.
     fn said(self, run: &RunDir) -> RunDirError {
         let mut outbox = Outbox::open(run, RunId([1; 16]), names()).unwrap();
         outbox.push(Tick(1), &record(1).outcomes);
@@ -267,7 +268,7 @@ impl Meddling {
         outbox.push(Tick(3), &record(3).outcomes);
         let released = outbox.release(Tick(3));
         let ended = match self {
-            // Whoever has the file open goes on writing to it under its other name, until the run is to be sealed.
+            // The writer has the file open and continues to write to it under its other name, until the run is sealed.
             Meddling::Renamed | Meddling::Replaced => released.and_then(|()| outbox.sync()),
             _ => released,
         };
@@ -280,7 +281,7 @@ impl Meddling {
 }
 
 #[test]
-fn a_run_whose_outbox_is_cut_or_replaced_under_it_stops_and_says_so() {
+fn a_run_whose_outbox_is_cut_or_replaced_stops() {
     for meddling in Meddling::ALL {
         let folder = tempfile::tempdir().unwrap();
         let real = create_run_dir(&folder.path().join("run")).unwrap();
@@ -302,7 +303,7 @@ fn what_could_not_be_brought_to_the_disk_is_not_what_was_marked() {
     written
         .disk
         .fail_call(written.disk.calls(), DiskFault::Before);
-    assert!(outbox.settle().is_err());
+    assert!(outbox.sync_existing().is_err());
     drop(outbox);
     assert!(written.open_at_mark().unwrap().is_none());
     let mut outbox = written.open().unwrap();

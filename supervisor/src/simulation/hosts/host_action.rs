@@ -1,9 +1,9 @@
 //! A host does something, and what it says of it is on its way, unless that goes wrong.
 
 use super::SimHosts;
-use super::incarnation::{CRASHED, Happening, KILLED};
-use crate::simulation::host_faults as mischief;
-use crate::simulation::host_faults::Mischief;
+use super::incarnation::{CRASHED, KILLED, SimHostEvent};
+use crate::simulation::host_faults;
+use crate::simulation::host_faults::HostFault;
 use crate::simulation::reply::{Done, Ends, Reply};
 use shm_protocol::id::{AgentId, HostId, Tick};
 use std::time::Duration;
@@ -12,85 +12,85 @@ impl SimHosts<'_> {
     /// A host has done something, which may go wrong; what it published is on its way.
     pub(super) fn done(&mut self, host: HostId, done: Done) {
         let Done { mut replies, ends } = done;
-        self.seen.deeds += 1;
+        self.seen.actions += 1;
         let mut kept = replies.len();
-        let mut ending = (ends == Ends::Crashed).then_some(Happening::Exited(CRASHED));
+        let mut ending = (ends == Ends::Crashed).then_some(SimHostEvent::Exited(CRASHED));
         let dies = ends != Ends::No;
         let mut slowness = Duration::ZERO;
         let is_doomed = self.life(host).is_doomed;
         if self.misremembers
             && !is_doomed
-            && mischief::misremember(&self.answered, &self.waited, &mut replies)
+            && host_faults::misremember(&self.answered, &self.waited, &mut replies)
         {
             self.misremembers = false;
             self.life(host).is_suspect = true;
         }
         let mut dooms = false;
-        if !is_doomed && self.mischiefs.strikes() {
-            let mut random = self.mischiefs.random.clone();
-            let mischief = Mischief::choose(&mut random, &replies);
+        if !is_doomed && self.host_faults.strikes() {
+            let mut random = self.host_faults.random.clone();
+            let host_fault = HostFault::choose(&mut random, &replies);
             let is_new = |agent: AgentId, tick: Tick| {
                 self.answered
                     .get(&agent)
                     .is_none_or(|answered| tick > *answered)
             };
-            *self.seen.mischief.entry(mischief).or_default() += 1;
+            *self.seen.host_faults.entry(host_fault).or_default() += 1;
             let what = replies
                 .first()
                 .map(|reply| (reply.header.kind, reply.header.tick));
             self.seen.story.push(format!(
-                "{:?}: {host} {mischief:?} while it answers {what:?}",
+                "{:?}: {host} {host_fault:?} while it answers {what:?}",
                 self.now
             ));
             dooms = true;
-            match mischief {
-                Mischief::Dies | Mischief::DiesAndIsNotStarted | Mischief::AllDie => {
-                    kept = random.position(replies.len() + 1);
-                    ending = Some(Happening::Exited(KILLED));
+            match host_fault {
+                HostFault::Dies | HostFault::DiesAndIsNotStarted | HostFault::AllDie => {
+                    kept = random.index(replies.len() + 1);
+                    ending = Some(SimHostEvent::Exited(KILLED));
                 }
-                Mischief::DiesLater => {
+                HostFault::DiesLater => {
                     let later = Duration::from_micros(random.below(20_000));
                     let at = self.now + later;
                     self.life(host).dies_at = Some(at);
                     dooms = false;
                 }
-                Mischief::Hangs => kept = random.position(replies.len() + 1),
-                Mischief::IsSlow => {
+                HostFault::Hangs => kept = random.index(replies.len() + 1),
+                HostFault::IsSlow => {
                     slowness = Duration::from_millis(self.fleet.launch.deadline_ms * 3 / 4);
                     dooms = false;
                 }
-                Mischief::WorksForLong => {
+                HostFault::WorksForLong => {
                     slowness = Duration::from_millis(self.fleet.launch.deadline_ms * 5);
                     self.life(host).reports_until = self.now + slowness;
                     dooms = false;
                 }
-                Mischief::Garbage => {
-                    kept = random.position(replies.len() + 1);
-                    ending = Some(Happening::Garbage);
+                HostFault::Garbage => {
+                    kept = random.index(replies.len() + 1);
+                    ending = Some(SimHostEvent::InvalidRing);
                 }
-                Mischief::Undecodable => dooms = mischief::spoil(&mut random, &mut replies),
-                Mischief::Lies => {
-                    dooms = mischief::lie(self.fleet, &mut random, &mut replies, &is_new);
+                HostFault::Undecodable => dooms = host_faults::spoil(&mut random, &mut replies),
+                HostFault::Lies => {
+                    dooms = host_faults::lie(self.fleet, &mut random, &mut replies, &is_new);
                     kept = replies.len();
                 }
-                Mischief::Fails => {
-                    kept = random.position(replies.len() + 1);
-                    replies.insert(kept, mischief::failure());
+                HostFault::Fails => {
+                    kept = random.index(replies.len() + 1);
+                    replies.insert(kept, host_faults::failure());
                     kept += 1;
-                    ending = Some(Happening::Exited(CRASHED));
+                    ending = Some(SimHostEvent::Exited(CRASHED));
                 }
-                Mischief::RefusesToLoad => dooms = mischief::refuse(&mut replies),
-                Mischief::SpoilsState => {
-                    mischief::spoil_state(&mut random, &mut replies);
+                HostFault::RefusesToLoad => dooms = host_faults::refuse(&mut replies),
+                HostFault::SpoilsState => {
+                    host_faults::spoil_state(&mut random, &mut replies);
                     kept = replies.len();
                     dooms = false;
                 }
             }
-            if mischief == Mischief::DiesAndIsNotStarted {
+            if host_fault == HostFault::DiesAndIsNotStarted {
                 self.places[host.index()].refusals = random.within(1..=3);
             }
-            self.mischiefs.random = random;
-            if mischief == Mischief::AllDie {
+            self.host_faults.random = random;
+            if host_fault == HostFault::AllDie {
                 self.all_die(host);
             }
         }
@@ -103,7 +103,7 @@ impl SimHosts<'_> {
         &mut self,
         host: HostId,
         replies: Vec<Reply>,
-        ending: Option<Happening>,
+        ending: Option<SimHostEvent>,
         slowness: Duration,
         dooms: bool,
     ) {
@@ -115,10 +115,10 @@ impl SimHosts<'_> {
         if let Some((last, _)) = self.life(host).up.back() {
             at = at.max(*last);
         }
-        let happenings = replies.into_iter().map(Happening::Record).chain(ending);
-        for happening in happenings {
+        let events = replies.into_iter().map(SimHostEvent::Record).chain(ending);
+        for event in events {
             at += self.delay();
-            self.life(host).up.push_back((at, happening));
+            self.life(host).up.push_back((at, event));
         }
         if self.random.chance(1, 50) {
             let pause = self.random.below(5_000);
@@ -143,7 +143,7 @@ impl SimHosts<'_> {
                 life.up.retain(|(at, _)| *at <= now);
             }
             let last = life.up.back().map_or(now, |(at, _)| *at);
-            life.up.push_back((last, Happening::Exited(KILLED)));
+            life.up.push_back((last, SimHostEvent::Exited(KILLED)));
             life.is_doomed = true;
         }
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 /// What the supervisor hears of a host, at some time.
 #[derive(Debug)]
-pub(super) enum Happening {
+pub(super) enum SimHostEvent {
     Record(Reply),
-    Garbage,
+    InvalidRing,
     /// Its process has ended, with this status as the system has it.
     Exited(i32),
 }
@@ -34,7 +34,7 @@ pub(super) struct Life {
     pub(super) inside: Inside,
     pub(super) is_welcome: bool,
     /// What it has published, in its order.
-    pub(super) up: VecDeque<(Duration, Happening)>,
+    pub(super) up: VecDeque<(Duration, SimHostEvent)>,
     /// Something went wrong with it: the supervisor may end it, and it does nothing more.
     pub(super) is_doomed: bool,
     pub(super) has_exited: bool,
@@ -79,7 +79,7 @@ impl Life {
     }
 
     /// What is heard of it then.
-    pub(super) fn hear(&mut self) -> Option<Happening> {
+    pub(super) fn hear(&mut self) -> Option<SimHostEvent> {
         let first = self.up.front().map(|(at, _)| *at);
         if let Some(dies_at) = self.dies_at
             && first.is_none_or(|first| dies_at < first)
@@ -87,15 +87,15 @@ impl Life {
             // What it was about to say it never says.
             self.up.clear();
             (self.dies_at, self.is_doomed) = (None, true);
-            return Some(Happening::Exited(KILLED));
+            return Some(SimHostEvent::Exited(KILLED));
         }
-        self.up.pop_front().map(|(_, happening)| happening)
+        self.up.pop_front().map(|(_, event)| event)
     }
 
     /// Whether its process is gone, heard of or not.
     pub(super) fn is_gone(&self) -> bool {
         let exits =
-            |(_, happening): &(Duration, Happening)| matches!(happening, Happening::Exited(_));
+            |(_, event): &(Duration, SimHostEvent)| matches!(event, SimHostEvent::Exited(_));
         self.has_exited || self.up.iter().any(exits)
     }
 }

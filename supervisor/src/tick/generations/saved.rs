@@ -1,19 +1,20 @@
-//! What of open texts is kept with a checkpoint.
+//! Open generations in a checkpoint.
 
 use super::{Generation, Generations, InFlightDelta, InFlightRequest};
 use crate::planted::{Bug, planted};
-use crate::tick::batch::Batch;
+use crate::tick::batch::InferenceBatch;
 use crate::tick::plan::RunPlan;
 use bincode::{Decode, Encode};
 use shm_protocol::id::{AgentId, BatchId, ModelId, RequestId, Tick, VersionId};
 use shm_protocol::supervisor_to_agent::RequestResult;
 use std::sync::Arc;
 
-/// All texts that are not complete. Answers of the engine are not kept: the same order gives the same pieces again.
+/// All incomplete generations. Answers of the engine are not saved: the same decode request gives the same deltas
+/// again.
 #[derive(Debug, Default, Encode, Decode)]
 pub(crate) struct SavedGenerations {
     open: Vec<SavedGeneration>,
-    writing: Vec<SavedDecodeRequest>,
+    in_flight: Vec<SavedDecodeRequest>,
 }
 
 #[derive(Debug, Encode, Decode)]
@@ -22,22 +23,22 @@ struct SavedGeneration {
     version: Option<VersionId>,
     agent: AgentId,
     request: RequestId,
-    asked: Vec<u8>,
+    body: Vec<u8>,
     tokens: Vec<u32>,
-    until: Option<Tick>,
-    runs: bool,
-    told: Option<u64>,
-    piece: Option<SavedDelta>,
+    deadline: Option<Tick>,
+    is_running: bool,
+    reported_position: Option<u64>,
+    delta: Option<SavedDelta>,
 }
 
 #[derive(Debug, Encode, Decode)]
 struct SavedDelta {
-    asked: Tick,
-    /// Position of its order among those that are saved.
-    writing: Option<u64>,
-    /// What the schedule has said.
-    said: Option<RequestResult>,
-    /// That is to be told with a verdict.
+    requested: Tick,
+    /// Position of its decode request among the saved ones.
+    decode_request: Option<u64>,
+    /// The answer that was given without the engine.
+    answer: Option<RequestResult>,
+    /// It is delivered with a verdict.
     abandoned: bool,
 }
 
@@ -45,115 +46,124 @@ struct SavedDelta {
 struct SavedDecodeRequest {
     model: ModelId,
     version: VersionId,
-    asked: Tick,
-    order: Vec<u8>,
+    requested: Tick,
+    payload: Vec<u8>,
     members: Vec<(AgentId, RequestId)>,
-    left: u64,
+    undelivered: u64,
 }
 
 impl Generations {
     pub(crate) fn save(&self) -> SavedGenerations {
         let position = |batch: BatchId| {
-            let found = self.writing.keys().position(|known| *known == batch);
+            let found = self.in_flight.keys().position(|known| *known == batch);
             found.map(|position| position as u64)
         };
-        let piece = |piece: &InFlightDelta| SavedDelta {
-            asked: piece.asked,
-            writing: piece.batch.and_then(position),
-            said: match piece.batch {
-                None => piece.answer.as_deref().cloned(),
+        let delta = |delta: &InFlightDelta| SavedDelta {
+            requested: delta.requested,
+            decode_request: delta.batch.and_then(position),
+            answer: match delta.batch {
+                None => delta.answer.as_deref().cloned(),
                 Some(_) => None,
             },
-            abandoned: piece.abandoned,
+            abandoned: delta.abandoned,
         };
-        let text = |text: &Generation| SavedGeneration {
-            model: text.model,
-            version: text.version,
-            agent: text.agent,
-            request: text.request,
-            asked: text.asked.to_vec(),
-            tokens: text.tokens.clone(),
-            until: text.until,
-            runs: text.runs,
-            told: text.told.map(|told| told as u64),
-            piece: text.piece.as_ref().map(piece),
+        let generation = |generation: &Generation| SavedGeneration {
+            model: generation.model,
+            version: generation.version,
+            agent: generation.agent,
+            request: generation.request,
+            body: generation.body.to_vec(),
+            tokens: generation.tokens.clone(),
+            deadline: generation.deadline,
+            is_running: generation.is_running,
+            reported_position: generation.reported_position.map(|position| position as u64),
+            delta: generation.delta.as_ref().map(delta),
         };
-        let writing = |writing: &InFlightRequest| SavedDecodeRequest {
-            model: writing.model,
-            version: writing.version,
-            asked: writing.asked,
-            order: writing.order.to_vec(),
-            members: writing.members.clone(),
-            left: writing.left as u64,
+        let in_flight = |in_flight: &InFlightRequest| SavedDecodeRequest {
+            model: in_flight.model,
+            version: in_flight.version,
+            requested: in_flight.requested,
+            payload: in_flight.payload.to_vec(),
+            members: in_flight.members.clone(),
+            undelivered: in_flight.undelivered as u64,
         };
         SavedGenerations {
-            open: self.open.iter().map(text).collect(),
-            writing: self.writing.values().map(writing).collect(),
+            open: self.open.iter().map(generation).collect(),
+            in_flight: self.in_flight.values().map(in_flight).collect(),
         }
     }
 
-    /// Texts as they were saved, and the batches that are to be answered again, numbered from `next` on. None when they do not
-    /// fit the plan.
+    /// Generations as they were saved, and the batches that are to be answered again, numbered from `next` on. None
+    /// when they do not fit the plan.
     pub(crate) fn restore(
         plan: &RunPlan,
         saved: SavedGenerations,
         next: &mut BatchId,
-    ) -> Option<(Generations, Vec<(Batch, usize)>)> {
+    ) -> Option<(Generations, Vec<(InferenceBatch, usize)>)> {
         let is_known = |agent: AgentId, model: ModelId| {
             let planned = plan.model(model);
             agent.index() < plan.agents() && planned.is_some_and(|model| model.generator.is_some())
         };
-        let (mut texts, mut numbers, mut batches) =
+        let (mut generations, mut numbers, mut batches) =
             (Generations::default(), Vec::new(), Vec::new());
-        for held in saved.writing {
-            let order: Arc<[u8]> = held.order.into();
-            let left = usize::try_from(held.left).ok()?;
-            let writing = InFlightRequest {
-                model: held.model,
-                version: held.version,
-                asked: held.asked,
-                order: Arc::clone(&order),
-                members: held.members,
-                left,
+        for saved in saved.in_flight {
+            let payload: Arc<[u8]> = saved.payload.into();
+            let undelivered = usize::try_from(saved.undelivered).ok()?;
+            let in_flight = InFlightRequest {
+                model: saved.model,
+                version: saved.version,
+                requested: saved.requested,
+                payload: Arc::clone(&payload),
+                members: saved.members,
+                undelivered,
             };
-            let batch = Batch::of_order(*next, (held.model, held.version), held.asked, order);
+            let batch = InferenceBatch::of_decode_request(
+                *next,
+                (saved.model, saved.version),
+                saved.requested,
+                payload,
+            );
             numbers.push(batch.id);
-            texts.writing.insert(batch.id, writing);
-            batches.push((batch, left));
+            generations.in_flight.insert(batch.id, in_flight);
+            batches.push((batch, undelivered));
             *next = BatchId(next.0 + 1);
         }
-        for held in saved.open {
-            if !is_known(held.agent, held.model) {
+        for saved in saved.open {
+            if !is_known(saved.agent, saved.model) {
                 return None;
             }
-            let piece = match held.piece {
+            let delta = match saved.delta {
                 None => None,
-                Some(piece) => Some(InFlightDelta {
-                    asked: piece.asked,
-                    batch: match piece.writing {
+                Some(delta) => Some(InFlightDelta {
+                    requested: delta.requested,
+                    batch: match delta.decode_request {
                         None => None,
                         Some(position) => Some(*numbers.get(usize::try_from(position).ok()?)?),
                     },
-                    answer: piece.said.map(Arc::new),
-                    abandoned: piece.abandoned,
+                    answer: delta.answer.map(Arc::new),
+                    abandoned: delta.abandoned,
                 }),
             };
-            texts.open.push(Generation {
-                model: held.model,
-                version: held.version,
-                agent: held.agent,
-                request: held.request,
-                asked: held.asked.into(),
+            generations.open.push(Generation {
+                model: saved.model,
+                version: saved.version,
+                agent: saved.agent,
+                request: saved.request,
+                body: saved.body.into(),
                 tokens: match planted(Bug::ForgetTokens) {
                     true => Vec::new(),
-                    false => held.tokens,
+                    false => saved.tokens,
                 },
-                until: held.until,
-                runs: held.runs,
-                told: held.told.map(usize::try_from).transpose().ok()?,
-                piece,
+                deadline: saved.deadline,
+                is_running: saved.is_running,
+                reported_position: saved
+                    .reported_position
+                    .map(usize::try_from)
+                    .transpose()
+                    .ok()?,
+                delta,
             });
         }
-        Some((texts, batches))
+        Some((generations, batches))
     }
 }

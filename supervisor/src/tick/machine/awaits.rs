@@ -1,9 +1,8 @@
-//! Agents that wait within their steps: they are parked until the round is
-//! answered, and then go on.
+//! Awaits within steps: the agents are parked until the round is answered, and then continue.
 
 use crate::planted::{Bug, planted};
 use crate::record::AwaitedRecord;
-use crate::tick::action::Action;
+use crate::tick::action::TickAction;
 use crate::tick::check::check_inputs;
 use crate::tick::machine::{AgentPhase, AgentState, TickMachine};
 use crate::tick::rounds::{AwaitedRequest, Round, StartedAwait};
@@ -15,50 +14,50 @@ use shm_protocol::supervisor_to_agent::{AwaitResult, RequestResult};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What a step is answered that waits for something else than a journal says, where there is no engine to ask.
+/// The answer to an await that the journal does not have, where there is no engine.
 const NOT_IN_THE_JOURNAL: &str = "the journal has no answer to this";
 
 impl TickMachine {
-    /// Takes what agents wait for from the journal alone: there is no engine.
+    /// Answers awaits from the journal alone: there is no engine.
     #[must_use]
     pub fn without_engine(mut self) -> TickMachine {
         self.has_engine = false;
         self
     }
 
-    /// What an agent has waited for in the open tick, in that order.
+    /// The awaited requests of an agent in the open tick, in their order.
     #[must_use]
-    pub fn asked(&self, agent: AgentId) -> &[AwaitedRequest] {
+    pub fn awaited_requests(&self, agent: AgentId) -> &[AwaitedRequest] {
         let held = self.agents.get(agent.index());
-        held.map_or(&[], |held| &held.waits.asked)
+        held.map_or(&[], |held| &held.awaits.requests)
     }
 
-    /// What it was answered. One less while it is parked.
+    /// The answers to the awaits of an agent in the open tick; one less than its requests while it is parked.
     #[must_use]
-    pub fn answers(&self, agent: AgentId) -> &[Arc<RequestResult>] {
+    pub fn await_answers(&self, agent: AgentId) -> &[Arc<RequestResult>] {
         let held = self.agents.get(agent.index());
-        held.map_or(&[], |held| &held.waits.answers)
+        held.map_or(&[], |held| &held.awaits.answers)
     }
 
-    /// Whether an agent waits within its step.
+    /// True if an agent awaits an answer within its step.
     #[must_use]
     pub fn is_parked(&self, agent: AgentId) -> bool {
         let held = self.agents.get(agent.index());
-        held.is_some_and(|held| held.standing == AgentPhase::Parked)
+        held.is_some_and(|held| held.phase == AgentPhase::Parked)
     }
 
-    pub(super) fn take_waits(
+    pub(super) fn accept_awaits(
         &mut self,
         host: HostId,
         tick: Tick,
-        waits: Vec<AwaitRequest>,
+        awaits: Vec<AwaitRequest>,
     ) -> Result<(), Violation> {
-        let check = |machine: &TickMachine, wait: &AwaitRequest| machine.check_wait(host, wait);
-        self.read_all((host, tick), &waits, |wait| wait.agent, check)?;
-        for wait in waits {
+        let check = |machine: &TickMachine, wait: &AwaitRequest| machine.check_await(host, wait);
+        self.check_record((host, tick), &awaits, |wait| wait.agent, check)?;
+        for wait in awaits {
             let held = &mut self.agents[wait.agent.index()];
-            held.standing = AgentPhase::Parked;
-            held.waits.asked.push(AwaitedRequest {
+            held.phase = AgentPhase::Parked;
+            held.awaits.requests.push(AwaitedRequest {
                 model: wait.model,
                 inputs: wait.inputs,
             });
@@ -68,31 +67,35 @@ impl TickMachine {
         Ok(())
     }
 
-    fn check_wait(&self, host: HostId, wait: &AwaitRequest) -> Result<(), Violation> {
-        let (agent, tick, number) = (wait.agent, self.tick, wait.number);
-        let held = self.asked_of(host, agent)?;
-        let expected = held.waits.asked.len();
+    fn check_await(&self, host: HostId, request: &AwaitRequest) -> Result<(), Violation> {
+        let (agent, tick, number) = (request.agent, self.tick, request.number);
+        let held = self.stepping_agent(host, agent)?;
+        let expected = held.awaits.requests.len();
         if number as usize != expected || expected >= limit::ROUNDS_PER_TICK {
             let expected = u32::try_from(expected).expect("few");
-            return Err(Violation::WaitOrder {
+            return Err(Violation::AwaitOrder {
                 agent,
                 number,
                 expected,
                 tick,
             });
         }
-        let awaiting = AwaitedRequest {
-            model: wait.model,
-            inputs: Arc::clone(&wait.inputs),
+        let request = AwaitedRequest {
+            model: request.model,
+            inputs: Arc::clone(&request.inputs),
         };
-        self.check_awaiting(agent, &awaiting)
+        self.check_awaited_request(agent, &request)
     }
 
-    fn check_awaiting(&self, agent: AgentId, awaiting: &AwaitedRequest) -> Result<(), Violation> {
-        let (tick, model) = (self.tick, awaiting.model);
+    fn check_awaited_request(
+        &self,
+        agent: AgentId,
+        request: &AwaitedRequest,
+    ) -> Result<(), Violation> {
+        let (tick, model) = (self.tick, request.model);
         let planned = self.plan.model(model);
         let planned = planned.ok_or(Violation::NoSuchModel { agent, model, tick })?;
-        let fits = check_inputs(&planned.signature.inputs, &awaiting.inputs);
+        let fits = check_inputs(&planned.signature.inputs, &request.inputs);
         fits.map_err(|reason| Violation::BadRequest {
             agent,
             tick,
@@ -101,19 +104,19 @@ impl TickMachine {
         })
     }
 
-    /// What an outcome says that its step has waited for must be what its host has parked it for, or answered out of what
-    /// a journal has told.
-    pub(super) fn check_waited(
+    /// Checks that the awaits in an outcome are those for which its host parked the step, or that a journal has
+    /// answered.
+    pub(super) fn check_awaited_effects(
         &self,
         held: &AgentState,
         outcome: &Outcome,
     ) -> Result<(), Violation> {
         let (agent, tick) = (outcome.agent, self.tick);
         let mut waited = outcome.effects.iter().filter_map(AwaitedRequest::of);
-        let asked = &held.waits.asked;
-        for (awaiting, number) in asked.iter().zip(0..) {
-            if waited.next().as_ref() != Some(awaiting) {
-                return Err(Violation::OtherWait {
+        let requests = &held.awaits.requests;
+        for (request, number) in requests.iter().zip(0..) {
+            if waited.next().as_ref() != Some(request) {
+                return Err(Violation::AwaitMismatch {
                     agent,
                     number,
                     tick,
@@ -121,66 +124,67 @@ impl TickMachine {
             }
         }
         let rest: Vec<AwaitedRequest> = waited.collect();
-        if asked.len() + rest.len() > held.waits.told.len().max(asked.len()) {
-            let number = u32::try_from(asked.len()).expect("few");
-            return Err(Violation::OtherWait {
+        if requests.len() + rest.len() > held.awaits.recorded.len().max(requests.len()) {
+            let number = u32::try_from(requests.len()).expect("few");
+            return Err(Violation::AwaitMismatch {
                 agent,
                 number,
                 tick,
             });
         }
         rest.iter()
-            .try_for_each(|awaiting| self.check_awaiting(agent, awaiting))
+            .try_for_each(|request| self.check_awaited_request(agent, request))
     }
 
-    /// Takes in what agents waited for in the open tick, as a journal has it.
-    pub(super) fn tell_awaited(&mut self, awaited: Vec<AwaitedRecord>) {
+    /// Preloads the recorded answers to awaits of the open tick.
+    pub(super) fn preload_awaited(&mut self, awaited: Vec<AwaitedRecord>) {
         for record in awaited {
             if let Some(held) = self.agents.get_mut(record.agent.index()) {
-                held.waits.told.push(record.outcome);
+                held.awaits.recorded.push(record.outcome);
             }
         }
     }
 
-    /// Everybody who is due is done or waits.
-    pub(super) fn begin_round(&mut self, actions: &mut Vec<Action>) {
+    /// Begins a round: every due agent is done or parked.
+    pub(super) fn begin_round(&mut self, actions: &mut Vec<TickAction>) {
         let mut parked: Vec<AgentId> = self.plan.order().to_vec();
         parked.retain(|agent| self.is_parked(*agent));
         if planted(Bug::RoundInArrivalOrder) {
-            parked.sort_by_key(|agent| self.agents[agent.index()].read);
+            parked.sort_by_key(|agent| self.agents[agent.index()].last_record_read);
         }
-        let begun = parked.into_iter().map(|agent| {
-            let waits = &self.agents[agent.index()].waits;
-            let number = waits.answers.len();
-            let known = waits.told.get(number).cloned();
-            let known = known.or_else(|| self.requests.foretold_wait(self.tick, agent, number));
+        let started = parked.into_iter().map(|agent| {
+            let awaits = &self.agents[agent.index()].awaits;
+            let number = awaits.answers.len();
+            let recorded = awaits.recorded.get(number).cloned();
+            let recorded =
+                recorded.or_else(|| self.requests.recorded_await(self.tick, agent, number));
             let unknown: Option<Arc<RequestResult>> =
                 (!self.has_engine).then(|| Arc::new(Err(NOT_IN_THE_JOURNAL.to_owned())));
             StartedAwait {
                 agent,
-                asked: waits.asked[number].clone(),
-                answer: known.or(unknown),
+                request: awaits.requests[number].clone(),
+                answer: recorded.or(unknown),
             }
         });
-        let begun = begun.collect();
+        let started = started.collect();
         let next = &mut self.requests.next_batch;
-        let round = Round::begin(&self.plan, self.tick, begun, next);
-        actions.extend(round.running().cloned().map(Action::Infer));
+        let round = Round::begin(&self.plan, self.tick, started, next);
+        actions.extend(round.running().cloned().map(TickAction::Infer));
         self.round = Some(round);
     }
 
-    /// Everything that was waited for is answered: the agents go on.
-    pub(super) fn end_round(&mut self, round: Round, actions: &mut Vec<Action>) {
+    /// Ends a round: all awaits are answered, and the agents continue.
+    pub(super) fn end_round(&mut self, round: Round, actions: &mut Vec<TickAction>) {
         let mut answers: BTreeMap<HostId, Vec<AwaitResult>> = BTreeMap::new();
         for (agent, answer) in round.end() {
-            // Who was given up meanwhile goes nowhere.
+            // An agent that was quarantined meanwhile stays halted.
             if !self.is_parked(agent) {
                 continue;
             }
             let held = &mut self.agents[agent.index()];
-            let number = u32::try_from(held.waits.answers.len()).expect("few");
-            let outcome = held.waits.answer(answer, self.plan.step_bytes());
-            held.standing = AgentPhase::Asked;
+            let number = u32::try_from(held.awaits.answers.len()).expect("few");
+            let outcome = held.awaits.answer(answer, self.plan.max_step_bytes());
+            held.phase = AgentPhase::Stepping;
             self.parked -= 1;
             self.missing += 1;
             let host = self.plan.agent(agent).host;
@@ -191,7 +195,7 @@ impl TickMachine {
             });
         }
         let tick = self.tick;
-        let action = |(host, answers)| Action::Answer {
+        let action = |(host, answers)| TickAction::Answer {
             host,
             tick,
             answers,

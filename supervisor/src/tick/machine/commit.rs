@@ -1,9 +1,9 @@
-//! The end of a tick: its outcomes in schedule order, what follows from them, and
-//! whether it was the last.
+//! The end of a tick: its outcomes in schedule order, their effects, and the decision to end the run.
 
 use crate::record::{Become, DroppedMessages, TickRecord, Verdict};
-use crate::tick::action::Action;
-use crate::tick::machine::{AgentPhase, RunEnd, TickMachine};
+use crate::tick::action::TickAction;
+use crate::tick::machine::{AgentPhase, TickMachine};
+use crate::tick::run_end::RunEnd;
 use shm_protocol::agent_to_supervisor::{Effect, Status};
 use shm_protocol::id::{AgentId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl TickMachine {
-    /// Makes the open tick real: orders its outcomes, routes what they say, and decides whether it was the last.
-    pub(super) fn close(&mut self, actions: &mut Vec<Action>) -> Action {
+    /// Closes the open tick: orders its outcomes, routes their messages and requests, and decides whether it was the
+    /// last.
+    pub(super) fn close(&mut self, actions: &mut Vec<TickAction>) -> TickAction {
         let mut record = TickRecord {
             verdicts: std::mem::take(&mut self.verdicts),
             ..TickRecord::default()
@@ -23,11 +24,11 @@ impl TickMachine {
             let held = &mut self.agents[agent.index()];
             record.results.append(&mut held.results);
             record.outcomes.extend(held.outcome.take());
-            record.awaited.extend(held.waits.take(*agent));
-            held.standing = AgentPhase::Idle;
+            record.awaited.extend(held.awaits.take(*agent));
+            held.phase = AgentPhase::Idle;
         }
         record.verdicts.sort_by_key(Verdict::order);
-        self.settle_failures(&record);
+        self.handle_failures(&record);
         record.dropped = self.route_messages(&record);
         self.count_requests(&record);
         let record = Arc::new(record);
@@ -35,20 +36,20 @@ impl TickMachine {
             self.requests
                 .submit(&self.plan, self.tick, &record)
                 .into_iter()
-                .map(Action::Infer),
+                .map(TickAction::Infer),
         );
-        // Batches of this tick are formed: what changes, changes from the next one on.
+        // The batches of this tick are formed: changes of the plan hold from the next one on.
         for verdict in &record.verdicts {
             self.change_plan(self.tick, verdict);
         }
         self.decide_end();
-        Action::Commit {
+        TickAction::Commit {
             tick: self.tick,
             record,
         }
     }
 
-    /// Lets a verdict of a tick that closes change what holds after it.
+    /// Lets a verdict of a tick that closes change the plan after it.
     pub(super) fn change_plan(&mut self, tick: Tick, verdict: &Verdict) {
         match verdict {
             Verdict::ProviderLost {
@@ -57,24 +58,26 @@ impl TickMachine {
                 batching,
                 ..
             } => {
-                let joined = *batching == Batching::Joined;
-                self.plan.moved(*model, *version, tick.next(), joined);
+                let is_batched = *batching == Batching::Joined;
+                self.plan
+                    .set_batching(*model, *version, tick.next(), is_batched);
             }
             Verdict::Changed {
                 model, version, to, ..
             } => {
-                let joined = match to {
+                let is_batched = match to {
                     Become::Version(pin) => Some(pin.batching == Batching::Joined),
                     Become::Unloaded | Become::Loaded => None,
                 };
-                self.plan.changed(*model, *version, tick.next(), joined);
+                self.plan
+                    .set_version(*model, *version, tick.next(), is_batched);
             }
             Verdict::Quarantined { .. } | Verdict::RequestAbandoned { .. } => return,
         }
-        self.changed.push((tick, verdict.clone()));
+        self.plan_changes.push((tick, verdict.clone()));
     }
 
-    fn settle_failures(&mut self, record: &TickRecord) {
+    fn handle_failures(&mut self, record: &TickRecord) {
         for outcome in &record.outcomes {
             let agent = outcome.agent;
             if let Status::Mismatch(text) = &outcome.status
@@ -88,7 +91,7 @@ impl TickMachine {
             }
             let halts = match outcome.status {
                 Status::Completed => false,
-                // The host has tried to restart it in vain and would say this for ever.
+                // The host could not restart it and would report this for ever.
                 Status::Halted(_) => true,
                 _ => self.plan.agent(agent).on_failure == OnFailure::Halt,
             };
@@ -100,14 +103,14 @@ impl TickMachine {
 
     fn route_messages(&mut self, record: &TickRecord) -> Vec<DroppedMessages> {
         let mut dropped: BTreeMap<AgentId, u64> = BTreeMap::new();
-        let most_bytes = self.plan.step_bytes().min(limit::INBOX_BYTES);
+        let max_bytes = self.plan.max_step_bytes().min(limit::INBOX_BYTES);
         for outcome in &record.outcomes {
             for effect in &outcome.effects {
                 let Effect::Send { to, payload } = effect else {
                     continue;
                 };
                 let receiver = &mut self.agents[to.index()];
-                if receiver.halted || !receiver.inbox.accept(outcome.agent, payload, most_bytes) {
+                if receiver.halted || !receiver.inbox.accept(outcome.agent, payload, max_bytes) {
                     *dropped.entry(*to).or_default() += 1;
                 }
             }
@@ -137,7 +140,7 @@ impl TickMachine {
             self.end = Some(RunEnd::Finished);
         } else if self.agents.iter().all(|agent| agent.halted) {
             self.end = Some(RunEnd::AllHalted);
-        } else if self.stop_asked {
+        } else if self.stop_requested {
             self.end = Some(RunEnd::Stopped);
         }
     }

@@ -1,4 +1,4 @@
-//! What hosts say of the open tick, checked before it is used.
+//! Records of hosts on the open tick, checked before they are used.
 
 use crate::planted::{Bug, planted};
 use crate::tick::check::check_effects;
@@ -8,12 +8,12 @@ use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{AgentId, HostId, Tick};
 
 impl TickMachine {
-    /// Checks all that one record of a host says before anything of it is used: a host that breaks its word leaves no
-    /// trace. It is about the open tick, and about each agent once.
-    pub(super) fn read_all<T>(
+    /// Checks all items of one record of a host before any of them is used: a protocol violation leaves no trace. The
+    /// record must be about the open tick, and about each agent once.
+    pub(super) fn check_record<T>(
         &mut self,
         (host, tick): (HostId, Tick),
-        said: &[T],
+        items: &[T],
         agent: impl Fn(&T) -> AgentId,
         check: impl Fn(&TickMachine, &T) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
@@ -24,30 +24,30 @@ impl TickMachine {
                 open: self.tick,
             });
         }
-        self.reading += 1;
-        for one in said {
-            check(self, one)?;
-            let agent = agent(one);
-            let read = &mut self.agents[agent.index()].read;
-            if *read == self.reading {
-                return Err(Violation::NotAsked { host, agent, tick });
+        self.records_read += 1;
+        for item in items {
+            check(self, item)?;
+            let agent = agent(item);
+            let read = &mut self.agents[agent.index()].last_record_read;
+            if *read == self.records_read {
+                return Err(Violation::NotStepping { host, agent, tick });
             }
-            *read = self.reading;
+            *read = self.records_read;
         }
         Ok(())
     }
 
-    pub(super) fn take_outcomes(
+    pub(super) fn accept_outcomes(
         &mut self,
         host: HostId,
         tick: Tick,
         outcomes: Vec<Outcome>,
     ) -> Result<(), Violation> {
         let check = |machine: &TickMachine, outcome: &Outcome| machine.check_outcome(host, outcome);
-        self.read_all((host, tick), &outcomes, |outcome| outcome.agent, check)?;
+        self.check_record((host, tick), &outcomes, |outcome| outcome.agent, check)?;
         for outcome in outcomes {
             let held = &mut self.agents[outcome.agent.index()];
-            held.waits.complete(&outcome);
+            held.awaits.complete(&outcome);
             held.outcome = Some(outcome);
             self.missing -= 1;
         }
@@ -55,23 +55,27 @@ impl TickMachine {
     }
 
     fn check_outcome(&self, host: HostId, outcome: &Outcome) -> Result<(), Violation> {
-        let held = self.asked_of(host, outcome.agent)?;
+        let held = self.stepping_agent(host, outcome.agent)?;
         check_effects(&self.plan, self.tick, outcome, held.next_request)?;
-        self.check_waited(held, outcome)
+        self.check_awaited_effects(held, outcome)
     }
 
-    /// An agent that this host was asked to step, and of which it has said nothing since.
-    pub(super) fn asked_of(&self, host: HostId, agent: AgentId) -> Result<&AgentState, Violation> {
+    /// An agent that this host was asked to step and has not answered for.
+    pub(super) fn stepping_agent(
+        &self,
+        host: HostId,
+        agent: AgentId,
+    ) -> Result<&AgentState, Violation> {
         let tick = self.tick;
-        let held =
-            self.agents
-                .get(agent.index())
-                .ok_or(Violation::NotAsked { host, agent, tick })?;
+        let held = self
+            .agents
+            .get(agent.index())
+            .ok_or(Violation::NotStepping { host, agent, tick })?;
         if self.plan.agent(agent).host != host
-            || held.standing != AgentPhase::Asked
+            || held.phase != AgentPhase::Stepping
             || held.outcome.is_some() && !planted(Bug::OutcomeTwice)
         {
-            return Err(Violation::NotAsked { host, agent, tick });
+            return Err(Violation::NotStepping { host, agent, tick });
         }
         Ok(held)
     }

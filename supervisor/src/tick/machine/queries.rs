@@ -1,22 +1,23 @@
-//! What can be seen of a machine from outside.
+//! Queries of the state of a machine.
 
 use crate::record::Verdict;
-use crate::tick::batch::Batch;
-use crate::tick::machine::{AgentPhase, RunEnd, TickMachine};
+use crate::tick::batch::InferenceBatch;
+use crate::tick::machine::{AgentPhase, TickMachine};
 use crate::tick::rounds::Round;
+use crate::tick::run_end::RunEnd;
 use crate::tick::version_timeline::VersionTimeline;
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::{AgentId, BatchId, HostId, ModelId, Tick, VersionId};
 use std::collections::BTreeSet;
 
 impl TickMachine {
-    /// What was decided about the open tick.
+    /// The verdicts on the open tick.
     #[must_use]
     pub fn verdicts(&self) -> &[Verdict] {
         &self.verdicts
     }
 
-    /// What an agent's step in the open tick came to, if that is known.
+    /// The outcome of an agent's step in the open tick, if it is known.
     #[must_use]
     pub fn outcome(&self, agent: AgentId) -> Option<&Outcome> {
         self.agents.get(agent.index())?.outcome.as_ref()
@@ -31,28 +32,28 @@ impl TickMachine {
         self.plan.agent(agent).host
     }
 
-    /// Whether an agent takes no further steps.
+    /// True if an agent takes no further steps.
     #[must_use]
     pub fn is_halted(&self, agent: AgentId) -> bool {
         self.agents[agent.index()].halted
     }
 
-    /// Whether the run is over, and why.
+    /// The end of the run, once it is over.
     #[must_use]
     pub fn end(&self) -> Option<&RunEnd> {
         self.end.as_ref()
     }
 
     /// The batches that the engine has not answered, in the order of their numbers.
-    pub fn running(&self) -> impl Iterator<Item = &Batch> {
+    pub fn running(&self) -> impl Iterator<Item = &InferenceBatch> {
         let round = self.round.iter().flat_map(Round::running);
-        let mut running: Vec<&Batch> = self.requests.running().chain(round).collect();
+        let mut running: Vec<&InferenceBatch> = self.requests.running().chain(round).collect();
         running.sort_unstable_by_key(|batch| batch.id);
         running.into_iter()
     }
 
-    /// Whether the inference host has crashed over a batch that is not answered: batches are to be submitted one at a
-    /// time, so that the next crash tells which one it is.
+    /// True if the inference host has crashed over a batch that is not answered: batches are submitted one at a time
+    /// then, so that the next crash tells which one it is.
     #[must_use]
     pub fn is_searching(&self) -> bool {
         self.requests.is_searching() || self.round.as_ref().is_some_and(Round::is_searching)
@@ -62,7 +63,10 @@ impl TickMachine {
     #[must_use]
     pub fn requests_in(&self, batch: BatchId) -> usize {
         let round = self.round.as_ref().and_then(|round| round.batch(batch));
-        round.map_or_else(|| self.requests.members(batch), |batch| batch.members.len())
+        round.map_or_else(
+            || self.requests.requests_in(batch),
+            |batch| batch.members.len(),
+        )
     }
 
     /// Crashes of the inference host over a batch that is not answered.
@@ -72,38 +76,38 @@ impl TickMachine {
         self.requests.crashes(batch).or_else(round).unwrap_or(0)
     }
 
-    /// The versions of models that are needed now: those that answer what the open tick asks, or the next, and those that
-    /// have something to answer still.
+    /// The versions of models that are needed now: those that answer requests of the open tick or the next one, and
+    /// those with unanswered requests.
     #[must_use]
-    pub fn needed(&self) -> BTreeSet<VersionId> {
+    pub fn needed_versions(&self) -> BTreeSet<VersionId> {
         let (now, next) = (self.tick, self.tick.next());
-        let asked = self
+        let scheduled = self
             .plan
             .versions_at(now)
             .chain(self.plan.versions_at(next));
         let running = self.running().map(|batch| batch.version);
-        asked
+        scheduled
             .chain(running)
-            .chain(self.requests.writers())
+            .chain(self.requests.generating_versions())
             .collect()
     }
 
-    /// What a model is, tick by tick, as far as that is known.
+    /// The timeline of a model, as far as it is known.
     #[must_use]
-    pub fn lives(&self, model: ModelId) -> Option<&VersionTimeline> {
-        Some(&self.plan.model(model)?.lives)
+    pub fn timeline(&self, model: ModelId) -> Option<&VersionTimeline> {
+        Some(&self.plan.model(model)?.timeline)
     }
 
-    /// Whether models ever change while the run goes on.
+    /// True if any model changes during the run.
     #[must_use]
     pub fn changes_models(&self) -> bool {
         self.plan.changes_models()
     }
 
-    /// Verdicts that have changed what holds of models, with their ticks.
+    /// Verdicts that changed models, with their ticks.
     #[must_use]
-    pub fn changed(&self) -> &[(Tick, Verdict)] {
-        &self.changed
+    pub fn plan_changes(&self) -> &[(Tick, Verdict)] {
+        &self.plan_changes
     }
 
     /// The open tick.
@@ -117,7 +121,7 @@ impl TickMachine {
         let open = move |agent: &AgentId| {
             let held = &self.agents[agent.index()];
             self.plan.agent(*agent).host == host
-                && held.standing == AgentPhase::Asked
+                && held.phase == AgentPhase::Stepping
                 && held.outcome.is_none()
         };
         self.plan.order().iter().copied().filter(open)

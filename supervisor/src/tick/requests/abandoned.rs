@@ -1,5 +1,4 @@
-//! Requests that verdicts have told to be abandoned, and answers that a journal has told: neither goes to the engine
-//! again.
+//! Abandoned requests and recorded answers: neither goes to the engine again.
 
 use super::Requests;
 use crate::record::RequestName;
@@ -9,30 +8,30 @@ use shm_protocol::supervisor_to_agent::RequestResult;
 use std::sync::Arc;
 
 impl Requests {
-    /// Tells the answers of a journal, before the first tick.
-    pub(in crate::tick) fn foretell(&mut self, foretold: RecordedAnswers) {
-        self.foretold = foretold;
+    /// Preloads the answers of a journal, before the first tick.
+    pub(in crate::tick) fn preload_answers(&mut self, recorded: RecordedAnswers) {
+        self.recorded = recorded;
     }
 
-    /// The answer that a journal has told for an await within a step.
-    pub(in crate::tick) fn foretold_wait(
+    /// The recorded answer of an await within a step.
+    pub(in crate::tick) fn recorded_await(
         &self,
         tick: Tick,
         agent: AgentId,
         number: usize,
     ) -> Option<Arc<RequestResult>> {
-        self.foretold.of_wait(tick, agent, number)
+        self.recorded.await_answer(tick, agent, number)
     }
 
-    /// Takes a request out of its batch, which may be submitted again. Its result comes from a journal.
+    /// Takes an abandoned request out of its batch, which may be submitted again. Its result comes from a journal.
     pub(in crate::tick) fn exclude(&mut self, agent: AgentId, name: RequestName) {
         let RequestName::Submitted(request) = name else {
             return;
         };
-        if let Some((batch, order)) = self.texts.exclude((agent, request)) {
-            match (order, self.running.get_mut(&batch)) {
-                (Some(order), Some(running)) => {
-                    (running.batch, running.left) = (order, running.left - 1);
+        if let Some((batch, rest)) = self.generations.exclude((agent, request)) {
+            match (rest, self.running.get_mut(&batch)) {
+                (Some(rest), Some(running)) => {
+                    (running.batch, running.undelivered) = (rest, running.undelivered - 1);
                 }
                 _ => drop(self.running.remove(&batch)),
             }
@@ -43,15 +42,15 @@ impl Requests {
             return;
         };
         let held = &mut self.slots[slot];
-        let ((tick, position), batch) = (held.asked, held.batch.take());
-        if let Some(source) = self.sources.get_mut(&tick) {
+        let ((tick, position), batch) = (held.origin, held.batch.take());
+        if let Some(source) = self.ticks.get_mut(&tick) {
             source.abandoned.insert(position);
         }
         if let Some(batch) = batch
             && let Some(running) = self.running.get_mut(&batch)
         {
             running.batch.remove(slot);
-            self.deliver(Some(batch));
+            self.count_delivery(Some(batch));
         }
     }
 }

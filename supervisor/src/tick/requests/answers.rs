@@ -1,8 +1,8 @@
-//! What the engine answers to a batch, in parts for its members.
+//! Answers of the engine, divided among the members of a batch.
 
-use crate::tick::batch::{Batch, Member, with_rows};
+use crate::tick::batch::{InferenceBatch, Member, with_rows};
 use crate::tick::finite;
-use crate::tick::plan::PlannedModel;
+use crate::tick::planned::PlannedModel;
 use crate::tick::violation::Violation;
 use shm_protocol::id::BatchId;
 use shm_protocol::supervisor_to_agent::RequestResult;
@@ -10,27 +10,27 @@ use shm_protocol::tensor::Tensor;
 use std::sync::Arc;
 
 /// The answer, or an error when it takes the sum over the bound.
-pub(in crate::tick) fn within(
+pub(in crate::tick) fn limit_answer(
     answer: Arc<RequestResult>,
     bytes: &mut usize,
-    most_bytes: usize,
+    max_bytes: usize,
 ) -> Arc<RequestResult> {
     let size: usize = answer.as_ref().as_ref().map_or(0, |outputs| {
         outputs.iter().map(|tensor| tensor.data.len()).sum()
     });
-    if bytes.saturating_add(size) > most_bytes {
+    if bytes.saturating_add(size) > max_bytes {
         return Arc::new(Err(format!(
-            "the results of this step are over {most_bytes} bytes with these {size}; ask for less in one tick, or raise `step_data` of the fleet"
+            "the results of this step are over {max_bytes} bytes with these {size}; ask for less in one tick, or raise `max_step_bytes` of the fleet"
         )));
     }
     *bytes += size;
     answer
 }
 
-/// What each member of a batch is answered.
-pub(in crate::tick) fn parts(
+/// Checks the outputs of a batch and divides them among its members.
+pub(in crate::tick) fn split_outputs(
     model: &PlannedModel,
-    batch: &Batch,
+    batch: &InferenceBatch,
     outputs: RequestResult,
 ) -> Result<Vec<Arc<RequestResult>>, Violation> {
     if let Ok(outputs) = &outputs {
@@ -40,15 +40,15 @@ pub(in crate::tick) fn parts(
     if model.rejects_nonfinite {
         for answer in &mut answers {
             let outputs = answer.as_ref().clone();
-            *answer = Arc::new(finite::checked(&model.signature.outputs, outputs));
+            *answer = Arc::new(finite::check_answer(&model.signature.outputs, outputs));
         }
     }
     Ok(answers)
 }
 
-/// Whether an answer to a batch of several requests is not one that can be given to each: the engine has refused them
-/// together, or the model gave other rows than it got. Alone, each is answered.
-pub(in crate::tick) fn is_for_nobody(batch: &Batch, outputs: &RequestResult) -> bool {
+/// True if an answer to a batch of several requests cannot be divided: the engine refused them together, or the model
+/// gave other rows than it got. Unbatched, each is answered.
+pub(in crate::tick) fn is_indivisible(batch: &InferenceBatch, outputs: &RequestResult) -> bool {
     let has_rows = |tensor: &Tensor| tensor.shape.dims().first() == Some(&batch.rows);
     let is_odd = match outputs {
         Err(_) => true,
@@ -57,7 +57,7 @@ pub(in crate::tick) fn is_for_nobody(batch: &Batch, outputs: &RequestResult) -> 
     is_odd && batch.members.len() > 1
 }
 
-/// What no sound engine host sends, whatever the model.
+/// Checks for outputs that no sound inference host sends, whatever the model.
 fn check_outputs(
     batch: BatchId,
     model: &PlannedModel,
@@ -89,7 +89,7 @@ fn check_outputs(
 }
 
 /// The part of each member in the outputs of a batch.
-fn split(batch: &Batch, outputs: RequestResult) -> Vec<Arc<RequestResult>> {
+fn split(batch: &InferenceBatch, outputs: RequestResult) -> Vec<Arc<RequestResult>> {
     let outputs = match outputs {
         Ok(outputs) if batch.members.len() > 1 => outputs,
         whole => return shared(batch, whole),
@@ -108,7 +108,7 @@ fn split(batch: &Batch, outputs: RequestResult) -> Vec<Arc<RequestResult>> {
 }
 
 /// One answer for every member.
-fn shared(batch: &Batch, answer: RequestResult) -> Vec<Arc<RequestResult>> {
+fn shared(batch: &InferenceBatch, answer: RequestResult) -> Vec<Arc<RequestResult>> {
     let answer = Arc::new(answer);
     batch.members.iter().map(|_| Arc::clone(&answer)).collect()
 }

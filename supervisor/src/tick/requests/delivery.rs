@@ -1,33 +1,38 @@
-//! Results on their way to the agents that asked for them.
+//! Delivery of results to the agents that requested them.
 
-use super::{Requests, within};
+use super::{Requests, limit_answer};
 use crate::record::{RequestName, ResultRecord, Verdict};
 use crate::tick::violation::Violation;
 use shm_protocol::id::{AgentId, BatchId, Tick};
 
 /// The results that are due for an agent.
-pub(in crate::tick) struct Taken {
+pub(in crate::tick) struct DueResults {
     /// In the order of its requests.
     pub(in crate::tick) results: Vec<ResultRecord>,
-    /// One for each result of a request that was abandoned in this life of the supervisor.
+    /// One for each result of a request that was abandoned in this launch.
     pub(in crate::tick) verdicts: Vec<Verdict>,
 }
 
 impl Requests {
-    /// Whether an agent has results due in a tick that have not come yet.
-    pub(in crate::tick) fn waits(&self, agent: AgentId, tick: Tick) -> bool {
+    /// True if an agent has due results that have not come yet.
+    pub(in crate::tick) fn is_awaiting(&self, agent: AgentId, tick: Tick) -> bool {
         let late =
             |slot: &usize| self.slots[*slot].due <= tick && self.slots[*slot].answer.is_none();
-        self.queues[agent.index()].iter().any(late) || self.texts.waits(agent, tick)
+        self.queues[agent.index()].iter().any(late) || self.generations.is_awaiting(agent, tick)
     }
 
     /// Takes the results that are due for an agent, in the order of its requests.
     ///
-    /// What is over `most_bytes` in sum is replaced by an error, so that no step outgrows its record. With the result of
-    /// a request that was abandoned comes its verdict.
-    pub(in crate::tick) fn take(&mut self, agent: AgentId, tick: Tick, most_bytes: usize) -> Taken {
+    /// Results over `max_bytes` in sum are replaced by an error, so that no step outgrows its record. With the result
+    /// of an abandoned request comes its verdict.
+    pub(in crate::tick) fn take(
+        &mut self,
+        agent: AgentId,
+        tick: Tick,
+        max_bytes: usize,
+    ) -> DueResults {
         let mut queue = std::mem::take(&mut self.queues[agent.index()]);
-        let (mut results, mut verdicts, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut results, mut verdicts, mut released) = (Vec::new(), Vec::new(), Vec::new());
         let mut abandoned = Vec::new();
         let mut bytes = 0;
         queue.retain(|slot| {
@@ -39,7 +44,7 @@ impl Requests {
                 .answer
                 .take()
                 .expect("a step is only taken up when its results are there");
-            let outcome = within(answer, &mut bytes, most_bytes);
+            let outcome = limit_answer(answer, &mut bytes, max_bytes);
             results.push(ResultRecord {
                 agent,
                 request: held.request,
@@ -50,47 +55,47 @@ impl Requests {
                 verdicts.push(Verdict::RequestAbandoned {
                     agent,
                     model: held.model,
-                    asked: held.asked.0,
+                    asked: held.origin.0,
                     request: RequestName::Submitted(held.request),
                 });
-                abandoned.push(held.asked);
+                abandoned.push(held.origin);
             }
-            settled.push((held.asked, held.batch.take()));
+            released.push((held.origin, held.batch.take()));
             self.free.push(*slot);
             false
         });
         self.queues[agent.index()] = queue;
-        for (asked, position) in abandoned {
-            let source = self.sources.get_mut(&asked);
+        for (tick, position) in abandoned {
+            let source = self.ticks.get_mut(&tick);
             source.map(|source| source.abandoned.insert(position));
         }
-        for (asked, batch) in settled {
-            self.settle(asked);
-            self.deliver(batch);
+        for (origin, batch) in released {
+            self.release_request(origin);
+            self.count_delivery(batch);
         }
-        let fits = |answer| within(answer, &mut bytes, most_bytes);
-        for piece in self.texts.take(agent, tick, fits) {
-            self.deliver(piece.batch);
-            if let Some(asked) = piece.abandoned {
+        let fits = |answer| limit_answer(answer, &mut bytes, max_bytes);
+        for delta in self.generations.take(agent, tick, fits) {
+            self.count_delivery(delta.batch);
+            if let Some(asked) = delta.abandoned {
                 verdicts.push(Verdict::RequestAbandoned {
                     agent,
-                    model: piece.model,
+                    model: delta.model,
                     asked,
-                    request: RequestName::Submitted(piece.request),
+                    request: RequestName::Submitted(delta.request),
                 });
             }
             results.push(ResultRecord {
                 agent,
-                request: piece.request,
-                model: piece.model,
-                outcome: piece.answer,
+                request: delta.request,
+                model: delta.model,
+                outcome: delta.answer,
             });
         }
-        Taken { results, verdicts }
+        DueResults { results, verdicts }
     }
 
-    /// Takes in a result from the journal.
-    pub(in crate::tick) fn journaled(
+    /// Applies a result from the journal.
+    pub(in crate::tick) fn accept_journaled(
         &mut self,
         tick: Tick,
         result: ResultRecord,
@@ -102,8 +107,8 @@ impl Requests {
             outcome,
         } = result;
         if self
-            .texts
-            .journaled(tick, (agent, request, model), &outcome)
+            .generations
+            .accept_journaled(tick, (agent, request, model), &outcome)
         {
             return Ok(());
         }
@@ -116,7 +121,7 @@ impl Requests {
             held.request == request
                 && held.model == model
                 && held.due <= tick
-                // What was answered without the engine has the answer of the journal.
+                // A result that was answered without the engine is the same in the journal.
                 && held.answer.as_ref().is_none_or(|answer| *answer == outcome)
         };
         let slot = *queue.iter().find(wanted).ok_or(Violation::NotRequested {
@@ -128,30 +133,30 @@ impl Requests {
         Ok(())
     }
 
-    /// A result of a batch is delivered. One that is still running was answered by a journal, and the engine need not
-    /// answer it once all are.
-    pub(super) fn deliver(&mut self, batch: Option<BatchId>) {
+    /// Counts a delivered result of a batch. A batch that is still running was answered by a journal, and the engine
+    /// need not answer it once all are.
+    pub(super) fn count_delivery(&mut self, batch: Option<BatchId>) {
         let Some(batch) = batch else {
             return;
         };
         if let Some(running) = self.running.get_mut(&batch) {
-            running.left -= 1;
-            if running.left == 0 {
+            running.undelivered -= 1;
+            if running.undelivered == 0 {
                 self.running.remove(&batch);
             }
         }
     }
 
-    /// A request is delivered, or nobody waits for it any more.
-    pub(super) fn settle(&mut self, (tick, position): (Tick, usize)) {
-        let Some(source) = self.sources.get_mut(&tick) else {
+    /// Removes a request that is delivered or not awaited any more from its tick.
+    pub(super) fn release_request(&mut self, (tick, position): (Tick, usize)) {
+        let Some(source) = self.ticks.get_mut(&tick) else {
             return;
         };
         if source.slots[position].take().is_some() {
-            source.open -= 1;
+            source.undelivered -= 1;
         }
-        if source.open == 0 {
-            self.sources.remove(&tick);
+        if source.undelivered == 0 {
+            self.ticks.remove(&tick);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The search for the request that crashes the inference host.
 //!
 //! A batch over which the host has crashed twice is divided into halves, and each half is tried alone, until a request
-//! crashes it alone. That one is abandoned, and the others are answered: an answer does not depend on who else was in
-//! the batch. Halves count the crashes of the whole as their own.
+//! crashes it alone. That one is abandoned, and the others are answered: an answer does not depend on the rest of the
+//! batch. Halves count the crashes of the whole as their own.
 
 use super::{RequestSlot, Requests, RunningBatch};
 use crate::planted::{Bug, planted};
 use crate::record::ABANDONED;
-use crate::tick::batch::{Batch, Member};
+use crate::tick::batch::{InferenceBatch, Member};
 use shm_protocol::id::{AgentId, BatchId};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ const CRASHES_UNTIL_DIVIDED: u32 = 2;
 
 /// The next step of the search, after a crash over a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::tick) enum Next {
+pub(in crate::tick) enum SearchStep {
     /// The batch is tried again, alone.
     Retry,
     /// The batch is divided.
@@ -25,42 +25,46 @@ pub(in crate::tick) enum Next {
     Abandon,
 }
 
-impl Next {
-    /// The step after so many crashes over a batch with so many members. One request is abandoned after `most`.
-    pub(in crate::tick) fn after(crashes: u32, members: usize, most: u32) -> Next {
+impl SearchStep {
+    /// The step after this number of crashes over a batch. A single request is abandoned after `max_crashes`.
+    pub(in crate::tick) fn after(crashes: u32, members: usize, max_crashes: u32) -> SearchStep {
         if members > 1 && crashes >= CRASHES_UNTIL_DIVIDED {
             match planted(Bug::AbandonWholeBatch) {
-                true => Next::Abandon,
-                false => Next::Divide,
+                true => SearchStep::Abandon,
+                false => SearchStep::Divide,
             }
-        } else if members <= 1 && crashes >= most {
-            Next::Abandon
+        } else if members <= 1 && crashes >= max_crashes {
+            SearchStep::Abandon
         } else {
-            Next::Retry
+            SearchStep::Retry
         }
     }
 }
 
 impl Requests {
-    /// The host has crashed over a batch; a request that does so alone is abandoned after `most` crashes. Gives the
-    /// agents whose requests are answered by that.
-    pub(in crate::tick) fn crashed(&mut self, batch: BatchId, most: u32) -> Vec<AgentId> {
+    /// Counts a crash of the host over a batch; a request that crashes it alone is abandoned after `max_crashes`. Gives
+    /// the agents whose requests are answered by that.
+    pub(in crate::tick) fn count_crash(
+        &mut self,
+        batch: BatchId,
+        max_crashes: u32,
+    ) -> Vec<AgentId> {
         let Some(running) = self.running.get_mut(&batch) else {
             return Vec::new();
         };
         running.crashes += 1;
         let crashes = running.crashes;
-        match Next::after(crashes, self.members(batch), most) {
-            Next::Retry => Vec::new(),
-            Next::Divide => {
+        match SearchStep::after(crashes, self.requests_in(batch), max_crashes) {
+            SearchStep::Retry => Vec::new(),
+            SearchStep::Divide => {
                 self.divide(batch);
                 Vec::new()
             }
-            Next::Abandon => self.abandon(batch),
+            SearchStep::Abandon => self.abandon(batch),
         }
     }
 
-    /// Drops the batches for which nobody waits: they are not submitted again.
+    /// Drops the batches that are not awaited any more: they are not submitted again.
     pub(in crate::tick) fn drop_unwanted(&mut self) {
         let running = self.running.keys().copied();
         let unwanted: Vec<BatchId> = running.filter(|batch| !self.is_wanted(*batch)).collect();
@@ -69,13 +73,13 @@ impl Requests {
         }
     }
 
-    /// Whether somebody waits for a batch.
+    /// True if a batch is awaited.
     fn is_wanted(&self, batch: BatchId) -> bool {
         let Some(running) = self.running.get(&batch) else {
             return false;
         };
-        if running.batch.is_order() {
-            return self.texts.wants(batch);
+        if running.batch.is_decode_request() {
+            return self.generations.awaits(batch);
         }
         let mut slots = running
             .batch
@@ -85,14 +89,14 @@ impl Requests {
         slots.any(|held| held.batch == Some(batch) && !held.orphaned)
     }
 
-    /// A batch that is not answered.
-    pub(in crate::tick) fn batch(&self, batch: BatchId) -> Option<&Batch> {
+    /// An unanswered batch.
+    pub(in crate::tick) fn batch(&self, batch: BatchId) -> Option<&InferenceBatch> {
         Some(&self.running.get(&batch)?.batch)
     }
 
-    /// Requests of a batch, or texts of an order.
-    pub(in crate::tick) fn members(&self, batch: BatchId) -> usize {
-        let order = self.texts.members(batch).map(<[_]>::len);
+    /// The number of requests of a batch, or of generations of a decode request.
+    pub(in crate::tick) fn requests_in(&self, batch: BatchId) -> usize {
+        let order = self.generations.members(batch).map(<[_]>::len);
         let plain = || {
             let running = self.running.get(&batch);
             running.map_or(0, |running| running.batch.members.len())
@@ -100,19 +104,19 @@ impl Requests {
         order.unwrap_or_else(plain)
     }
 
-    /// Replaces a batch by its halves, without the members for which nobody waits.
-    pub(in crate::tick) fn divide(&mut self, batch: BatchId) -> Vec<Batch> {
+    /// Replaces a batch by its halves, without the members that are not awaited any more.
+    pub(in crate::tick) fn divide(&mut self, batch: BatchId) -> Vec<InferenceBatch> {
         let Some(RunningBatch { batch, crashes, .. }) = self.running.remove(&batch) else {
             return Vec::new();
         };
-        let halves = match batch.is_order() {
-            true => self.texts.divide(batch.id, &mut self.next_batch),
+        let halves = match batch.is_decode_request() {
+            true => self.generations.divide(batch.id, &mut self.next_batch),
             false => self.halves(&batch),
         };
         for (batch, left) in &halves {
             let running = RunningBatch {
                 batch: batch.clone(),
-                left: *left,
+                undelivered: *left,
                 crashes,
             };
             self.running.insert(batch.id, running);
@@ -120,7 +124,7 @@ impl Requests {
         halves.into_iter().map(|(batch, _)| batch).collect()
     }
 
-    fn halves(&mut self, batch: &Batch) -> Vec<(Batch, usize)> {
+    fn halves(&mut self, batch: &InferenceBatch) -> Vec<(InferenceBatch, usize)> {
         let slots = &mut self.slots;
         let (waiting, others): (Vec<Member>, Vec<Member>) =
             batch.members.iter().partition(|member| {
@@ -136,20 +140,20 @@ impl Requests {
                 self.slots[member.slot].batch = Some(half.id);
             }
         }
-        let counted = |half: Batch| {
+        let counted = |half: InferenceBatch| {
             let left = half.members.len();
             (half, left)
         };
         halves.into_iter().map(counted).collect()
     }
 
-    /// Answers what is left of a batch without the engine. The verdict is told with the result.
+    /// Answers the rest of a batch without the engine. The verdict comes with the result.
     fn abandon(&mut self, batch: BatchId) -> Vec<AgentId> {
         let Some(RunningBatch { batch, .. }) = self.running.remove(&batch) else {
             return Vec::new();
         };
-        if batch.is_order() {
-            return self.texts.abandon(batch.id);
+        if batch.is_decode_request() {
+            return self.generations.abandon(batch.id);
         }
         let mut agents = Vec::new();
         for member in &batch.members {
@@ -165,7 +169,7 @@ impl Requests {
         agents
     }
 
-    /// A member leaves its batch. Its slot is free if nobody waits for it.
+    /// A member leaves its batch. Its slot is freed if its result is not awaited.
     pub(super) fn release(&mut self, batch: BatchId, member: Member) {
         let held: &mut RequestSlot = &mut self.slots[member.slot];
         if held.orphaned && held.batch == Some(batch) {
@@ -174,7 +178,7 @@ impl Requests {
         }
     }
 
-    /// Whether the host has crashed over a batch that is not answered: batches are then tried one at a time.
+    /// True if the host has crashed over an unanswered batch: batches are then submitted one at a time.
     pub(in crate::tick) fn is_searching(&self) -> bool {
         self.running.values().any(|running| running.crashes > 0)
     }
@@ -191,8 +195,10 @@ mod tests {
 
     #[test]
     fn a_batch_is_divided_and_a_single_request_is_abandoned() {
-        let steps = |members, most| (1..=4).map(move |crashes| Next::after(crashes, members, most));
-        let (retry, divide, abandon) = (Next::Retry, Next::Divide, Next::Abandon);
+        let steps = |members, max_crashes| {
+            (1..=4).map(move |crashes| SearchStep::after(crashes, members, max_crashes))
+        };
+        let (retry, divide, abandon) = (SearchStep::Retry, SearchStep::Divide, SearchStep::Abandon);
         assert!(steps(8, 3).eq([retry, divide, divide, divide]));
         assert!(steps(1, 3).eq([retry, retry, abandon, abandon]));
         assert!(steps(1, 1).eq([abandon; 4]));

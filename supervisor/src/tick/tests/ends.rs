@@ -24,7 +24,7 @@ fn a_halted_agent_takes_no_steps_and_no_messages() {
 }
 
 #[test]
-fn an_agent_that_cannot_be_restarted_takes_no_steps_and_one_that_can_does() {
+fn only_an_agent_that_may_restart_steps_again_after_a_trap() {
     let restarted = PlannedAgent {
         on_failure: OnFailure::Restart,
         ..agent(0)
@@ -47,7 +47,7 @@ fn an_agent_that_cannot_be_restarted_takes_no_steps_and_one_that_can_does() {
     let actions = answer(&mut machine, vec![last]).expect("sound");
     assert!(matches!(
         actions.last(),
-        Some(Action::Finish(RunEnd::AllHalted))
+        Some(TickAction::Finish(RunEnd::AllHalted))
     ));
 }
 
@@ -61,16 +61,16 @@ fn the_run_ends_when_all_have_halted_and_when_somebody_asks() {
     let actions = answer(&mut machine, vec![spent]).expect("sound");
     assert!(matches!(
         actions.last(),
-        Some(Action::Finish(RunEnd::AllHalted))
+        Some(TickAction::Finish(RunEnd::AllHalted))
     ));
 
     let (mut machine, mut actions) = begun(vec![agent(0)]);
     machine
-        .apply(Input::Stop, &mut actions)
+        .apply(TickInput::Stop, &mut actions)
         .expect("anybody may ask");
     let actions = answer(&mut machine, vec![outcome(AgentId(0), Vec::new())]).expect("sound");
     assert!(
-        matches!(actions.last(), Some(Action::Finish(RunEnd::Stopped))),
+        matches!(actions.last(), Some(TickAction::Finish(RunEnd::Stopped))),
         "the open tick is finished first"
     );
 }

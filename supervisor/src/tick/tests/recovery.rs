@@ -12,11 +12,11 @@ struct Between {
     tick: u64,
 }
 
-/// What was to be done, and what the world makes of it.
+/// The actions of a machine, and the answers of the simulated world.
 struct Life {
     world: World,
     machine: TickMachine,
-    arrivals: Vec<Input>,
+    arrivals: Vec<TickInput>,
     commits: Vec<TickRecord>,
     between: Option<Between>,
     end: Option<RunEnd>,
@@ -37,7 +37,7 @@ impl Life {
                 agents: u32::try_from(agents).expect("few"),
             },
             machine,
-            arrivals: vec![Input::Begin],
+            arrivals: vec![TickInput::Begin],
             commits: Vec::new(),
             between: None,
             end: None,
@@ -50,16 +50,16 @@ impl Life {
             TickMachine::restore(plan, Some(Tick(ticks)), &between.machine).expect("its own plan");
         let mut life = Life::of(machine, agents);
         life.world.requests.clone_from(&between.requests);
-        let again: Vec<Input> = life.machine.running().map(answered).collect();
+        let again: Vec<TickInput> = life.machine.running().map(answered).collect();
         life.arrivals.extend(again);
         life
     }
 
-    /// Lets one thing happen after the other, whichever `choose` says, until the end.
+    /// Applies one event after the other, as `choose` decides, until the end.
     fn go(mut self, checkpoint_at: u64, mut choose: impl FnMut(usize) -> usize) -> Life {
         while self.end.is_none() {
             // The first input begins; everything else may come in any order.
-            let first = usize::from(!matches!(self.arrivals[0], Input::Begin));
+            let first = usize::from(!matches!(self.arrivals[0], TickInput::Begin));
             let next = if first == 0 {
                 self.arrivals.remove(0)
             } else {
@@ -68,48 +68,50 @@ impl Life {
             };
             self.apply(next);
             if self.machine.tick() == Tick(checkpoint_at) && self.between.is_none() {
-                self.apply(Input::Checkpoint);
+                self.apply(TickInput::Checkpoint);
             }
         }
         self
     }
 
-    fn apply(&mut self, input: Input) {
+    fn apply(&mut self, input: TickInput) {
         let mut actions = Vec::new();
         self.machine
             .apply(input, &mut actions)
             .expect("a sound world");
         for action in actions {
             match action {
-                Action::Step { host, tick, steps } => {
+                TickAction::Step { host, tick, steps } => {
                     for step in &steps {
                         let outcomes = vec![self.world.step(tick, step)];
-                        self.arrivals.push(Input::Outcomes {
+                        self.arrivals.push(TickInput::Outcomes {
                             host,
                             tick,
                             outcomes,
                         });
                     }
                 }
-                Action::Answer { .. } => unreachable!("nobody waits"),
-                Action::Infer(batch) => self.arrivals.push(answered(&batch)),
-                Action::Checkpoint { tick, machine } => {
+                TickAction::Answer { .. } => unreachable!("nobody waits"),
+                TickAction::Infer(batch) => self.arrivals.push(answered(&batch)),
+                TickAction::Checkpoint { tick, machine } => {
                     self.between = Some(Between {
                         machine,
                         requests: self.world.requests.clone(),
                         tick: tick.0,
                     });
                 }
-                Action::Commit { record, .. } => self.commits.push(Arc::unwrap_or_clone(record)),
-                Action::Proceed => self.arrivals.push(Input::Proceed),
-                Action::Finish(end) => self.end = Some(end),
+                TickAction::Commit { record, .. } => {
+                    self.commits.push(Arc::unwrap_or_clone(record))
+                }
+                TickAction::Proceed => self.arrivals.push(TickInput::Proceed),
+                TickAction::Finish(end) => self.end = Some(end),
             }
         }
     }
 }
 
-fn answered(batch: &Batch) -> Input {
-    Input::Answer {
+fn answered(batch: &InferenceBatch) -> TickInput {
+    TickInput::Answer {
         batch: batch.id,
         outputs: Ok(World::infer(batch)),
     }
@@ -152,7 +154,7 @@ proptest! {
 }
 
 #[test]
-fn who_follows_a_journal_asks_the_engine_only_for_what_is_not_delivered() {
+fn following_a_journal_infers_only_what_is_undelivered() {
     let plan = || RunPlan::new(rare(&[1, 3, 1]), vec![model(true, 5, 1)], STEP_BYTES);
     let whole = Life::begin(plan(), 12).go(u64::MAX, |_| 0);
     let mut machine = TickMachine::new(plan(), None);
@@ -161,15 +163,15 @@ fn who_follows_a_journal_asks_the_engine_only_for_what_is_not_delivered() {
         actions.clear();
         machine.apply(input, &mut actions).expect("its own journal");
     };
-    apply(&mut machine, Input::Begin);
+    apply(&mut machine, TickInput::Begin);
     for (record, tick) in whole.commits[..7].iter().zip(1..) {
-        apply(&mut machine, Input::Journaled(record.results.clone()));
+        apply(&mut machine, TickInput::Journaled(record.results.clone()));
         for outcome in record.outcomes.clone() {
             let host = machine.host_of(outcome.agent);
             let (tick, outcomes) = (Tick(tick), vec![outcome]);
             apply(
                 &mut machine,
-                Input::Outcomes {
+                TickInput::Outcomes {
                     host,
                     tick,
                     outcomes,
@@ -181,7 +183,7 @@ fn who_follows_a_journal_asks_the_engine_only_for_what_is_not_delivered() {
     let asked: Vec<u64> = machine.running().map(|batch| batch.tick.0).collect();
     assert_eq!(asked, [6, 7]);
     // What was delivered already is not answered again, though its batch is.
-    let batches: Vec<Input> = machine.running().map(answered).collect();
+    let batches: Vec<TickInput> = machine.running().map(answered).collect();
     for answer in batches {
         apply(&mut machine, answer);
     }
@@ -211,7 +213,7 @@ fn a_machine_is_not_restored_for_another_plan() {
 }
 
 #[test]
-fn who_is_quarantined_leaves_no_trace_of_the_tick_and_a_replay_takes_the_same_turn() {
+fn a_quarantined_agent_leaves_no_trace_of_the_tick() {
     let plan = || RunPlan::new(rare(&[1, 1, 2]), vec![model(true, 5, 1)], STEP_BYTES);
     let verdict = Verdict::Quarantined {
         agent: AgentId(1),
@@ -225,11 +227,11 @@ fn who_is_quarantined_leaves_no_trace_of_the_tick_and_a_replay_takes_the_same_tu
             life.apply(next);
         }
         if answers_first {
-            let is_its = |input: &Input| matches!(input, Input::Outcomes { outcomes, .. } if outcomes[0].agent == AgentId(1));
+            let is_its = |input: &TickInput| matches!(input, TickInput::Outcomes { outcomes, .. } if outcomes[0].agent == AgentId(1));
             while let Some(position) = life
                 .arrivals
                 .iter()
-                .position(|input| matches!(input, Input::Answer { .. }))
+                .position(|input| matches!(input, TickInput::Answer { .. }))
             {
                 let next = life.arrivals.remove(position);
                 life.apply(next);
@@ -238,8 +240,8 @@ fn who_is_quarantined_leaves_no_trace_of_the_tick_and_a_replay_takes_the_same_tu
             let next = life.arrivals.remove(position);
             life.apply(next);
         }
-        life.apply(Input::Verdict(verdict.clone()));
-        life.arrivals.retain(|input| !matches!(input, Input::Outcomes { outcomes, .. } if outcomes[0].agent == AgentId(1)));
+        life.apply(TickInput::Verdict(verdict.clone()));
+        life.arrivals.retain(|input| !matches!(input, TickInput::Outcomes { outcomes, .. } if outcomes[0].agent == AgentId(1)));
         let live = life.go(u64::MAX, |_| 0);
         assert_eq!(live.commits[3].verdicts, std::slice::from_ref(&verdict));
         let mut replay = Life::begin(plan(), 9);
@@ -265,7 +267,7 @@ fn a_host_that_breaks_its_word_changes_nothing() {
     let twice = vec![good(0), good(1), good(0)];
     assert!(matches!(
         answer(&mut machine, twice),
-        Err(Violation::NotAsked { .. })
+        Err(Violation::NotStepping { .. })
     ));
     assert!(machine.outcome(AgentId(0)).is_none());
     let actions = answer(&mut machine, vec![good(1), good(0)]).expect("as if nothing was");

@@ -1,4 +1,4 @@
-//! What hosts may not say, and what does not fit.
+//! Protocol violations of hosts, and requests that do not fit.
 
 use super::*;
 
@@ -32,17 +32,17 @@ fn what_no_sound_host_says_is_refused() {
         outcome(agent_zero, Vec::new()),
         outcome(agent_zero, Vec::new()),
     ];
-    assert!(matches!(refused(twice), Violation::NotAsked { .. }));
+    assert!(matches!(refused(twice), Violation::NotStepping { .. }));
     assert!(
         matches!(
             refused(vec![outcome(AgentId(1), Vec::new())]),
-            Violation::NotAsked { .. }
+            Violation::NotStepping { .. }
         ),
         "another host's agent"
     );
     assert!(matches!(
         refused(vec![outcome(AgentId(7), Vec::new())]),
-        Violation::NotAsked { .. }
+        Violation::NotStepping { .. }
     ));
     let to_nobody = Effect::Send {
         to: AgentId(2),
@@ -80,7 +80,7 @@ fn what_no_sound_host_says_is_refused() {
     ));
 
     let (mut machine, mut actions) = begun(vec![agent(0)]);
-    let late = Input::Outcomes {
+    let late = TickInput::Outcomes {
         host: HostId(0),
         tick: Tick(9),
         outcomes: Vec::new(),
@@ -96,7 +96,7 @@ fn what_no_sound_host_says_is_refused() {
             open: tick
         }
     );
-    let unknown = Input::Answer {
+    let unknown = TickInput::Answer {
         batch: shm_protocol::id::BatchId(3),
         outputs: Ok(Vec::new()),
     };

@@ -7,14 +7,14 @@ use shm_protocol::agent_to_supervisor::AwaitRequest;
 use shm_protocol::limit;
 use shm_protocol::supervisor_to_agent::AwaitResult;
 
-/// Agents of which each waits as often as its number says, and emits what it was answered.
+/// Agents of which each awaits as often as its number, and emits the answers.
 struct Waiters {
     machine: TickMachine,
-    arrivals: Vec<Input>,
+    arrivals: Vec<TickInput>,
     commits: Vec<TickRecord>,
     /// The rows of each batch, as the engine gets them.
     batches: Vec<Vec<u8>>,
-    /// What each agent has been answered in the open tick.
+    /// The answers that each agent has got in the open tick.
     heard: Vec<Vec<u8>>,
     is_over: bool,
 }
@@ -39,7 +39,7 @@ impl Waiters {
         let plan = RunPlan::new(agents, vec![model(joined, 5, 1)], STEP_BYTES);
         Waiters {
             machine: TickMachine::new(plan, Some(Tick(ticks))),
-            arrivals: vec![Input::Begin],
+            arrivals: vec![TickInput::Begin],
             commits: Vec::new(),
             batches: Vec::new(),
             heard,
@@ -47,8 +47,8 @@ impl Waiters {
         }
     }
 
-    /// What an agent says next: that it waits, or its outcome.
-    fn say(&self, agent: AgentId) -> Input {
+    /// The next record of an agent: an await, or its outcome.
+    fn say(&self, agent: AgentId) -> TickInput {
         let (host, tick) = (self.machine.host_of(agent), self.machine.tick());
         let heard = &self.heard[agent.index()];
         let data = |number: usize| {
@@ -58,7 +58,11 @@ impl Waiters {
         if heard.len() < agent.index() {
             let number = heard.len();
             let waits = vec![wait(agent, u32::try_from(number).unwrap(), data(number))];
-            return Input::Parked { host, tick, waits };
+            return TickInput::Parked {
+                host,
+                tick,
+                awaits: waits,
+            };
         }
         let infer = |number| {
             let (model, inputs) = waiting(0, data(number));
@@ -69,25 +73,25 @@ impl Waiters {
             topic: "heard".to_owned(),
             payload: heard.clone(),
         });
-        Input::Outcomes {
+        TickInput::Outcomes {
             host,
             tick,
             outcomes: vec![outcome(agent, effects)],
         }
     }
 
-    fn apply(&mut self, input: Input) {
+    fn apply(&mut self, input: TickInput) {
         let mut actions = Vec::new();
         self.machine.apply(input, &mut actions).expect("sound");
         for action in actions {
             match action {
-                Action::Step { steps, .. } => {
+                TickAction::Step { steps, .. } => {
                     for step in steps {
                         self.heard[step.agent.index()].clear();
                         self.arrivals.push(self.say(step.agent));
                     }
                 }
-                Action::Answer { answers, .. } => {
+                TickAction::Answer { answers, .. } => {
                     for AwaitResult { agent, outcome, .. } in answers {
                         let byte = match &*outcome {
                             Ok(outputs) => outputs[0].data[1],
@@ -97,17 +101,19 @@ impl Waiters {
                         self.arrivals.push(self.say(agent));
                     }
                 }
-                Action::Infer(batch) => {
+                TickAction::Infer(batch) => {
                     self.batches
                         .push(batch.input_parts(0).flatten().copied().collect());
-                    self.arrivals.push(Input::Answer {
+                    self.arrivals.push(TickInput::Answer {
                         batch: batch.id,
                         outputs: Ok(World::infer(&batch)),
                     });
                 }
-                Action::Commit { record, .. } => self.commits.push(Arc::unwrap_or_clone(record)),
-                Action::Finish(_) => self.is_over = true,
-                Action::Proceed | Action::Checkpoint { .. } => unreachable!("nobody asked"),
+                TickAction::Commit { record, .. } => {
+                    self.commits.push(Arc::unwrap_or_clone(record))
+                }
+                TickAction::Finish(_) => self.is_over = true,
+                TickAction::Proceed | TickAction::Checkpoint { .. } => unreachable!("nobody asked"),
             }
         }
     }
@@ -123,7 +129,7 @@ impl Waiters {
 
 proptest! {
     #[test]
-    fn neither_who_waits_first_nor_who_is_answered_first_is_observable(
+    fn the_order_of_awaits_and_answers_is_not_observable(
         seed in any::<u64>(),
         hosts in proptest::collection::vec(0_u32..3, 1..7),
         joined in any::<bool>(),
@@ -138,17 +144,18 @@ proptest! {
         let in_order = Waiters::new(together, joined, 6).go(|_| 0);
         let any_order = Waiters::new(spread, joined, 6).go(shuffled);
         prop_assert_eq!(in_order.commits, any_order.commits);
-        // The same rows in the same batches, in the same order: a round begins when nobody is missing.
+        // The same rows in the same batches, in the same order: a round begins when no agent is missing.
         prop_assert_eq!(in_order.batches, any_order.batches);
     }
 }
 
 #[test]
-fn a_round_begins_when_nobody_is_missing_and_ends_when_all_is_answered() {
+fn a_round_begins_with_all_agents_and_ends_with_all_answers() {
     let mut waiters = Waiters::new((0..3).map(|_| agent(0)).collect(), true, 1);
     let begin = waiters.arrivals.remove(0);
     waiters.apply(begin);
-    let [zero, one, two] = <[Input; 3]>::try_from(std::mem::take(&mut waiters.arrivals)).unwrap();
+    let [zero, one, two] =
+        <[TickInput; 3]>::try_from(std::mem::take(&mut waiters.arrivals)).unwrap();
     waiters.apply(two);
     waiters.apply(one);
     assert!(waiters.machine.is_parked(AgentId(1)) && waiters.batches.is_empty());
@@ -165,34 +172,38 @@ fn a_round_begins_when_nobody_is_missing_and_ends_when_all_is_answered() {
     assert_eq!(payload, &[2, 6]);
 }
 
-fn refused(machine: &mut TickMachine, input: Input) -> Violation {
-    let asked = machine.asked(AgentId(0)).len();
+fn refused(machine: &mut TickMachine, input: TickInput) -> Violation {
+    let asked = machine.awaited_requests(AgentId(0)).len();
     let refused = machine.apply(input, &mut Vec::new());
-    assert_eq!(machine.asked(AgentId(0)).len(), asked);
+    assert_eq!(machine.awaited_requests(AgentId(0)).len(), asked);
     refused.expect_err("no sound host says it")
 }
 
-fn parked(waits: Vec<AwaitRequest>) -> Input {
+fn parked(waits: Vec<AwaitRequest>) -> TickInput {
     let (host, tick) = (HostId(0), Tick(1));
-    Input::Parked { host, tick, waits }
+    TickInput::Parked {
+        host,
+        tick,
+        awaits: waits,
+    }
 }
 
 #[test]
-fn what_no_sound_host_says_of_waits_is_refused_and_changes_nothing() {
+fn invalid_reports_of_awaits_are_refused_and_change_nothing() {
     let (mut machine, _) = begun(vec![agent(0), agent(1)]);
     let (own, other) = (AgentId(0), AgentId(1));
     let good = || wait(own, 0, vec![1, 2]);
     let mut say = |waits| refused(&mut machine, parked(waits));
     assert!(matches!(
         say(vec![good(), good()]),
-        Violation::NotAsked { .. }
+        Violation::NotStepping { .. }
     ));
     let of_other = vec![good(), wait(other, 0, vec![1, 2])];
-    assert!(matches!(say(of_other), Violation::NotAsked { .. }));
+    assert!(matches!(say(of_other), Violation::NotStepping { .. }));
     let unknown = vec![wait(AgentId(7), 0, vec![1, 2])];
-    assert!(matches!(say(unknown), Violation::NotAsked { .. }));
+    assert!(matches!(say(unknown), Violation::NotStepping { .. }));
     let later = vec![wait(own, 1, vec![1, 2])];
-    assert!(matches!(say(later), Violation::WaitOrder { .. }));
+    assert!(matches!(say(later), Violation::AwaitOrder { .. }));
     let mut model = good();
     model.model = ModelId(9);
     assert!(matches!(say(vec![model]), Violation::NoSuchModel { .. }));
@@ -200,37 +211,44 @@ fn what_no_sound_host_says_of_waits_is_refused_and_changes_nothing() {
     inputs.inputs = Arc::new(Vec::new());
     assert!(matches!(say(vec![inputs]), Violation::BadRequest { .. }));
     let (host, tick, waits) = (HostId(0), Tick(2), vec![good()]);
-    let early = refused(&mut machine, Input::Parked { host, tick, waits });
+    let early = refused(
+        &mut machine,
+        TickInput::Parked {
+            host,
+            tick,
+            awaits: waits,
+        },
+    );
     assert!(matches!(early, Violation::WrongTick { .. }));
-    // An outcome that has waited for what nobody was asked.
+    // An outcome with an await that was never made.
     let (model, inputs) = waiting(0, vec![1, 2]);
     let claimed = outcome(own, vec![Effect::Infer { model, inputs }]);
     assert!(matches!(
         answer(&mut machine, vec![claimed]),
-        Err(Violation::OtherWait { number: 0, .. })
+        Err(Violation::AwaitMismatch { number: 0, .. })
     ));
-    // One that says nothing of what it was asked.
+    // An outcome without an await that was made.
     machine
         .apply(parked(vec![good()]), &mut Vec::new())
         .expect("sound");
     assert!(matches!(
         answer(&mut machine, vec![outcome(own, Vec::new())]),
-        Err(Violation::NotAsked { .. })
+        Err(Violation::NotStepping { .. })
     ));
 }
 
-/// Answers all batches of these actions, until somebody is answered.
-fn answered(machine: &mut TickMachine, actions: &mut Vec<Action>) -> Vec<AwaitResult> {
+/// Answers all batches of these actions, until an agent is answered.
+fn answered(machine: &mut TickMachine, actions: &mut Vec<TickAction>) -> Vec<AwaitResult> {
     for _ in 0..9 {
         for action in std::mem::take(actions) {
             match action {
-                Action::Infer(batch) => {
+                TickAction::Infer(batch) => {
                     let (batch, outputs) = (batch.id, Ok(World::infer(&batch)));
                     machine
-                        .apply(Input::Answer { batch, outputs }, actions)
+                        .apply(TickInput::Answer { batch, outputs }, actions)
                         .expect("sound");
                 }
-                Action::Answer { answers, .. } => return answers,
+                TickAction::Answer { answers, .. } => return answers,
                 _ => {}
             }
         }
@@ -251,7 +269,7 @@ fn a_step_waits_as_often_as_a_tick_has_rounds_and_no_more() {
     let more = parked(vec![wait(AgentId(0), number, vec![1, 2])]);
     assert!(matches!(
         refused(&mut machine, more),
-        Violation::WaitOrder { .. }
+        Violation::AwaitOrder { .. }
     ));
 }
 
@@ -278,7 +296,7 @@ fn who_is_given_up_while_it_waits_holds_nobody_up() {
         .expect("sound");
     let agent = AgentId(0);
     let reason = QuarantineReason::StepCrashesHost;
-    let given_up = || Input::Verdict(Verdict::Quarantined { agent, reason });
+    let given_up = || TickInput::Verdict(Verdict::Quarantined { agent, reason });
     // Before the round: it is not in it.
     machine
         .apply(given_up(), &mut actions)
@@ -328,18 +346,18 @@ fn an_await_that_crashes_the_engine_is_abandoned_alone() {
             let batch = batch.id;
             crashes += 1;
             machine
-                .apply(Input::Crashed { batch }, &mut actions)
+                .apply(TickInput::Crashed { batch }, &mut actions)
                 .expect("anybody may");
         } else {
             let (batch, outputs) = (batch.id, Ok(World::infer(&batch)));
             machine
-                .apply(Input::Answer { batch, outputs }, &mut actions)
+                .apply(TickInput::Answer { batch, outputs }, &mut actions)
                 .expect("sound");
         }
     }
     assert_eq!(crashes, 4, "twice whole, then a half of two, then alone");
     let answers = actions.into_iter().find_map(|action| match action {
-        Action::Answer { answers, .. } => Some(answers),
+        TickAction::Answer { answers, .. } => Some(answers),
         _ => None,
     });
     let answers = answers.expect("the round is over");
@@ -358,7 +376,7 @@ fn an_await_that_crashes_the_engine_is_abandoned_alone() {
 }
 
 #[test]
-fn a_journal_is_followed_without_waiting_and_served_without_an_engine() {
+fn replay_follows_awaits_without_waiting_or_an_engine() {
     let agents = || (0..4).map(|_| agent(0)).collect::<Vec<_>>();
     let live = Waiters::new(agents(), true, 3).go(|_| 0);
     // Who follows has the outcomes, and never asks an engine.
@@ -366,14 +384,14 @@ fn a_journal_is_followed_without_waiting_and_served_without_an_engine() {
     let mut machine = TickMachine::new(plan, Some(Tick(3)));
     let (mut actions, mut commits) = (Vec::new(), Vec::new());
     machine
-        .apply(Input::Begin, &mut actions)
+        .apply(TickInput::Begin, &mut actions)
         .expect("it begins");
     for (record, tick) in live.commits.iter().zip(1..) {
         machine
-            .apply(Input::Awaited(record.awaited.clone()), &mut actions)
+            .apply(TickInput::Awaited(record.awaited.clone()), &mut actions)
             .expect("a journal");
         let (host, tick, outcomes) = (HostId(0), Tick(tick), record.outcomes.clone());
-        let outcomes = Input::Outcomes {
+        let outcomes = TickInput::Outcomes {
             host,
             tick,
             outcomes,
@@ -382,8 +400,8 @@ fn a_journal_is_followed_without_waiting_and_served_without_an_engine() {
     }
     for action in actions {
         match action {
-            Action::Commit { record, .. } => commits.push(Arc::unwrap_or_clone(record)),
-            Action::Infer(batch) => panic!("{batch:?}"),
+            TickAction::Commit { record, .. } => commits.push(Arc::unwrap_or_clone(record)),
+            TickAction::Infer(batch) => panic!("{batch:?}"),
             _ => {}
         }
     }
@@ -394,11 +412,11 @@ fn a_journal_is_followed_without_waiting_and_served_without_an_engine() {
     while !replay.is_over {
         let tick = usize::try_from(replay.machine.tick().0).unwrap();
         let next = replay.arrivals.remove(0);
-        let is_new = replay.machine.asked(AgentId(3)).is_empty();
+        let is_new = replay.machine.awaited_requests(AgentId(3)).is_empty();
         if let (Some(record), true) = (live.commits.get(tick.wrapping_sub(1)), is_new)
-            && matches!(next, Input::Outcomes { .. })
+            && matches!(next, TickInput::Outcomes { .. })
         {
-            replay.apply(Input::Awaited(record.awaited.clone()));
+            replay.apply(TickInput::Awaited(record.awaited.clone()));
         }
         replay.apply(next);
     }
@@ -407,7 +425,7 @@ fn a_journal_is_followed_without_waiting_and_served_without_an_engine() {
 }
 
 #[test]
-fn a_wait_that_the_journal_does_not_have_gets_an_error_and_holds_nobody_up() {
+fn an_await_missing_in_the_journal_gets_an_error() {
     let (machine, mut actions) = begun(vec![agent(0)]);
     let mut machine = machine.without_engine();
     let waits = vec![wait(AgentId(0), 0, vec![1, 2])];

@@ -5,7 +5,9 @@
 use super::{agent, begun_with, committed, outcome};
 use crate::record::{ResultRecord, TickRecord};
 use crate::tick::version_timeline::VersionTimeline;
-use crate::tick::{Action, Batch, Input, PlannedGenerator, PlannedModel, RunPlan, TickMachine};
+use crate::tick::{
+    InferenceBatch, PlannedGenerator, PlannedModel, RunPlan, TickAction, TickInput, TickMachine,
+};
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::generation::{self, DecodeRequest, Delta, Deltas, Finish, Generator};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick, VersionId};
@@ -26,15 +28,15 @@ fn writer(sequences: u32, tokens_per_tick: u32) -> PlannedModel {
     PlannedModel {
         name: "writer".to_owned(),
         signature: generation::signature(),
-        lives: VersionTimeline::of(VersionId(0), true),
+        timeline: VersionTimeline::new(VersionId(0), true),
         max_batch: 1,
         latency_ticks: 1,
         rejects_nonfinite: false,
         generator: Some(PlannedGenerator {
-            how: Generator {
-                sequences,
+            settings: Generator {
+                max_concurrent_generations: sequences,
                 tokens_per_tick,
-                context: None,
+                context_length: None,
                 cache_bytes: 0,
             },
             seed: 7,
@@ -42,10 +44,10 @@ fn writer(sequences: u32, tokens_per_tick: u32) -> PlannedModel {
     }
 }
 
-/// A machine whose agents say what is written down for each tick, and its engine.
+/// A machine whose agents have scripted outcomes for each tick, and its engine.
 struct Stage {
     machine: TickMachine,
-    actions: Vec<Action>,
+    actions: Vec<TickAction>,
     script: Vec<(u64, u32, &'static str)>,
     requests: Vec<u64>,
     orders: Vec<(Tick, DecodeRequest)>,
@@ -72,13 +74,13 @@ impl Stage {
             assert!(!actions.is_empty(), "it goes on");
             if actions
                 .iter()
-                .any(|action| matches!(action, Action::Commit { .. }))
+                .any(|action| matches!(action, TickAction::Commit { .. }))
             {
                 records.push(committed(&actions).clone());
             }
             for action in actions {
                 let input = match action {
-                    Action::Step { host, tick, steps } => Input::Outcomes {
+                    TickAction::Step { host, tick, steps } => TickInput::Outcomes {
                         host,
                         tick,
                         outcomes: steps
@@ -86,7 +88,7 @@ impl Stage {
                             .map(|step| self.step(tick, step.agent))
                             .collect(),
                     },
-                    Action::Infer(batch) => self.write(&batch),
+                    TickAction::Infer(batch) => self.write(&batch),
                     _ => continue,
                 };
                 let said = self.machine.apply(input, &mut self.actions);
@@ -112,11 +114,11 @@ impl Stage {
         outcome(agent, effects)
     }
 
-    fn write(&mut self, batch: &Batch) -> Input {
+    fn write(&mut self, batch: &InferenceBatch) -> TickInput {
         let order: Vec<u8> = batch.input_parts(0).flatten().copied().collect();
         let order: DecodeRequest = codec::decode_record(&order).expect("an order");
         let pieces = order.sequences.iter().map(|sequence| {
-            // Of all tokens, not of the last: who forgets some of them goes on elsewhere.
+            // Of all tokens, not of the last: a generation that lost some of them would continue differently.
             let from = u32::try_from(sequence.tokens.len()).expect("few") + 1;
             let tokens: Vec<u32> = (from..=LAST).take(order.steps as usize).collect();
             let is_last = tokens.last() == Some(&LAST);
@@ -130,7 +132,7 @@ impl Stage {
         });
         let outputs = Ok(vec![bytes(&codec::encode(&Deltas(pieces.collect())))]);
         self.orders.push((batch.tick, order));
-        Input::Answer {
+        TickInput::Answer {
             batch: batch.id,
             outputs,
         }
@@ -159,7 +161,7 @@ fn line(tick: u64, agent: u32, request: u64, text: &str) -> (u64, u32, u64, Stri
 }
 
 #[test]
-fn a_text_grows_by_whole_steps_and_each_piece_comes_one_tick_later() {
+fn a_generation_grows_by_whole_steps_one_tick_later() {
     let mut stage = Stage::new(1, writer(8, 2), &[(1, 0, "{\"prompt\": \"a\"}")]);
     assert_eq!(
         heard(&stage.run(6)),
@@ -190,7 +192,7 @@ fn a_text_grows_by_whole_steps_and_each_piece_comes_one_tick_later() {
 }
 
 #[test]
-fn who_finds_no_place_is_told_how_many_are_before_it_and_begins_in_its_turn() {
+fn a_queued_generation_is_told_its_place_and_starts_in_turn() {
     let ask = "{\"prompt\": \"a\"}";
     let script = [(1, 0, ask), (1, 1, ask), (2, 2, ask)];
     let mut stage = Stage::new(3, writer(1, 5), &script);
@@ -283,18 +285,18 @@ fn what_is_open_is_the_same_after_a_restore() {
         }
         stage
             .machine
-            .apply(Input::Checkpoint, &mut stage.actions)
+            .apply(TickInput::Checkpoint, &mut stage.actions)
             .expect("at any time");
         let mut saved = None;
         while saved.is_none() {
             let actions = std::mem::take(&mut stage.actions);
             for action in actions {
                 match action {
-                    Action::Checkpoint { machine, .. } => saved = Some(machine),
-                    Action::Step { host, tick, steps } => {
+                    TickAction::Checkpoint { machine, .. } => saved = Some(machine),
+                    TickAction::Step { host, tick, steps } => {
                         let outcomes = steps.iter().map(|step| stage.step(tick, step.agent));
                         let outcomes = outcomes.collect();
-                        let input = Input::Outcomes {
+                        let input = TickInput::Outcomes {
                             host,
                             tick,
                             outcomes,
@@ -304,7 +306,7 @@ fn what_is_open_is_the_same_after_a_restore() {
                             .apply(input, &mut stage.actions)
                             .expect("sound");
                     }
-                    Action::Infer(batch) => {
+                    TickAction::Infer(batch) => {
                         let input = stage.write(&batch);
                         stage
                             .machine
@@ -322,8 +324,11 @@ fn what_is_open_is_the_same_after_a_restore() {
         );
         let mut machine =
             TickMachine::restore(plan, None, &saved.expect("just now")).expect("it fits");
-        let mut actions: Vec<Action> = machine.running().cloned().map(Action::Infer).collect();
-        machine.apply(Input::Begin, &mut actions).expect("sound");
+        let mut actions: Vec<TickAction> =
+            machine.running().cloned().map(TickAction::Infer).collect();
+        machine
+            .apply(TickInput::Begin, &mut actions)
+            .expect("sound");
         let begun = stage.script.iter().filter(|(at, _, _)| *at <= tick);
         let mut requests = vec![0; 2];
         begun.for_each(|(_, who, _)| requests[*who as usize] += 1);

@@ -1,5 +1,4 @@
-//! What of a request to a language model the schedule itself must know. All else
-//! in it is for the model's host.
+//! The part of a request to a language model that the schedule reads. The rest of it is for the model's host.
 
 use serde::Deserialize;
 use shm_protocol::id::RequestId;
@@ -9,9 +8,9 @@ use shm_protocol::tensor::Tensor;
 /// A request, as far as the schedule reads it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ScheduledRequest {
-    /// A text, or an embedding.
-    Text {
-        /// Ticks after which nobody wants it any more.
+    /// A generation, or an embedding.
+    Generate {
+        /// Ticks after which it ends.
         deadline: Option<u64>,
     },
     /// An earlier request of the same agent is to end.
@@ -28,13 +27,13 @@ struct RequestKeys {
 /// Reads a request.
 ///
 /// # Errors
-/// For the agent: what is wrong with it.
-pub(crate) fn read(inputs: &[Tensor]) -> Result<ScheduledRequest, String> {
+/// The reason for which it is refused, for the agent.
+pub(crate) fn parse(inputs: &[Tensor]) -> Result<ScheduledRequest, String> {
     let bytes = inputs.first().map_or(&[][..], |tensor| &tensor.data);
     if bytes.len() > limit::PAYLOAD_BYTES {
-        let most = limit::PAYLOAD_BYTES;
+        let max_bytes = limit::PAYLOAD_BYTES;
         return Err(format!(
-            "a request to a language model has at most {most} bytes, not {}",
+            "a request to a language model has at most {max_bytes} bytes, not {}",
             bytes.len()
         ));
     }
@@ -53,7 +52,7 @@ pub(crate) fn read(inputs: &[Tensor]) -> Result<ScheduledRequest, String> {
         RequestKeys {
             deadline_ticks: deadline,
             ..
-        } => Ok(ScheduledRequest::Text { deadline }),
+        } => Ok(ScheduledRequest::Generate { deadline }),
     }
 }
 
@@ -62,8 +61,8 @@ mod tests {
     use super::*;
     use shm_protocol::tensor::{DType, Shape};
 
-    fn asked(json: &str) -> Result<ScheduledRequest, String> {
-        read(&[Tensor {
+    fn parsed(json: &str) -> Result<ScheduledRequest, String> {
+        parse(&[Tensor {
             dtype: DType::U8,
             shape: Shape::new(&[json.len() as u64]).expect("one dimension"),
             data: json.as_bytes().to_vec(),
@@ -72,14 +71,14 @@ mod tests {
 
     #[test]
     fn a_request_says_what_the_schedule_must_know() {
-        let text = |deadline| Ok(ScheduledRequest::Text { deadline });
-        assert_eq!(asked(r#"{"prompt": "a"}"#), text(None));
+        let text = |deadline| Ok(ScheduledRequest::Generate { deadline });
+        assert_eq!(parsed(r#"{"prompt": "a"}"#), text(None));
         assert_eq!(
-            asked(r#"{"prompt": "a", "deadline_ticks": 7}"#),
+            parsed(r#"{"prompt": "a", "deadline_ticks": 7}"#),
             text(Some(7))
         );
         assert_eq!(
-            asked(r#"{"cancel": 3}"#),
+            parsed(r#"{"cancel": 3}"#),
             Ok(ScheduledRequest::Cancel(RequestId(3)))
         );
     }
@@ -97,7 +96,7 @@ mod tests {
                 "at most",
             ),
         ] {
-            let said = asked(json).expect_err("it is no request");
+            let said = parsed(json).expect_err("it is no request");
             assert!(said.contains(word), "{said}");
         }
     }

@@ -1,20 +1,19 @@
-//! Finds lines of another run in an outbox: its file may have been copied here,
-//! and what is somebody else's is not written over.
+//! Finds lines of another run in an outbox: its file may have been copied here, and foreign lines are not overwritten.
 
-use crate::journal::RunId;
+use crate::record::RunId;
 use crate::sys::disk::{File, read_fully};
 use std::io;
 
 /// Bytes of the file that are read at a time.
 const WINDOW_BYTES: usize = 64 << 10;
 
-/// How every line begins, before the digits of its run.
+/// The beginning of every line, before the digits of its run.
 const BEGINNING: &[u8] = br#"{"key":""#;
 
 /// Digits of a run.
 const DIGITS: usize = 2 * size_of::<RunId>();
 
-/// Bytes at the beginning of a line that say of which run it is: a colon comes after the digits.
+/// Bytes at the beginning of a line that name its run: a colon comes after the digits.
 const HEAD_BYTES: usize = BEGINNING.len() + DIGITS + 1;
 
 /// Digits in which the names of two runs differ at least. By chance nearly all do; damage changes a few.
@@ -22,8 +21,8 @@ const DIFFERENT_DIGITS: usize = DIGITS / 2;
 
 /// A line of another run.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct OthersLine {
-    /// Where it begins.
+pub(super) struct ForeignLine {
+    /// Its offset.
     pub(super) offset: u64,
     /// Its number, counted from 1.
     pub(super) line: u64,
@@ -32,29 +31,29 @@ pub(super) struct OthersLine {
 }
 
 /// The first line of another run at or behind `from`, where a line begins.
-pub(super) fn others_line(
+pub(super) fn foreign_line(
     file: &dyn File,
     run: RunId,
     from: u64,
-) -> io::Result<Option<OthersLine>> {
+) -> io::Result<Option<ForeignLine>> {
     let own = run.to_string();
     let mut window = vec![0; WINDOW_BYTES];
     let mut head = Vec::with_capacity(HEAD_BYTES);
     let (mut offset, mut begin) = (from, from);
     loop {
         let read = read_fully(file, &mut window, offset)?;
-        for piece in window[..read].split_inclusive(|byte| *byte == b'\n') {
-            offset += piece.len() as u64;
+        for part in window[..read].split_inclusive(|byte| *byte == b'\n') {
+            offset += part.len() as u64;
             let missing = HEAD_BYTES - head.len();
-            head.extend(&piece[..piece.len().min(missing)]);
+            head.extend(&part[..part.len().min(missing)]);
             if let Some(run) = run_of(&head).filter(|run| is_other(&own, run)) {
-                return Ok(Some(OthersLine {
+                return Ok(Some(ForeignLine {
                     offset: begin,
                     line: lines_before(file, begin)? + 1,
                     run: run.to_owned(),
                 }));
             }
-            if piece.ends_with(b"\n") {
+            if part.ends_with(b"\n") {
                 head.clear();
                 begin = offset;
             }

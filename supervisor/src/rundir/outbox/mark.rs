@@ -1,9 +1,8 @@
 //! The beginning of an outbox, by its length and its digest.
 //!
-//! A checkpoint notes what the outbox was at its tick. A run that goes on from
-//! there makes no line before that tick again, so it first looks whether the
-//! file still begins with exactly those bytes: a file may have been cut, rotated
-//! or edited, and a power cut may have taken what was not synced.
+//! A checkpoint has the mark of the outbox at its tick. A resume from there makes no line before that tick again, so it
+//! first checks that the file still begins with exactly those bytes: a file may have been cut, rotated or edited, and a
+//! power cut may have taken unsynced bytes.
 
 use crate::planted::{Bug, planted};
 use crate::record::Digest;

@@ -1,8 +1,8 @@
 //! Checks an outbox against the journal: the lines of every tick, byte for byte.
 
-use super::outbox::LineWriter;
-use super::{RunDir, RunDirError};
-use crate::journal::RunId;
+use super::line::LineWriter;
+use crate::record::RunId;
+use crate::rundir::{RunDir, RunDirError};
 use crate::sys::disk::{File, read_fully};
 use shm_protocol::agent_to_supervisor::Outcome;
 use shm_protocol::id::Tick;
@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// An outbox that is being compared. It counts as long as it was when it was opened.
+/// The comparison of an outbox with the journal. The length of the file is that at its opening.
 #[derive(Debug)]
 pub(crate) struct OutboxCheck {
     path: PathBuf,
@@ -56,7 +56,7 @@ impl OutboxCheck {
         })
     }
 
-    /// Says which run it should be the outbox of.
+    /// Sets the run that it must be the outbox of.
     pub(crate) fn begin(&mut self, run: RunId, agents: Vec<String>) {
         self.writer = LineWriter::new(run, agents);
     }
@@ -80,7 +80,7 @@ impl OutboxCheck {
         if let Some(position) = differs {
             let line = self.lines + 1 + count_lines(&self.expected[..position]);
             let reason = format!(
-                "tick {tick} emitted something else: the byte is {:#04x}, and {:#04x} would fit",
+                "tick {tick} emitted something else: the byte is {:#04x}, not {:#04x}",
                 self.found[position], self.expected[position]
             );
             return Err(self.wrong(self.offset + position as u64, line, reason));
@@ -95,7 +95,7 @@ impl OutboxCheck {
     /// Ends the comparison and gives the lines that were there and the lines that were missing.
     pub(crate) fn finish(self, sealed: bool) -> Result<(u64, u64), RunDirError> {
         if self.offset < self.file_bytes {
-            let reason = "there are lines of ticks that the journal does not have".to_owned();
+            let reason = "it has lines of ticks that are not in the journal".to_owned();
             return Err(self.wrong(self.offset, self.lines + 1, reason));
         }
         if sealed && self.missing > 0 {

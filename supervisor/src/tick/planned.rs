@@ -1,0 +1,48 @@
+//! Agents and models as the tick machine sees them.
+
+use super::version_timeline::VersionTimeline;
+use shm_protocol::generation::Generator;
+use shm_protocol::id::HostId;
+use shm_protocol::supervisor_to_agent::OnFailure;
+use shm_protocol::tensor::Signature;
+
+/// An agent of the plan.
+#[derive(Clone, Debug)]
+pub struct PlannedAgent {
+    /// The host that steps it. No outcome depends on it.
+    pub host: HostId,
+    /// Higher goes earlier in the schedule order.
+    pub priority: i32,
+    /// It is due in every tick that this divides; at least 1.
+    pub every: u64,
+    /// Its fate when a step fails.
+    pub on_failure: OnFailure,
+}
+
+/// A model of the plan.
+#[derive(Clone, Debug)]
+pub struct PlannedModel {
+    /// Its name, for messages.
+    pub name: String,
+    /// Its inputs and outputs.
+    pub signature: Signature,
+    /// The version that answers in each tick, and its batching.
+    pub timeline: VersionTimeline,
+    /// Limit of the rows of one batch.
+    pub max_batch: u64,
+    /// Ticks from request to result; at least 1.
+    pub latency_ticks: u64,
+    /// True if numbers that are not finite are refused, in inputs and outputs.
+    pub rejects_nonfinite: bool,
+    /// Decoding settings of a language model.
+    pub generator: Option<PlannedGenerator>,
+}
+
+/// Decoding settings of a language model in a run.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedGenerator {
+    /// The settings that its host has too.
+    pub settings: Generator,
+    /// The seed of the run, from which the random numbers of its generations come.
+    pub seed: u64,
+}
