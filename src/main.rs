@@ -1,7 +1,9 @@
-//! `lockstep`: one binary, which picks its role and does nothing more.
+//! `lockstep`: one binary with several roles. This file chooses the role.
 //!
-//! Started by a person it is the command line and, for a run, the supervisor.
+//! Started by a user it is the command line and, for a run, the supervisor.
 //! Started by a supervisor it is a host or the compiler.
+
+#![forbid(unsafe_code)]
 
 mod cli;
 
@@ -35,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Lets process lists tell hosts apart; started from a descriptor, all would be called by its number.
+/// Names the process after its role: started from a descriptor, every host would have the descriptor's number as its name.
 fn name_process(role: Role) {
     let name = match role {
         Role::AgentHost => c"lockstep-agents",
@@ -43,5 +45,5 @@ fn name_process(role: Role) {
         Role::Compiler => c"lockstep-compil",
     };
     // A name is a convenience; a system that refuses it is no reason to stop.
-    let _ = rustix::thread::set_name(name);
+    let _ = supervisor::sys::set_process_name(name);
 }

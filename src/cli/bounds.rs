@@ -1,13 +1,13 @@
-//! Bounds on time and restarts that `lockstep resume` may set anew.
+//! Limits on time and restarts that `lockstep resume` may override.
 
 use clap::Args;
-use supervisor::rundir::NewBounds;
+use supervisor::rundir::BoundOverrides;
 
-/// Bounds in place of those that a run was launched with, for a machine that is slower than they say.
+/// Limits that replace those of the fleet file, for a slower machine.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Bounds, in place of those of the fleet file, from this launch on")]
+#[command(next_help_heading = "Limits, in place of those of the fleet file, from now on")]
 pub(super) struct Bounds {
-    /// Milliseconds that a host may go without progress.
+    /// Milliseconds without progress after which a host counts as hung.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     deadline_ms: Option<u64>,
     /// Milliseconds until a new agent host must be ready.
@@ -16,21 +16,21 @@ pub(super) struct Bounds {
     /// Milliseconds until a new inference host must be ready.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     inference_ready_ms: Option<u64>,
-    /// Milliseconds that a host may go without progress while it loads.
+    /// Milliseconds without progress after which a host that loads counts as hung.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     load_ms: Option<u64>,
-    /// Restarts of one host within `restarts_host_s`.
+    /// Maximum restarts of one host within `restarts_host_s` seconds.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     restarts_host: Option<u32>,
-    /// Restarts of all hosts within `restarts_run_s`.
+    /// Maximum restarts of all hosts within `restarts_run_s` seconds.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     restarts_run: Option<u32>,
 }
 
 impl Bounds {
-    /// Those that are set anew.
-    pub(super) fn chosen(&self) -> NewBounds {
-        NewBounds {
+    /// The limits that are overridden.
+    pub(super) fn overridden(&self) -> BoundOverrides {
+        BoundOverrides {
             deadline_ms: self.deadline_ms,
             agent_ready_ms: self.agent_ready_ms,
             inference_ready_ms: self.inference_ready_ms,

@@ -1,4 +1,4 @@
-//! The parts of this binary that fleets can name as `builtin:NAME`.
+//! Embedded agents and models, which fleets name as `builtin:NAME`.
 
 use shm_protocol::bundle::bundle;
 use std::sync::OnceLock;
@@ -15,10 +15,10 @@ const PARTS: [(&str, &[u8]); 5] = [
     ("policy", include_bytes!("../../models/policy.onnx")),
 ];
 
-/// The folder with a language model.
+/// The name of the embedded language model.
 const TALK: &str = "talk";
 
-/// Its files; the first is the graph.
+/// The files of the embedded language model; the first is the graph.
 const TALK_FILES: [(&str, &[u8]); 6] = [
     ("model.onnx", include_bytes!("../../models/talk/model.onnx")),
     (
@@ -45,10 +45,10 @@ const TALK_FILES: [(&str, &[u8]); 6] = [
 
 /// The bytes of a part.
 pub(super) fn find(name: &str) -> Option<&'static [u8]> {
-    static PACKED: OnceLock<Vec<u8>> = OnceLock::new();
+    static BUNDLE: OnceLock<Vec<u8>> = OnceLock::new();
     if name == TALK {
         let files = TALK_FILES.map(|(name, bytes)| (name.to_owned(), bytes.to_vec()));
-        return Some(PACKED.get_or_init(|| bundle(&files)));
+        return Some(BUNDLE.get_or_init(|| bundle(&files)));
     }
     PARTS
         .iter()

@@ -1,53 +1,55 @@
 //! `lockstep chaos`: a fleet with faults, compared with the same fleet without.
 //!
-//! * `campaign`: the reference, the runs with faults, and what is found;
-//! * `life`: one run from its launch over every resume to its end;
+//! * `campaign`: the reference run, the runs with faults, and their comparison;
+//! * `random_plan`: a fault plan drawn from a seed;
+//! * `chaos_run`: one run from its launch over every resume to its end;
 //! * `child`: one process of this binary, watched until it ends;
-//! * `vigil`: whether it goes on, and whether what it holds grows;
-//! * `left`: what it must not leave behind;
-//! * `history`: what it has written down, and how long recoveries took;
-//! * `shrink`: the fewest rules of a plan that still show a difference;
-//! * `report`: what was done and what came of it;
-//! * `matrix`: which faults were injected where;
-//! * `phases`: the points at which faults can be injected.
+//! * `watchdog`: detects that it hangs, or that it leaks descriptors or threads;
+//! * `leftovers`: detects processes, shared memory and files that it leaves behind;
+//! * `history`: checks its events, and measures recoveries;
+//! * `shrink`: reduces a plan to the rules that still show a difference;
+//! * `report`: the report of a campaign;
+//! * `matrix`: its coverage, by kind and point;
+//! * `points`: the list of points at which faults can be injected.
 
 mod campaign;
+mod chaos_run;
 mod child;
 mod history;
-mod left;
-mod life;
+mod leftovers;
 mod matrix;
-mod phases;
+mod points;
+mod random_plan;
 mod report;
 mod shrink;
-mod vigil;
+mod watchdog;
 
-use super::arguments::Chaos;
-use super::edge::{Done, Trouble};
+use super::arguments::ChaosArguments;
+use super::error::{CliError, ExitStatus};
+use super::output::report_stop;
+use super::stop_signals;
 use super::{builtin, demo};
 use campaign::Campaign;
 use std::path::Path;
 use supervisor::fleet::Fleet;
-use supervisor::host::StopSignals;
 
 /// Runs a fleet with faults and compares it with the fault-free run.
-pub(super) fn chaos(command: &Chaos) -> Result<Done, Trouble> {
-    if command.phases {
-        return phases::list().map(|()| Done::Fine);
+pub(super) fn chaos(command: &ChaosArguments) -> Result<ExitStatus, CliError> {
+    if command.points {
+        return points::list().map(|()| ExitStatus::Success);
     }
     let Some(name) = &command.fleet else {
-        return Err(Trouble::input(
-            "say which fleet: a fleet file, or `demo` for the embedded one",
+        return Err(CliError::input(
+            "no fleet given; name a fleet file, or `demo` for the embedded fleet",
         ));
     };
     let fleet = match name.as_str() {
-        "demo" => demo::fleet(demo::POLES_OF_CHAOS)?,
+        "demo" => demo::fleet(demo::CHAOS_POLES)?,
         path => Fleet::read_knowing(Path::new(path), &builtin::names())?,
     };
-    let stop = StopSignals::install()
-        .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
-    match Campaign::new(command, name, fleet, &stop)?.perform() {
-        Err(trouble) => Err(trouble.told(command.json)?),
-        Ok(report) => report.tell(command.json),
+    let stop = stop_signals::install()?;
+    match Campaign::new(command, name, fleet, &stop)?.run() {
+        Err(error) => Err(report_stop(error, command.json)?),
+        Ok(report) => report.write(command.json),
     }
 }

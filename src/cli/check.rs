@@ -1,56 +1,55 @@
 //! `lockstep check`.
 
-use super::arguments::Check;
-use super::edge::{Done, Trouble};
+use super::arguments::CheckArguments;
+use super::error::{CliError, ExitStatus};
 use super::output::{counted, line};
-use super::progress::Progress;
-use super::{builtin, engines};
+use super::progress::RunProgress;
+use super::stop_signals;
+use super::{builtin, engine_config};
 use serde_json::json;
 use shm_protocol::tensor::Port;
-use supervisor::analysis::inspect::ChangeText;
+use supervisor::analysis::inspect::change_text;
 use supervisor::fleet::Fleet;
-use supervisor::host::StopSignals;
 use supervisor::launch;
 use supervisor::record::RunHeader;
 
-/// Says what is wrong with a fleet: reads it, compiles its agents, loads
-/// everything and calls every `init`, as a run does before its first tick.
-pub(super) fn check(command: &Check) -> Result<Done, Trouble> {
-    let header = match find_out(command) {
+/// Checks a fleet as a run does before its first tick: reads the file, compiles the agents, loads everything and calls
+/// every `init`.
+pub(super) fn check(command: &CheckArguments) -> Result<ExitStatus, CliError> {
+    let header = match prepare(command) {
         Ok(header) => header,
-        Err(trouble) => {
-            if command.json && trouble.is_refusal() {
-                line(json!({ "sound": false, "problems": trouble.problems() }))?;
+        Err(error) => {
+            if command.json && error.is_refusal() {
+                line(json!({ "valid": false, "problems": error.problems() }))?;
             }
-            return Err(trouble);
+            return Err(error);
         }
     };
-    tell(command, &header)?;
-    Ok(Done::Fine)
+    report(command, &header)?;
+    Ok(ExitStatus::Success)
 }
 
-fn find_out(command: &Check) -> Result<RunHeader, Trouble> {
+fn prepare(command: &CheckArguments) -> Result<RunHeader, CliError> {
     let fleet = Fleet::read_knowing(&command.fleet, &builtin::names())?;
-    let engines = engines::engines()?;
-    let stop = StopSignals::install()
-        .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
-    let mut progress = Progress::new(None, None);
+    let engines = engine_config::engines()?;
+    let stop = stop_signals::install()?;
+    let mut progress = RunProgress::new(None, None);
     let checked = launch::check(&fleet, &builtin::find, &engines, stop, &mut progress);
     progress.finish();
     Ok(checked?)
 }
 
-fn tell(command: &Check, header: &RunHeader) -> Result<(), Trouble> {
+fn report(command: &CheckArguments, header: &RunHeader) -> Result<(), CliError> {
     line(format!(
-        "{} is sound: {}, {}",
+        "{} is valid: {}, {}",
         command.fleet.display(),
         counted(header.agents.len() as u64, "agent"),
         counted(header.models.len() as u64, "model")
     ))?;
     for model in &header.models {
         let batching = model.batching.reason().map_or_else(
-            || "requests are joined to batches".to_owned(),
-            |reason| format!("every request runs alone: {reason}"),
+            || "requests are batched".to_owned(),
+            |reason| format!("requests are not batched: {reason}"),
         );
         line(format!(
             "model {} on {}: {} -> {}; {batching}",
@@ -61,11 +60,11 @@ fn tell(command: &Check, header: &RunHeader) -> Result<(), Trouble> {
         ))?;
     }
     for change in &header.changes {
-        line(ChangeText { header, change })?;
+        line(change_text(header, change))?;
     }
     if command.json {
         line(json!({
-            "sound": true,
+            "valid": true,
             "changes": header.changes.len(),
             "agents": header.agents.iter().map(|agent| &agent.name).collect::<Vec<_>>(),
             "models": header.models.iter().map(|model| json!({ "name": model.name, "provider": model.provider })).collect::<Vec<_>>(),

@@ -1,64 +1,64 @@
-//! The conversation of `demo --llm`, as it is spoken.
+//! The live view of `demo --llm`: the conversation of its agents.
 
-use super::output::counted;
-use super::progress::View;
+use super::output::grouped;
+use super::progress::LiveView;
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::id::AgentId;
 use supervisor::record::TickRecord;
 
-/// What an agent emits of a turn that it writes, and of one that is done.
-const GROWS: &str = "text";
-const DONE: &str = "said";
+/// Topics that an agent emits for a turn: its deltas, its whole text, its failure.
+const DELTA: &str = "text";
+const TURN: &str = "said";
 const FAILED: &str = "failed";
 
-/// What two agents say.
+/// The turns of all agents.
 #[derive(Debug)]
-pub(super) struct Conversation {
+pub(super) struct ConversationView {
     names: Vec<String>,
-    /// What each is in the middle of saying.
-    saying: Vec<String>,
-    /// Turns that were not shown yet.
-    said: Vec<String>,
+    /// The unfinished turn of each agent.
+    unfinished: Vec<String>,
+    /// Finished turns that were not shown yet.
+    finished: Vec<String>,
     turns: u64,
 }
 
-impl Conversation {
-    /// Of agents with these names, which are written as names of people are.
-    pub(super) fn new(names: impl Iterator<Item = String>) -> Conversation {
+impl ConversationView {
+    /// The view of agents with these names, which are shown with a capital letter.
+    pub(super) fn new(names: impl Iterator<Item = String>) -> ConversationView {
         let names: Vec<String> = names.map(|name| capital(&name)).collect();
-        Conversation {
-            saying: vec![String::new(); names.len()],
+        ConversationView {
+            unfinished: vec![String::new(); names.len()],
             names,
-            said: Vec::new(),
+            finished: Vec::new(),
             turns: 0,
         }
     }
 
     fn take(&mut self, agent: AgentId, topic: &str, payload: &[u8]) {
         let text = String::from_utf8_lossy(payload);
-        let (Some(name), Some(saying)) = (
+        let (Some(name), Some(unfinished)) = (
             self.names.get(agent.index()),
-            self.saying.get_mut(agent.index()),
+            self.unfinished.get_mut(agent.index()),
         ) else {
             return;
         };
         match topic {
-            GROWS => saying.push_str(&text),
-            DONE => {
-                self.said.push(format!("{name}: {}", plain(&text)));
+            DELTA => unfinished.push_str(&text),
+            TURN => {
+                self.finished.push(format!("{name}: {}", plain(&text)));
                 self.turns += 1;
-                saying.clear();
+                unfinished.clear();
             }
             FAILED => self
-                .said
-                .push(format!("{name} cannot speak: {}", plain(&text))),
+                .finished
+                .push(format!("{name} failed: {}", plain(&text))),
             _ => {}
         }
     }
 }
 
-impl View for Conversation {
-    fn note(&mut self, record: &TickRecord) {
+impl LiveView for ConversationView {
+    fn update(&mut self, record: &TickRecord) {
         for outcome in &record.outcomes {
             for effect in &outcome.effects {
                 if let Effect::Emit { topic, payload } = effect {
@@ -68,30 +68,30 @@ impl View for Conversation {
         }
     }
 
-    fn picture(&self) -> String {
-        let speaking = self.names.iter().zip(&self.saying);
-        let speaking = speaking.filter(|(_, saying)| !saying.is_empty());
-        let lines = speaking.map(|(name, saying)| format!("{name}: {}", plain(saying)));
+    fn render(&self) -> String {
+        let speaking = self.names.iter().zip(&self.unfinished);
+        let speaking = speaking.filter(|(_, unfinished)| !unfinished.is_empty());
+        let lines = speaking.map(|(name, unfinished)| format!("{name}: {}", plain(unfinished)));
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    fn lines(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.said)
+    fn new_lines(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.finished)
     }
 
     fn closing_line(&self) -> Option<String> {
-        Some(format!("said        {}", counted(self.turns, "turn")))
+        Some(format!("turns       {}", grouped(self.turns)))
     }
 }
 
-/// A word with a capital.
+/// A word with a capital letter.
 fn capital(word: &str) -> String {
     let mut letters = word.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
     first.chain(letters).collect()
 }
 
-/// Text without what could do something to a terminal.
+/// Text without control characters, which could act on the terminal.
 fn plain(text: &str) -> String {
     let letters = text.trim().chars();
     letters
@@ -104,21 +104,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_turn_grows_and_is_said() {
-        let mut conversation = Conversation::new(["nell", "abel"].map(str::to_owned).into_iter());
-        conversation.take(AgentId(1), GROWS, b"Good ");
-        conversation.take(AgentId(1), GROWS, b"evening.\x1b[2J");
-        assert_eq!(conversation.picture(), "Abel: Good evening. [2J");
-        conversation.take(AgentId(1), DONE, b"Good evening.");
-        assert_eq!(conversation.picture(), "");
-        assert_eq!(conversation.lines(), ["Abel: Good evening."]);
-        assert!(conversation.lines().is_empty());
+    fn a_turn_grows_and_is_shown_when_finished() {
+        let mut conversation =
+            ConversationView::new(["nell", "abel"].map(str::to_owned).into_iter());
+        conversation.take(AgentId(1), DELTA, b"Good ");
+        conversation.take(AgentId(1), DELTA, b"evening.\x1b[2J");
+        assert_eq!(conversation.render(), "Abel: Good evening. [2J");
+        conversation.take(AgentId(1), TURN, b"Good evening.");
+        assert_eq!(conversation.render(), "");
+        assert_eq!(conversation.new_lines(), ["Abel: Good evening."]);
+        assert!(conversation.new_lines().is_empty());
         conversation.take(AgentId(0), FAILED, b"no model");
-        conversation.take(AgentId(7), DONE, b"nobody");
-        assert_eq!(conversation.lines(), ["Nell cannot speak: no model"]);
+        conversation.take(AgentId(7), TURN, b"nobody");
+        assert_eq!(conversation.new_lines(), ["Nell failed: no model"]);
         assert_eq!(
             conversation.closing_line().as_deref(),
-            Some("said        1 turn")
+            Some("turns       1")
         );
     }
 }

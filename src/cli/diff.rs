@@ -1,14 +1,14 @@
 //! `lockstep diff`.
 
-use super::arguments::Diff;
-use super::edge::{Done, Trouble};
+use super::arguments::DiffArguments;
+use super::error::{CliError, ExitStatus};
 use super::output::line;
 use serde_json::json;
 use supervisor::analysis::diff as journals;
 use supervisor::rundir::RunDir;
 
 /// Names the first difference between two runs.
-pub(super) fn diff(command: &Diff) -> Result<Done, Trouble> {
+pub(super) fn diff(command: &DiffArguments) -> Result<ExitStatus, CliError> {
     let (left, right) = (RunDir::read(&command.left)?, RunDir::read(&command.right)?);
     let difference = journals::diff(&left, &right)?;
     match &difference {
@@ -24,8 +24,8 @@ pub(super) fn diff(command: &Diff) -> Result<Done, Trouble> {
         }))?;
     }
     Ok(if difference.is_some() {
-        Done::No
+        ExitStatus::Negative
     } else {
-        Done::Fine
+        ExitStatus::Success
     })
 }

@@ -1,22 +1,21 @@
 //! `lockstep doctor`.
 
-use super::arguments::Doctor;
-use super::edge::{Done, Trouble};
-use super::engines::{self, LIBRARY_VARIABLE};
+use super::arguments::DoctorArguments;
+use super::engine_config::{self, LIBRARY_VARIABLE};
+use super::error::{CliError, ExitStatus};
 use super::output::line;
+use super::stop_signals;
 use serde_json::{Value, json};
 use shm_protocol::agent_to_supervisor::Ready;
-use supervisor::host::StopSignals;
 use supervisor::launch;
 
-/// Says what this machine offers, by starting one host of each kind.
-pub(super) fn doctor(command: &Doctor) -> Result<Done, Trouble> {
-    let engines = engines::engines()?;
-    let stop = StopSignals::install()
-        .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
+/// Reports what this machine offers, by starting one host of each kind.
+pub(super) fn doctor(command: &DoctorArguments) -> Result<ExitStatus, CliError> {
+    let engines = engine_config::engines()?;
+    let stop = stop_signals::install()?;
     let checkup = launch::check_hosts(&engines, stop)?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let kernel = supervisor::sys::kernel_release().unwrap_or_default();
     line(format!(
         "lockstep    {} with wasmtime {}",
         engines.lockstep, engines.wasmtime
@@ -24,7 +23,7 @@ pub(super) fn doctor(command: &Doctor) -> Result<Done, Trouble> {
     line(format!(
         "machine     {} cores, Linux {}, {}",
         cores,
-        kernel.trim(),
+        kernel,
         std::env::consts::ARCH
     ))?;
     match &checkup.engine {
@@ -37,15 +36,15 @@ pub(super) fn doctor(command: &Doctor) -> Result<Done, Trouble> {
     }?;
     if engines.library.is_none() {
         line(format!(
-            "            {LIBRARY_VARIABLE} names another library, a GPU build for example"
+            "            set {LIBRARY_VARIABLE} to use another library, such as a GPU build"
         ))?;
     }
     for tried in &checkup.providers {
         let name = tried.provider.name();
         match &tried.result {
-            Ok(()) => line(format!("provider    {name} computes")),
+            Ok(()) => line(format!("provider    {name}: ok")),
             Err(reason) => line(format!(
-                "provider    {name} is refused: {}",
+                "provider    {name}: refused: {}",
                 reason.trim_end()
             )),
         }?;
@@ -53,11 +52,11 @@ pub(super) fn doctor(command: &Doctor) -> Result<Done, Trouble> {
     match &engines.cache {
         Some(folder) => line(format!("cache       {}", folder.display())),
         None => line(
-            "cache       none: neither XDG_CACHE_HOME nor HOME is set; every start compiles anew",
+            "cache       none: set XDG_CACHE_HOME or HOME, or every start compiles the agents again",
         ),
     }?;
-    say_layers("agent host", &checkup.agent_host)?;
-    say_layers("model host", &checkup.inference_host)?;
+    show_layers("agent host    ", &checkup.agent_host)?;
+    show_layers("inference host", &checkup.inference_host)?;
     if command.json {
         line(json!({
             "lockstep": engines.lockstep,
@@ -66,25 +65,25 @@ pub(super) fn doctor(command: &Doctor) -> Result<Done, Trouble> {
             "kernel": kernel.trim(),
             "engine": checkup.engine.as_ref().ok().map(|engine| engine.engine.clone()),
             "engine_missing": checkup.engine.as_ref().err(),
-            "providers": checkup.providers.iter().map(|tried| json!({ "name": tried.provider.name(), "computes": tried.result.is_ok(), "reason": tried.result.as_ref().err() })).collect::<Vec<_>>(),
+            "providers": checkup.providers.iter().map(|tried| json!({ "name": tried.provider.name(), "ok": tried.result.is_ok(), "reason": tried.result.as_ref().err() })).collect::<Vec<_>>(),
             "agent_host": layers_json(&checkup.agent_host),
             "inference_host": layers_json(&checkup.inference_host),
         }))?;
     }
     Ok(if checkup.engine.is_ok() {
-        Done::Fine
+        ExitStatus::Success
     } else {
-        Done::No
+        ExitStatus::Negative
     })
 }
 
-fn say_layers(who: &str, ready: &Ready) -> Result<(), Trouble> {
+fn show_layers(host: &str, ready: &Ready) -> Result<(), CliError> {
     ready
         .confinement
         .iter()
         .try_for_each(|layer| match &layer.missing {
-            None => line(format!("{who}  {} holds", layer.name)),
-            Some(reason) => line(format!("{who}  {} does not hold: {reason}", layer.name)),
+            None => line(format!("{host}  {}: ok", layer.name)),
+            Some(reason) => line(format!("{host}  {}: missing: {reason}", layer.name)),
         })
 }
 

@@ -1,99 +1,95 @@
 //! `lockstep generate`: text from a local language model, streamed, through a
 //! real inference host and the rings.
 
-use super::arguments::Generate;
-use super::edge::{Done, Trouble};
-use super::file::read_file;
-use super::output::line;
-use super::{builtin, engines};
+use super::arguments::GenerateArguments;
+use super::error::{CliError, ExitStatus};
+use super::output::{self, line};
+use super::read_file::read_file;
+use super::stop_signals;
+use super::{builtin, engine_config};
 use serde_json::{Map, Value, json};
 use shm_protocol::codec;
 use shm_protocol::generation::{DecodeRequest, Delta, Deltas, Finish, Generator, Sequence};
 use shm_protocol::id::{AgentId, RequestId};
 use shm_protocol::tensor::{DType, Shape, Tensor};
-use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
-use supervisor::error::{ErrorKind, RunError};
-use supervisor::host::StopSignals;
 use supervisor::launch::{StandaloneModel, StandaloneModelRequest};
 use supervisor::models::read_folder;
 
-/// Tokens of one order: few enough that text flows, and enough that the way there and back costs little.
+/// Tokens of one decode request: few enough for a steady stream, and enough to make the round trip cheap.
 const STEPS: u32 = 4;
 
-/// Most bytes of keys and values that the host keeps: there is one text, so this only keeps it.
+/// Maximum bytes of keys and values that the host keeps. There is one generation, which needs them all.
 const CACHE_BYTES: u64 = 64 << 30;
 
-/// Most bytes of a file with a schema.
+/// Maximum bytes of a file with a schema.
 const SCHEMA_BYTES: u64 = 16 << 20;
 
-/// Most bytes of an order or an answer.
+/// Maximum bytes of a decode request or of its deltas.
 const TENSOR_BYTES: usize = 4 << 20;
 
-/// Writes a text.
-pub(super) fn generate(command: &Generate) -> Result<Done, Trouble> {
+/// Generates text and streams it to standard output.
+pub(super) fn generate(command: &GenerateArguments) -> Result<ExitStatus, CliError> {
     let name = command.model.display().to_string();
-    let asked = request(command)?;
-    let packed = read(&command.model)?;
-    let engines = engines::engines()?;
-    let stop = StopSignals::install()
-        .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
+    let prompt = request(command)?;
+    let bundle = read_bundle(&command.model)?;
+    let engines = engine_config::engines()?;
+    let stop = stop_signals::install()?;
     let request = StandaloneModelRequest {
         may_batch: true,
         memory_bytes: 0,
         name: &name,
-        file: &packed,
+        file: &bundle,
         generator: Some(Generator {
-            sequences: 1,
+            max_concurrent_generations: 1,
             tokens_per_tick: STEPS,
-            context: command.context,
+            context_length: command.context_length,
             cache_bytes: CACHE_BYTES,
         }),
         providers: command.engine.providers.clone(),
         strict_providers: command.engine.strict_providers,
-        intra_threads: command.engine.intra_threads,
+        intra_op_threads: command.engine.intra_op_threads,
         tensor_bytes: TENSOR_BYTES,
-        patience: Duration::from_millis(command.deadline_ms),
+        timeout: Duration::from_millis(command.deadline_ms),
     };
     let mut model = StandaloneModel::load(&engines, &request, stop)?;
-    drop(packed);
-    let mut text = Text::new(&name, asked, command.seed);
-    let ended = text.write(&mut model);
-    // What was streamed has not ended its line.
-    if !text.text.is_empty() {
+    drop(bundle);
+    let mut stream = TextStream::new(&name, &prompt, command.seed);
+    let result = stream.run(&mut model);
+    // The streamed text does not end its last line.
+    if !stream.text.is_empty() {
         line("")?;
     }
-    let is_stopped = match ended {
+    let is_stopped = match result {
         Ok(()) => false,
-        Err(Ended::Run(error)) if error.kind() == ErrorKind::Stopped => true,
-        Err(Ended::Run(error)) => return Err(error.into()),
-        Err(Ended::Trouble(trouble)) => return Err(trouble),
+        Err(error) if error.is_stop() => true,
+        Err(error) => return Err(error),
     };
     if command.json {
-        line(text.figures(&model, is_stopped))?;
+        line(stream.figures(&model, is_stopped))?;
     }
     if !is_stopped {
         model.end()?;
     }
-    Ok(Done::Fine)
+    Ok(ExitStatus::Success)
 }
 
-/// The files of the model as one pack.
-fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
+/// The files of the model as one bundle.
+fn read_bundle(path: &Path) -> Result<Vec<u8>, CliError> {
     let Some(name) = path.to_str().and_then(|path| path.strip_prefix("builtin:")) else {
-        return read_folder(path).map_err(|error| Trouble::input(format!("model {error}")));
+        return Ok(read_folder(path)?);
     };
-    let known = builtin::find(name).filter(|bytes| shm_protocol::bundle::is_bundle(bytes));
-    known.map(<[u8]>::to_vec).ok_or_else(|| {
-        Trouble::input(format!(
-            "there is no language model builtin:{name} in this binary; name a folder with one"
+    let part = builtin::find(name).filter(|bytes| shm_protocol::bundle::is_bundle(bytes));
+    part.map(<[u8]>::to_vec).ok_or_else(|| {
+        CliError::input(format!(
+            "this binary has no language model builtin:{name}; name a folder with one"
         ))
     })
 }
 
 /// The request in JSON.
-fn request(command: &Generate) -> Result<Value, Trouble> {
+fn request(command: &GenerateArguments) -> Result<Value, CliError> {
     let mut request = Map::new();
     let mut set = |key: &str, value: Option<Value>| {
         request.extend(value.map(|value| (key.to_owned(), value)));
@@ -122,11 +118,10 @@ fn request(command: &Generate) -> Result<Value, Trouble> {
         (!command.stop.is_empty()).then(|| json!(command.stop)),
     );
     if let Some(path) = &command.schema {
-        let unfit = |error: &dyn std::fmt::Display| {
-            Trouble::input(format!("schema {}: {error}", path.display()))
-        };
-        let schema = read_file(path, SCHEMA_BYTES).map_err(|error| unfit(&error))?;
-        let schema: Value = serde_json::from_slice(&schema).map_err(|error| unfit(&error))?;
+        let name = format!("schema {}", path.display());
+        let schema = read_file(path, SCHEMA_BYTES).map_err(|error| CliError::io(&name, &error))?;
+        let schema: Value = serde_json::from_slice(&schema)
+            .map_err(|error| CliError::input(format!("{name}: {error}")))?;
         set(
             "response_format",
             Some(json!({ "type": "json_schema", "json_schema": schema })),
@@ -135,20 +130,8 @@ fn request(command: &Generate) -> Result<Value, Trouble> {
     Ok(Value::Object(request))
 }
 
-/// Why no more is written.
-enum Ended {
-    Run(RunError),
-    Trouble(Trouble),
-}
-
-impl From<RunError> for Ended {
-    fn from(error: RunError) -> Ended {
-        Ended::Run(error)
-    }
-}
-
-/// A text in the making.
-struct Text<'a> {
+/// A generation that is streamed to standard output.
+struct TextStream<'a> {
     model: &'a str,
     sequence: Sequence,
     text: String,
@@ -157,16 +140,16 @@ struct Text<'a> {
     wall: Duration,
 }
 
-impl Text<'_> {
-    fn new(model: &str, asked: Value, seed: u64) -> Text<'_> {
+impl TextStream<'_> {
+    fn new<'a>(model: &'a str, prompt: &Value, seed: u64) -> TextStream<'a> {
         let sequence = Sequence {
             seed,
             agent: AgentId(0),
             request: RequestId(0),
-            asked: asked.to_string().into_bytes(),
+            asked: prompt.to_string().into_bytes(),
             tokens: Vec::new(),
         };
-        Text {
+        TextStream {
             model,
             sequence,
             text: String::new(),
@@ -176,45 +159,47 @@ impl Text<'_> {
         }
     }
 
-    /// Writes to the end, each piece to standard output as it comes.
-    fn write(&mut self, model: &mut StandaloneModel) -> Result<(), Ended> {
+    /// Runs the generation to its end and writes every delta to standard output.
+    fn run(&mut self, model: &mut StandaloneModel) -> Result<(), CliError> {
         while self.finish.is_none() {
-            let order = codec::encode(&DecodeRequest {
+            let request = codec::encode(&DecodeRequest {
                 steps: STEPS,
                 sequences: vec![self.sequence.clone()],
             });
-            let order = Tensor {
+            let request = Tensor {
                 dtype: DType::U8,
-                shape: Shape::new(&[order.len() as u64]).expect("one dimension"),
-                data: order,
+                shape: Shape::new(&[request.len() as u64]).expect("one dimension"),
+                data: request,
             };
-            let (outputs, wall) = model.run(&[order])?;
+            let (outputs, wall) = model.run(&[request])?;
             self.wall += wall;
-            let piece = self.piece(&outputs).map_err(Ended::Trouble)?;
-            show(&piece.text).map_err(Ended::Trouble)?;
-            self.sequence.tokens.extend(&piece.tokens);
-            self.text += &piece.text;
-            self.prompt_tokens = piece.prompt_tokens;
-            self.finish = piece.finish;
+            let delta = self.delta(&outputs)?;
+            output::write(&delta.text)?;
+            self.sequence.tokens.extend(&delta.tokens);
+            self.text += &delta.text;
+            self.prompt_tokens = delta.prompt_tokens;
+            self.finish = delta.finish;
         }
         Ok(())
     }
 
-    /// What came of an order.
-    fn piece(&self, outputs: &[Tensor]) -> Result<Delta, Trouble> {
+    /// The delta in the outputs of a decode request.
+    fn delta(&self, outputs: &[Tensor]) -> Result<Delta, CliError> {
         let model = self.model;
         let bad = |error: String| {
-            Trouble::system(format!("the inference host answers out of turn: {error}"))
+            CliError::internal(format!(
+                "the inference host sent an unexpected answer: {error}"
+            ))
         };
         let data = outputs.first().map_or(&[][..], |output| &output.data);
-        let Deltas(pieces) = codec::decode_record(data).map_err(|error| bad(error.to_string()))?;
-        let [piece] =
-            <[_; 1]>::try_from(pieces).map_err(|pieces| bad(format!("{} pieces", pieces.len())))?;
-        let piece = piece.map_err(|error| Trouble::input(format!("model {model}: {error}")))?;
-        if piece.tokens.is_empty() && piece.finish.is_none() {
-            return Err(bad("a piece without a token".to_owned()));
+        let Deltas(deltas) = codec::decode_record(data).map_err(|error| bad(error.to_string()))?;
+        let [delta] =
+            <[_; 1]>::try_from(deltas).map_err(|deltas| bad(format!("{} deltas", deltas.len())))?;
+        let delta = delta.map_err(|error| CliError::input(format!("model {model}: {error}")))?;
+        if delta.tokens.is_empty() && delta.finish.is_none() {
+            return Err(bad("a delta without a token".to_owned()));
         }
-        Ok(piece)
+        Ok(delta)
     }
 
     fn figures(&self, model: &StandaloneModel, is_stopped: bool) -> Value {
@@ -233,19 +218,8 @@ impl Text<'_> {
             "prompt_tokens": self.prompt_tokens,
             "tokens_per_s": rate,
             "engine": model.engine.engine,
-            "provider": model.facts.provider,
+            "provider": model.info.provider,
             "wall_s": seconds,
         })
-    }
-}
-
-/// Passes text on at once. A reader that has gone away is not our trouble.
-fn show(text: &str) -> Result<(), Trouble> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Trouble::system(
-            format!("standard output cannot be written: {error}"),
-        )),
-        _ => Ok(()),
     }
 }

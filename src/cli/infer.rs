@@ -1,14 +1,13 @@
 //! `lockstep infer`.
 
 mod convert;
-mod npy;
 
-use super::arguments::Infer;
-use super::edge::{Done, Trouble};
-use super::engines;
-use super::file::NamedFile;
+use super::arguments::InferArguments;
+use super::engine_config;
+use super::error::{CliError, ExitStatus};
 use super::output::line;
-use npy::Array;
+use super::read_file::{NamedFile, read_file};
+use super::stop_signals;
 use serde_json::json;
 use shm_protocol::tensor::{Port, Signature, Tensor};
 use std::collections::BTreeMap;
@@ -16,25 +15,23 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use supervisor::analysis::inspect::Numbers;
-use supervisor::host::StopSignals;
+use supervisor::analysis::TensorText;
 use supervisor::launch::{StandaloneModel, StandaloneModelRequest};
+use supervisor::models::npy::{self, Array};
 use supervisor::models::read_model;
 
-/// Runs a model once, in an inference host and through the rings.
-pub(super) fn infer(command: &Infer) -> Result<Done, Trouble> {
+/// Runs a model once in an inference host, or shows its inputs and outputs.
+pub(super) fn infer(command: &InferArguments) -> Result<ExitStatus, CliError> {
     let name = command.model.display().to_string();
-    let file =
-        read_model(&command.model).map_err(|error| Trouble::input(format!("model {error}")))?;
+    let file = read_model(&command.model)?;
     let arrays = read_inputs(command)?;
     if let Some(out) = &command.out {
         fs::create_dir_all(out).map_err(|error| cannot_write(out, &error))?;
     }
-    let engines = engines::engines()?;
-    let stop = StopSignals::install()
-        .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
+    let engines = engine_config::engines()?;
+    let stop = stop_signals::install()?;
     let request = StandaloneModelRequest {
-        // Nobody else asks.
+        // There is only one request.
         may_batch: false,
         memory_bytes: 0,
         name: &name,
@@ -42,44 +39,51 @@ pub(super) fn infer(command: &Infer) -> Result<Done, Trouble> {
         generator: None,
         providers: command.engine.providers.clone(),
         strict_providers: command.engine.strict_providers,
-        intra_threads: command.engine.intra_threads,
+        intra_op_threads: command.engine.intra_op_threads,
         tensor_bytes: (command.tensor_mib as usize) << 20,
-        patience: Duration::from_millis(command.deadline_ms),
+        timeout: Duration::from_millis(command.deadline_ms),
     };
     let mut model = StandaloneModel::load(&engines, &request, stop)?;
-    if command.inputs.is_empty() && !model.facts.signature.inputs.is_empty() {
-        show(command, &name, &model)?;
+    if command.inputs.is_empty() && !model.info.signature.inputs.is_empty() {
+        show_signature(command, &name, &model)?;
         model.end()?;
-        return Ok(Done::Fine);
+        return Ok(ExitStatus::Success);
     }
-    let inputs = in_order(&name, &model.facts.signature, arrays)?;
+    let inputs = ordered_inputs(&name, &model.info.signature, arrays)?;
     let (outputs, wall) = model.run(&inputs)?;
-    let files = write_outputs(command, &model.facts.signature.outputs, &outputs)?;
-    tell(command, &model, &outputs, &files, wall)?;
+    let files = write_outputs(command, &model.info.signature.outputs, &outputs)?;
+    show_results(command, &model, &outputs, &files, wall)?;
     model.end()?;
-    Ok(Done::Fine)
+    Ok(ExitStatus::Success)
 }
 
-fn read_inputs(command: &Infer) -> Result<BTreeMap<String, Array>, Trouble> {
+fn read_inputs(command: &InferArguments) -> Result<BTreeMap<String, Array>, CliError> {
     let mut arrays = BTreeMap::new();
-    for (name, path) in command.inputs.iter().map(NamedFile::divided) {
-        let array = npy::read(path).map_err(|error| {
-            Trouble::input(format!("input {name}, file {}: {error}", path.display()))
-        })?;
+    for (name, path) in command.inputs.iter().map(NamedFile::split) {
+        let array = read_file(path, npy::MAX_BYTES)
+            .map_err(npy::NpyError::from)
+            .and_then(|file| npy::parse(&file))
+            .map_err(|error| {
+                let file = format!("input {name}, file {}", path.display());
+                match error {
+                    npy::NpyError::Io(error) => CliError::io(file, &error),
+                    error => CliError::input(format!("{file}: {error}")),
+                }
+            })?;
         if arrays.insert(name.to_owned(), array).is_some() {
-            return Err(Trouble::input(format!("input {name} is given twice")));
+            return Err(CliError::input(format!("input {name} is given twice")));
         }
     }
     Ok(arrays)
 }
 
-/// The inputs in the order of the model, each as it takes it.
-fn in_order(
+/// The arrays as tensors, in the order of the model's inputs.
+fn ordered_inputs(
     model: &str,
     signature: &Signature,
     mut arrays: BTreeMap<String, Array>,
-) -> Result<Vec<Tensor>, Trouble> {
-    let takes = || {
+) -> Result<Vec<Tensor>, CliError> {
+    let signature_text = || {
         let ports: Vec<String> = signature.inputs.iter().map(Port::to_string).collect();
         ports.join(", ")
     };
@@ -88,32 +92,32 @@ fn in_order(
         .iter()
         .map(|port| {
             let array = arrays.remove(&port.name).ok_or_else(|| {
-                Trouble::input(format!(
-                    "model {model} needs an input {}; it takes {}: add --input {}=FILE.npy",
+                CliError::input(format!(
+                    "input {} of model {model} is missing (its inputs are {}); add --input {}=FILE.npy",
                     port.name,
-                    takes(),
+                    signature_text(),
                     port.name
                 ))
             })?;
             convert::to_tensor(array, port)
-                .map_err(|error| Trouble::input(format!("model {model}: {error}")))
+                .map_err(|error| CliError::input(format!("model {model}: {error}")))
         })
-        .collect::<Result<Vec<Tensor>, Trouble>>()?;
+        .collect::<Result<Vec<Tensor>, CliError>>()?;
     match arrays.keys().next() {
         None => Ok(inputs),
-        Some(name) => Err(Trouble::input(format!(
-            "model {model} has no input {name}; it takes {}",
-            takes()
+        Some(name) => Err(CliError::input(format!(
+            "model {model} has no input {name}; its inputs are {}",
+            signature_text()
         ))),
     }
 }
 
-/// Writes each output to a file of its own; none without `--out`.
+/// Writes each output to its file below `--out`, if that is given.
 fn write_outputs(
-    command: &Infer,
+    command: &InferArguments,
     ports: &[Port],
     outputs: &[Tensor],
-) -> Result<Vec<Option<PathBuf>>, Trouble> {
+) -> Result<Vec<Option<PathBuf>>, CliError> {
     let Some(folder) = &command.out else {
         return Ok(vec![None; outputs.len()]);
     };
@@ -131,8 +135,8 @@ fn write_outputs(
     written.collect()
 }
 
-/// The names of outputs as names of files: what no file can have in its name becomes `_`, and where that makes two the
-/// same, the position of the output is put before it.
+/// File names for the outputs: characters that file names cannot hold become `_`, and names that are not unique get the
+/// position of the output in front.
 fn file_names(ports: &[Port]) -> Vec<String> {
     let plain = |port: &Port| -> String {
         let may = |letter: char| letter.is_alphanumeric() || "._-".contains(letter);
@@ -153,27 +157,31 @@ fn file_names(ports: &[Port]) -> Vec<String> {
     numbered.collect()
 }
 
-fn cannot_write(path: &Path, error: &std::io::Error) -> Trouble {
-    Trouble::input(format!("{} cannot be written: {error}", path.display()))
+fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::io(format!("cannot write {}", path.display()), error)
 }
 
-/// What the model takes and gives.
-fn show(command: &Infer, name: &str, model: &StandaloneModel) -> Result<(), Trouble> {
-    let signature = &model.facts.signature;
-    line(format!("model       {name} on {}", model.facts.provider))?;
-    refused(model)?;
+/// Shows the inputs and outputs of the model.
+fn show_signature(
+    command: &InferArguments,
+    name: &str,
+    model: &StandaloneModel,
+) -> Result<(), CliError> {
+    let signature = &model.info.signature;
+    line(format!("model       {name} on {}", model.info.provider))?;
+    show_refused(model)?;
     for port in &signature.inputs {
-        line(format!("takes       {port}"))?;
+        line(format!("input       {port}"))?;
     }
     for port in &signature.outputs {
-        line(format!("gives       {port}"))?;
+        line(format!("output      {port}"))?;
     }
     if command.json {
         line(json!({
             "inputs": ports(&signature.inputs),
             "outputs": ports(&signature.outputs),
             "engine": model.engine.engine,
-            "provider": model.facts.provider,
+            "provider": model.info.provider,
         }))?;
     }
     Ok(())
@@ -186,32 +194,32 @@ fn ports(ports: &[Port]) -> serde_json::Value {
         .collect()
 }
 
-fn refused(model: &StandaloneModel) -> Result<(), Trouble> {
-    model.facts.refused.iter().try_for_each(|refused| {
+fn show_refused(model: &StandaloneModel) -> Result<(), CliError> {
+    model.info.refused.iter().try_for_each(|refused| {
         let (provider, detail) = (&refused.provider, &refused.detail);
         line(format!("refused     {provider}: {detail}"))
     })
 }
 
-fn tell(
-    command: &Infer,
+fn show_results(
+    command: &InferArguments,
     model: &StandaloneModel,
     outputs: &[Tensor],
     files: &[Option<PathBuf>],
     wall: Duration,
-) -> Result<(), Trouble> {
-    let ports = &model.facts.signature.outputs;
+) -> Result<(), CliError> {
+    let ports = &model.info.signature.outputs;
     line(format!(
         "ran         in {:.3} ms by {} on {}",
         wall.as_secs_f64() * 1e3,
         model.engine.engine,
-        model.facts.provider
+        model.info.provider
     ))?;
-    refused(model)?;
+    show_refused(model)?;
     for ((port, output), file) in ports.iter().zip(outputs).zip(files) {
         let (dtype, shape) = (output.dtype, output.shape);
         let what = file.as_ref().map_or_else(
-            || Numbers(output).to_string(),
+            || TensorText(output).to_string(),
             |file| file.display().to_string(),
         );
         line(format!(
@@ -233,8 +241,8 @@ fn tell(
         line(json!({
             "outputs": listed.collect::<Vec<_>>(),
             "engine": model.engine.engine,
-            "provider": model.facts.provider,
-            "refused": model.facts.refused.iter().map(|refused| json!({"provider": refused.provider, "reason": refused.detail})).collect::<Vec<_>>(),
+            "provider": model.info.provider,
+            "refused": model.info.refused.iter().map(|refused| json!({"provider": refused.provider, "reason": refused.detail})).collect::<Vec<_>>(),
             "wall_s": wall.as_secs_f64(),
         }))?;
     }

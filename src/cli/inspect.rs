@@ -1,22 +1,26 @@
 //! `lockstep inspect`.
 
+mod missing_tick;
 mod provenance;
 
-use super::arguments::Inspect;
-use super::edge::{Done, Trouble};
+use super::arguments::InspectArguments;
+use super::error::{CliError, ExitStatus};
 use super::output::{counted, line};
-use serde_json::json;
+use missing_tick::missing_tick;
+use serde_json::{Value, json};
 use shm_protocol::id::{AgentId, Tick};
-use supervisor::analysis::inspect::{HeaderText, Summary, TickText, agent_named};
-use supervisor::journal::{JournalReader, hex};
+use supervisor::analysis::RunSummary;
+use supervisor::analysis::inspect::{HeaderView, TickView, agent_named};
+use supervisor::journal::JournalReader;
 use supervisor::record::RunHeader;
+use supervisor::record::hex;
 use supervisor::rundir::{EventLog, RunDir, RunEvent};
 
-/// How much of what happened around a run is shown with its summary.
-const EVENTS_SHOWN: usize = 40;
+/// Maximum number of events that are shown with the summary of a run.
+const MAX_EVENTS: usize = 40;
 
-/// Shows what happened in a run.
-pub(super) fn inspect(command: &Inspect) -> Result<Done, Trouble> {
+/// Shows the records of a run.
+pub(super) fn inspect(command: &InspectArguments) -> Result<ExitStatus, CliError> {
     let run = RunDir::read(&command.dir)?;
     let (header, mut journal) = JournalReader::open(&run)?;
     let agent = command
@@ -27,62 +31,76 @@ pub(super) fn inspect(command: &Inspect) -> Result<Done, Trouble> {
     if command.provenance {
         return provenance::show(command, &header, &mut journal, agent);
     }
-    let mut shown = Shown {
-        text: command.json.then(String::new),
-        is_begun: false,
-    };
     let events = EventLog::read(&run)?;
-    match (command.tick, agent) {
-        (Some(tick), agent) => {
-            one_tick(&header, &mut journal, Tick(tick), agent, &mut shown)?;
-            shown.around(&events, Tick(tick))?;
-        }
-        (None, Some(agent)) => every_tick(&header, &mut journal, agent, &mut shown)?,
-        (None, None) => return whole_run(command, &header, &mut journal, &events),
+    if command.tick.is_none() && agent.is_none() {
+        return whole_run(command, &header, &mut journal, &events);
     }
-    if let Some(text) = shown.text {
-        line(json!({ "tick": command.tick, "agent": command.agent, "text": text }))?;
-    }
-    Ok(Done::Fine)
-}
-
-/// Says lines, and keeps them if they are asked for in JSON too.
-struct Shown {
-    text: Option<String>,
-    /// Whether a tick was said; an empty line stands between two.
-    is_begun: bool,
-}
-
-impl Shown {
-    fn say(&mut self, tick: &TickText<'_>) -> Result<(), Trouble> {
-        let said = tick.to_string();
-        if std::mem::replace(&mut self.is_begun, true) {
-            line("")?;
-        }
-        line(said.trim_end())?;
-        if let Some(text) = &mut self.text {
-            text.push_str(&said);
-        }
-        Ok(())
-    }
-}
-
-impl Shown {
-    /// What happened to hosts in a tick, in its place.
-    fn around(&mut self, events: &[RunEvent], tick: Tick) -> Result<(), Trouble> {
-        for event in events.iter().filter(|event| event.tick() == Some(tick)) {
-            let said = format!("  around it: {event}");
-            line(&said)?;
-            if let Some(text) = &mut self.text {
-                text.push_str(&said);
-                text.push('\n');
+    let mut output = TickOutput {
+        is_json: command.json,
+        ..TickOutput::default()
+    };
+    while let Some(entry) = journal.next_tick()? {
+        if command.tick.is_none_or(|tick| Tick(tick) == entry.tick) {
+            output.tick(&TickView {
+                header: &header,
+                tick: entry.tick,
+                record: &entry.record,
+                agent,
+            })?;
+            if command.tick.is_some() {
+                break;
             }
         }
-        Ok(())
+    }
+    if let Some(tick) = command.tick.map(Tick) {
+        if !output.has_tick {
+            return Err(missing_tick(tick, journal.ticks()));
+        }
+        for event in events.iter().filter(|event| event.tick() == Some(tick)) {
+            output.line(&format!("  event: {event}"))?;
+        }
+    }
+    if command.json {
+        line(json!({
+            "tick": command.tick,
+            "agent": command.agent,
+            "records": output.records,
+            "text": output.text,
+        }))?;
+    }
+    Ok(ExitStatus::Success)
+}
+
+/// Writes ticks, and keeps them for the line of JSON behind them if there will be one.
+#[derive(Default)]
+struct TickOutput {
+    is_json: bool,
+    has_tick: bool,
+    text: String,
+    records: Vec<Value>,
+}
+
+impl TickOutput {
+    fn line(&mut self, text: &str) -> Result<(), CliError> {
+        if self.is_json {
+            self.text += text;
+            self.text.push('\n');
+        }
+        line(text)
+    }
+
+    fn tick(&mut self, tick: &TickView<'_>) -> Result<(), CliError> {
+        if std::mem::replace(&mut self.has_tick, true) {
+            self.line("")?;
+        }
+        if self.is_json {
+            self.records.push(json!(tick));
+        }
+        self.line(tick.to_string().trim_end())
     }
 }
 
-fn named(header: &RunHeader, name: &str) -> Result<AgentId, Trouble> {
+fn named(header: &RunHeader, name: &str) -> Result<AgentId, CliError> {
     agent_named(header, name).ok_or_else(|| {
         let some: Vec<&str> = header
             .agents
@@ -90,7 +108,7 @@ fn named(header: &RunHeader, name: &str) -> Result<AgentId, Trouble> {
             .take(8)
             .map(|agent| agent.name.as_str())
             .collect();
-        Trouble::input(format!(
+        CliError::input(format!(
             "the run has no agent {name:?}; it has {}: {}{}",
             counted(header.agents.len() as u64, "agent"),
             some.join(", "),
@@ -103,57 +121,14 @@ fn named(header: &RunHeader, name: &str) -> Result<AgentId, Trouble> {
     })
 }
 
-fn one_tick(
-    header: &RunHeader,
-    journal: &mut JournalReader,
-    tick: Tick,
-    agent: Option<AgentId>,
-    shown: &mut Shown,
-) -> Result<(), Trouble> {
-    while let Some(entry) = journal.next_tick()? {
-        if entry.tick == tick {
-            return shown.say(&TickText {
-                header,
-                tick,
-                record: &entry.record,
-                agent,
-            });
-        }
-    }
-    Err(no_tick(tick, journal.ticks()))
-}
-
-fn no_tick(tick: Tick, last: Tick) -> Trouble {
-    Trouble::input(format!(
-        "the run has no tick {tick}; its last one is {last}"
-    ))
-}
-
-fn every_tick(
-    header: &RunHeader,
-    journal: &mut JournalReader,
-    agent: AgentId,
-    shown: &mut Shown,
-) -> Result<(), Trouble> {
-    while let Some(entry) = journal.next_tick()? {
-        shown.say(&TickText {
-            header,
-            tick: entry.tick,
-            record: &entry.record,
-            agent: Some(agent),
-        })?;
-    }
-    Ok(())
-}
-
 fn whole_run(
-    command: &Inspect,
+    command: &InspectArguments,
     header: &RunHeader,
     journal: &mut JournalReader,
     events: &[RunEvent],
-) -> Result<Done, Trouble> {
-    let summary = Summary::read(header, journal)?;
-    line(HeaderText(header))?;
+) -> Result<ExitStatus, CliError> {
+    let summary = RunSummary::read(header, journal)?;
+    line(HeaderView(header))?;
     line(summary)?;
     let (ticks, chain) = (journal.ticks(), hex(&journal.chain()).to_string());
     line(format!("ticks     {ticks}, chain {chain}"))?;
@@ -162,24 +137,25 @@ fn whole_run(
         .map(|seal| format!("{:?}", seal.reason).to_lowercase());
     match &sealed {
         Some(reason) => line(format!("sealed    {reason}")),
-        None => line("sealed    no: the run goes on, or did not end in good order"),
+        None => line("sealed    no: the run is active, or its supervisor was killed"),
     }?;
     if let Some(torn) = journal.torn() {
         line(format!("torn      {torn}"))?;
     }
-    for event in events.iter().take(EVENTS_SHOWN) {
-        line(format!("around    {event}"))?;
+    for event in events.iter().take(MAX_EVENTS) {
+        line(format!("event     {event}"))?;
     }
     if let Some(more) = events
         .len()
-        .checked_sub(EVENTS_SHOWN)
+        .checked_sub(MAX_EVENTS)
         .filter(|more| *more > 0)
     {
-        line(format!("around    and {more} more in events.jsonl"))?;
+        line(format!("event     and {more} more in events.jsonl"))?;
     }
     if command.json {
         line(json!({
             "events": events.len(),
+            "header": HeaderView(header),
             "fleet": header.fleet,
             "seed": header.seed,
             "ticks": ticks.0,
@@ -192,5 +168,5 @@ fn whole_run(
             "run_dir": command.dir.to_string_lossy(),
         }))?;
     }
-    Ok(Done::Fine)
+    Ok(ExitStatus::Success)
 }

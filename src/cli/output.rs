@@ -1,46 +1,66 @@
-//! Standard output: lines for people, then one JSON object if it was asked for.
+//! Standard output: lines for people, then one JSON object with `--json`.
 
-use super::edge::Trouble;
+use super::error::CliError;
 use serde_json::{Value, json};
 use std::io::Write;
-use supervisor::journal::hex;
+use supervisor::record::hex;
 use supervisor::record::{Digest, RunHeader};
 
-/// Writes a line to standard output. A reader that has gone away is not our
-/// trouble; anything else is, because a script takes what is missing for silence.
+/// Writes a line to standard output.
 ///
 /// # Errors
 /// When it cannot be written.
-pub(super) fn line(text: impl std::fmt::Display) -> Result<(), Trouble> {
-    match writeln!(std::io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Trouble::system(
-            format!("standard output cannot be written: {error}"),
-        )),
+pub(super) fn line(text: impl std::fmt::Display) -> Result<(), CliError> {
+    write(&format!("{text}\n"))
+}
+
+/// Writes text to standard output at once. A reader that has gone away is no error; anything else is, because a script
+/// cannot tell missing output from none.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn write(text: &str) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::io("cannot write to standard output", &error))
+        }
         _ => Ok(()),
     }
 }
 
-/// What `demo`, `run` and `replay` say in JSON.
-pub(super) struct Figures<'a> {
+/// Reports in JSON, if the user wants it, that a run was stopped before its first tick, and passes the error on.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn report_stop(error: CliError, as_json: bool) -> Result<CliError, CliError> {
+    if as_json && error.is_stop() {
+        line(json!({ "ticks": 0, "stopped": true }))?;
+    }
+    Ok(error)
+}
+
+/// The figures of `demo`, `run`, `resume` and `replay`, as lines and as JSON.
+pub(super) struct RunFigures<'a> {
     pub(super) header: &'a RunHeader,
-    /// Who has run the models at last, by their numbers.
-    pub(super) ran_on: &'a [String],
+    /// The provider of each model at the end of the run, by the numbers of the models.
+    pub(super) providers: &'a [String],
     pub(super) ticks: u64,
     pub(super) steps: u64,
     pub(super) inferences: u64,
-    /// Whether models ran; otherwise their results came from the journal.
+    /// True if models ran; otherwise their results came from the journal.
     pub(super) models_ran: bool,
     pub(super) chain: &'a Digest,
     pub(super) wall_s: f64,
-    /// Ticks that this command has run; the others were there before it.
+    /// Ticks that this command has run. The others were in the journal before it.
     pub(super) ticks_here: u64,
     pub(super) restarts: u64,
     pub(super) verdicts: &'a [(shm_protocol::id::Tick, supervisor::record::Verdict)],
     pub(super) run_dir: &'a std::path::Path,
 }
 
-impl Figures<'_> {
-    /// The members that the contract names.
+impl RunFigures<'_> {
+    /// The figures as one JSON object, whose keys are a contract.
     pub(super) fn json(&self) -> Value {
         let per_second = |count: u64| {
             if self.wall_s > 0.0 {
@@ -60,12 +80,12 @@ impl Figures<'_> {
             "steps_per_s": per_second(self.steps),
             "inferences": self.inferences,
             "engine": self.header.engine.as_ref().map(|engine| engine.name.clone()),
-            "provider": self.ran_on.first(),
-            "models": self.header.models.iter().zip(self.ran_on).map(|(model, ran_on)| json!({
+            "provider": self.providers.first(),
+            "models": self.header.models.iter().zip(self.providers).map(|(model, provider)| json!({
                 "name": model.name,
-                "provider": ran_on,
-                "refused": model.refused.iter().map(|(provider, reason)| json!({"provider": provider, "reason": reason.to_string()})).collect::<Vec<_>>(),
-                "batching": model.batching.reason().map_or("joined".to_owned(), |reason| format!("alone: {reason}")),
+                "provider": provider,
+                "refused": model.refused.iter().map(|(refused, reason)| json!({"provider": refused, "reason": reason.to_string()})).collect::<Vec<_>>(),
+                "batching": model.batching.reason().map_or("batched".to_owned(), |reason| format!("unbatched: {reason}")),
             })).collect::<Vec<_>>(),
             "restarts": self.restarts,
             "verdicts": self.verdicts.iter().map(|(tick, verdict)| json!({
@@ -77,7 +97,7 @@ impl Figures<'_> {
         })
     }
 
-    /// The lines that people read.
+    /// The figures as lines for people.
     pub(super) fn lines(&self, verb: &str) -> Vec<String> {
         let before = self.ticks - self.ticks_here;
         let ticks = if before == 0 {
@@ -93,11 +113,11 @@ impl Figures<'_> {
             grouped(whole(rate(self.steps, self.wall_s))),
         )];
         if let Some(engine) = &self.header.engine {
-            let models = self.header.models.iter().zip(self.ran_on);
+            let models = self.header.models.iter().zip(self.providers);
             let providers: Vec<String> = models
-                .map(|(model, ran_on)| match *ran_on == model.provider {
-                    true => ran_on.clone(),
-                    false => format!("{ran_on} ({} was there first)", model.provider),
+                .map(|(model, provider)| match *provider == model.provider {
+                    true => provider.clone(),
+                    false => format!("{provider} (initially {})", model.provider),
                 })
                 .collect();
             let inferences = grouped(self.inferences);
@@ -140,7 +160,7 @@ fn whole(rate: f64) -> u64 {
     rate as u64
 }
 
-/// A number with its thousands apart.
+/// A number with thousands separators.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits
@@ -152,7 +172,7 @@ pub(super) fn grouped(number: u64) -> String {
     groups.join(",")
 }
 
-/// A number of things, with the word for them.
+/// A count with its noun, in the singular or plural.
 pub(super) fn counted(number: u64, one: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
     format!("{} {one}{ending}", grouped(number))
@@ -163,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_thing_is_not_many() {
+    fn one_thing_is_in_the_singular() {
         assert_eq!(counted(1, "agent"), "1 agent");
         assert_eq!(counted(0, "agent"), "0 agents");
         assert_eq!(counted(65_536, "agent"), "65,536 agents");

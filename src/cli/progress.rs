@@ -1,7 +1,8 @@
-//! What people see on standard error while a run goes on.
+//! Progress of a run on standard error.
 
+use super::clock::now;
 use super::output::{counted, grouped};
-use super::warnings::{Warnings, Wrong};
+use super::warnings::{WarningFilter, WarningKind};
 use indicatif::{ProgressBar, ProgressStyle};
 use shm_protocol::agent_to_supervisor::{LogLine, Outcome, Ready, Status};
 use shm_protocol::id::{AgentId, Tick};
@@ -11,54 +12,54 @@ use supervisor::observer::Observer;
 use supervisor::record::{RunHeader, TickRecord};
 use supervisor::rundir::RunEvent;
 
-/// How often the picture is drawn anew: people see ten in a second, and the tick does not notice.
-const DRAW_EVERY: Duration = Duration::from_millis(100);
+/// Time between two updates of the view: ten in a second cost a run nothing.
+const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Draws the progress of a run. Where standard error is no terminal it says nothing but warnings.
-pub(super) struct Progress {
+/// The progress bar and the warnings of a run. Without a terminal there are only warnings.
+pub(super) struct RunProgress {
     bar: ProgressBar,
     names: Vec<String>,
     drawn: Instant,
     drawn_tick: u64,
-    view: Option<Box<dyn View>>,
-    warnings: Warnings,
+    view: Option<Box<dyn LiveView>>,
+    warnings: WarningFilter,
 }
 
-/// Something that a run shows besides its ticks.
-pub(super) trait View {
-    /// Takes note of a committed tick; called for every one.
-    fn note(&mut self, record: &TickRecord);
-    /// What to show, in a few lines.
-    fn picture(&self) -> String;
-    /// What has been said since the last time, to stay above the picture.
-    fn lines(&mut self) -> Vec<String> {
+/// A live view of what a run does.
+pub(super) trait LiveView {
+    /// Takes in a committed tick.
+    fn update(&mut self, record: &TickRecord);
+    /// The current state in a few lines.
+    fn render(&self) -> String;
+    /// New lines that stay on the terminal, above the rendered state.
+    fn new_lines(&mut self) -> Vec<String> {
         Vec::new()
     }
-    /// What to say at the end.
+    /// The line for the report of the run.
     fn closing_line(&self) -> Option<String>;
 }
 
-impl Progress {
-    /// Progress of a run of so many ticks, if that is known.
-    pub(super) fn new(ticks: Option<u64>, view: Option<Box<dyn View>>) -> Progress {
+impl RunProgress {
+    /// Progress of a run, with the number of its ticks if that is known.
+    pub(super) fn new(ticks: Option<u64>, view: Option<Box<dyn LiveView>>) -> RunProgress {
         let bar = ticks.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
         let template = match ticks {
             Some(_) => "{bar:32} {human_pos}/{human_len} ticks {msg}",
             None => "{spinner} {human_pos} ticks {msg}",
         };
         bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
-        Progress {
+        RunProgress {
             bar,
             names: Vec::new(),
             drawn: now(),
             drawn_tick: 0,
             view,
-            warnings: Warnings::new(),
+            warnings: WarningFilter::new(),
         }
     }
 
-    /// Takes the picture away and gives the view back.
-    pub(super) fn finish(mut self) -> Option<Box<dyn View>> {
+    /// Clears the progress bar and gives the view back.
+    pub(super) fn finish(mut self) -> Option<Box<dyn LiveView>> {
         if let Some(more) = self.warnings.rest() {
             self.warn(&more);
         }
@@ -66,7 +67,7 @@ impl Progress {
         self.view
     }
 
-    /// Says something above the picture, which is taken away meanwhile.
+    /// Writes a warning above the progress bar.
     fn warn(&self, text: &str) {
         self.bar.suspend(|| tracing::warn!("{text}"));
     }
@@ -79,20 +80,23 @@ impl Progress {
         self.names.get(agent.index()).map_or("?", String::as_str)
     }
 
-    /// Warns of what went wrong in a tick, so far as there is not too much of it.
-    fn warn_of(&mut self, tick: Tick, record: &TickRecord) {
+    /// Warns of failures in a tick, as far as the filter lets them pass.
+    fn warn_of_failures(&mut self, tick: Tick, record: &TickRecord) {
         for dropped in &record.dropped {
-            if self.warnings.is_first(Wrong::Dropped, dropped.receiver) {
+            if self
+                .warnings
+                .is_first(WarningKind::Dropped, dropped.receiver)
+            {
                 let (name, messages) = (self.name(dropped.receiver), dropped.messages);
                 let messages = counted(messages, "message");
                 self.warn(&format!(
-                    "tick {tick}: agent {name} did not get {messages}: its queue is full or it has halted"
+                    "tick {tick}: {messages} for agent {name} dropped: its queue is full or it has halted"
                 ));
             }
         }
         let is_failure = |outcome: &&Outcome| outcome.status != Status::Completed;
         for outcome in record.outcomes.iter().filter(is_failure) {
-            if self.warnings.is_first(Wrong::Failed, outcome.agent) {
+            if self.warnings.is_first(WarningKind::Failed, outcome.agent) {
                 let (name, status) = (self.name(outcome.agent), &outcome.status);
                 self.warn(&format!("tick {tick}: agent {name} failed: {status:?}"));
             }
@@ -104,7 +108,7 @@ impl Progress {
 
     fn draw(&mut self, tick: Tick) {
         let elapsed = self.drawn.elapsed();
-        if elapsed < DRAW_EVERY {
+        if elapsed < DRAW_INTERVAL {
             return;
         }
         let ticks = u128::from(tick.0 - self.drawn_tick);
@@ -114,18 +118,18 @@ impl Progress {
             0..100 => format!("{}.{}", tenths / 10, tenths % 10),
             _ => grouped(tenths / 10),
         };
-        let picture = self
+        let rendered = self
             .view
             .as_ref()
-            .map_or_else(String::new, |view| format!("\n{}", view.picture()));
+            .map_or_else(String::new, |view| format!("\n{}", view.render()));
         self.bar.set_position(tick.0);
         self.bar
-            .set_message(format!("({per_second} ticks/s){picture}"));
+            .set_message(format!("({per_second} ticks/s){rendered}"));
         (self.drawn, self.drawn_tick) = (now(), tick.0);
     }
 }
 
-impl Observer for Progress {
+impl Observer for RunProgress {
     fn stage(&mut self, what: &str) {
         self.inform(what);
         self.bar.set_message(format!("({what})"));
@@ -142,7 +146,7 @@ impl Observer for Progress {
     }
 
     fn init_log(&mut self, agent: AgentId, line: &LogLine) {
-        self.inform(&format!("agent {agent} says at init: {}", line.text));
+        self.inform(&format!("agent {agent}, init: {}", line.text));
     }
 
     fn begins(&mut self, header: &RunHeader) {
@@ -157,7 +161,7 @@ impl Observer for Progress {
 
     fn event(&mut self, event: &RunEvent) {
         match event {
-            // What became of it is told once, when it is known.
+            // The restart that follows is a warning and names the loss.
             RunEvent::HostLost { .. } => self.inform(&event.to_string()),
             _ => self.warn(&event.to_string()),
         }
@@ -165,15 +169,15 @@ impl Observer for Progress {
 
     fn committed(&mut self, tick: Tick, record: &TickRecord) {
         if let Some(view) = &mut self.view {
-            view.note(record);
-            for line in view.lines() {
-                // Nobody who listens to standard error is a reason to end a run.
+            view.update(record);
+            for line in view.new_lines() {
+                // A run does not end because nobody reads standard error.
                 let written = || writeln!(std::io::stderr(), "{line}");
                 self.bar.suspend(|| drop(written()));
             }
         }
-        if !record.dropped.is_empty() || has_failures(record) || self.warnings.wait() {
-            self.warn_of(tick, record);
+        if !record.dropped.is_empty() || has_failures(record) || self.warnings.has_count() {
+            self.warn_of_failures(tick, record);
         }
         self.draw(tick);
     }
@@ -182,12 +186,4 @@ impl Observer for Progress {
 fn has_failures(record: &TickRecord) -> bool {
     let mut outcomes = record.outcomes.iter();
     outcomes.any(|outcome| outcome.status != Status::Completed)
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "how often to draw decides no outcome"
-)]
-pub(super) fn now() -> Instant {
-    Instant::now()
 }

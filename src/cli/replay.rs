@@ -1,39 +1,39 @@
 //! `lockstep replay`.
 
-use super::arguments::Replay;
-use super::edge::{Done, Trouble};
-use super::engines;
-use super::output::{Figures, line};
-use super::progress::Progress;
+use super::arguments::ReplayArguments;
+use super::engine_config;
+use super::error::{CliError, ExitStatus};
+use super::output::{RunFigures, line, report_stop};
+use super::progress::RunProgress;
+use super::stop_signals;
 use serde_json::{Value, json};
 use shm_protocol::provider::Provider;
-use supervisor::analysis::{Apart, NOT_COMPARABLE};
-use supervisor::host::StopSignals;
+use supervisor::analysis::{NOT_COMPARABLE, UlpDistance};
+use supervisor::record::RunHeader;
 use supervisor::session;
-use supervisor::session::{ReplayReport as Replayed, ReplayRequest};
+use supervisor::session::ReplayRequest;
 
 /// Re-executes a run and compares it tick by tick.
-pub(super) fn replay(command: &Replay) -> Result<Done, Trouble> {
-    let engines = engines::engines()?;
-    let stop = StopSignals::install()
-        .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
-    let mut progress = Progress::new(None, None);
+pub(super) fn replay(command: &ReplayArguments) -> Result<ExitStatus, CliError> {
+    let engines = engine_config::engines()?;
+    let stop = stop_signals::install()?;
+    let mut progress = RunProgress::new(None, None);
     let request = ReplayRequest {
         dir: &command.dir,
         engines: &engines,
         reinfer: command.reinfer,
-        providers: known(&command.providers)?,
+        providers: checked_providers(&command.providers)?,
         stop,
     };
-    let replayed = session::replay(request, &mut progress);
+    let result = session::replay(request, &mut progress);
     progress.finish();
-    let replay = match replayed.map_err(Trouble::from) {
-        Err(trouble) => return Err(trouble.told(command.json)?),
+    let replay = match result.map_err(CliError::from) {
+        Err(error) => return Err(report_stop(error, command.json)?),
         Ok(replay) => replay,
     };
-    let figures = Figures {
+    let figures = RunFigures {
         header: &replay.header,
-        ran_on: &replay.ran_on,
+        providers: &replay.providers,
         ticks: replay.ticks,
         ticks_here: replay.ticks,
         steps: replay.steps,
@@ -46,18 +46,18 @@ pub(super) fn replay(command: &Replay) -> Result<Done, Trouble> {
         run_dir: &command.dir,
     };
     figures.lines("replayed").into_iter().try_for_each(line)?;
-    for apart in &replay.apart {
-        line(apart_text(&replay, apart))?;
+    for distance in &replay.ulp_distances {
+        line(distance_text(&replay.header, distance))?;
     }
     match &replay.divergence {
         Some(difference) => line(format!(
-            "diverged    left is the journal, right this replay\n{difference}"
+            "diverged    left: the journal, right: this replay\n{difference}"
         )),
-        None if replay.stopped => line("stopped     all ticks up to here agree with the journal"),
+        None if replay.stopped => line("stopped     equal to the journal up to here"),
         None if !command.providers.is_empty() => {
-            line("agrees      no agent would have decided otherwise")
+            line("equal       no agent would have decided otherwise")
         }
-        None => line("agrees      every tick, byte for byte"),
+        None => line("equal       every tick, byte for byte"),
     }?;
     if command.json {
         let mut json = figures.json();
@@ -65,27 +65,27 @@ pub(super) fn replay(command: &Replay) -> Result<Done, Trouble> {
         json["difference"] = replay.divergence.as_ref().map(ToString::to_string).into();
         if !command.providers.is_empty() {
             json["outputs"] = replay
-                .apart
+                .ulp_distances
                 .iter()
-                .map(|apart| apart_json(&replay, apart))
+                .map(|distance| distance_json(&replay.header, distance))
                 .collect();
         }
         json["complete"] = Value::from(replay.divergence.is_none() && !replay.stopped);
         line(json)?;
     }
     Ok(if replay.divergence.is_some() {
-        Done::No
+        ExitStatus::Negative
     } else {
-        Done::Fine
+        ExitStatus::Success
     })
 }
 
 /// Providers by name, each of which there is.
-fn known(names: &[String]) -> Result<Vec<String>, Trouble> {
+fn checked_providers(names: &[String]) -> Result<Vec<String>, CliError> {
     for name in names {
         if Provider::named(name).is_none() {
             let all = Provider::ALL.map(Provider::name).join(", ");
-            return Err(Trouble::input(format!(
+            return Err(CliError::input(format!(
                 "there is no provider {name}; --provider takes {all}"
             )));
         }
@@ -93,49 +93,50 @@ fn known(names: &[String]) -> Result<Vec<String>, Trouble> {
     Ok(names.to_vec())
 }
 
-fn apart_text(replay: &Replayed, apart: &Apart) -> String {
-    let Apart {
+fn distance_text(header: &RunHeader, distance: &UlpDistance) -> String {
+    let UlpDistance {
         model,
         output,
         elements,
-        differing,
-        most,
-        ..
-    } = apart;
-    let Some(place) = &apart.at else {
+        differing_elements,
+        max_ulp,
+        max_ulp_at,
+    } = distance;
+    let Some(at) = max_ulp_at else {
         return format!("output      {model} {output}: the same bits in all {elements} elements");
     };
-    let most = match *most {
+    let max_ulp = match *max_ulp {
         NOT_COMPARABLE => "one side is not a number".to_owned(),
-        most => format!("at most {most} ULP apart"),
+        max_ulp => format!("at most {max_ulp} ULP apart"),
     };
-    let agent = &replay.header.agents[place.agent.index()].name;
-    let asked = place
+    let request = at
         .request
-        .map_or("a wait".to_owned(), |request| format!("request {request}"));
+        .map_or("await".to_owned(), |request| format!("request {request}"));
     format!(
-        "output      {model} {output}: {most}, in tick {} for agent {agent}, {asked}, element {}; {differing} of {elements} \
-         elements differ",
-        place.tick, place.element
+        "output      {model} {output}: {max_ulp}, in tick {} for agent {}, {request}, element {}; {differing_elements} of \
+         {elements} elements differ",
+        at.tick,
+        header.agent_name(at.agent),
+        at.element
     )
 }
 
-fn apart_json(replay: &Replayed, apart: &Apart) -> Value {
-    let place = |place: &supervisor::analysis::Place| {
+fn distance_json(header: &RunHeader, distance: &UlpDistance) -> Value {
+    let at = distance.max_ulp_at.as_ref().map(|at| {
         json!({
-            "tick": place.tick.0,
-            "agent": replay.header.agents[place.agent.index()].name,
-            "request": place.request.map(|request| request.0),
-            "element": place.element,
+            "tick": at.tick.0,
+            "agent": header.agent_name(at.agent),
+            "request": at.request.map(|request| request.0),
+            "element": at.element,
         })
-    };
+    });
     json!({
-        "model": apart.model,
-        "output": apart.output,
-        "elements": apart.elements,
-        "differing": apart.differing,
-        // Nothing where one side is not a number.
-        "most_ulp": (apart.most != NOT_COMPARABLE).then_some(apart.most),
-        "at": apart.at.as_ref().map(place),
+        "model": distance.model,
+        "output": distance.output,
+        "elements": distance.elements,
+        "differing_elements": distance.differing_elements,
+        // Null where one side is not a number.
+        "max_ulp": (distance.max_ulp != NOT_COMPARABLE).then_some(distance.max_ulp),
+        "max_ulp_at": at,
     })
 }

@@ -1,36 +1,36 @@
 //! `lockstep resume`.
 
-use super::arguments::Resume;
-use super::edge::{Done, Trouble};
-use super::engines;
-use super::progress::Progress;
-use super::run::tell;
-use supervisor::host::StopSignals;
+use super::arguments::ResumeArguments;
+use super::engine_config;
+use super::error::{CliError, ExitStatus};
+use super::output::report_stop;
+use super::progress::RunProgress;
+use super::run::report;
+use super::stop_signals;
 use supervisor::session;
 use supervisor::session::ResumeRequest;
 
-/// Goes on with a run whose supervisor was killed or stopped.
-pub(super) fn resume(command: &Resume) -> Result<Done, Trouble> {
-    let engines = engines::engines()?;
-    let stop = StopSignals::install()
-        .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
-    let mut progress = Progress::new(command.ticks, None);
+/// Resumes a run whose supervisor was killed or stopped.
+pub(super) fn resume(command: &ResumeArguments) -> Result<ExitStatus, CliError> {
+    let engines = engine_config::engines()?;
+    let stop = stop_signals::install()?;
+    let mut progress = RunProgress::new(command.ticks, None);
     let request = ResumeRequest {
         dir: &command.dir,
         engines: &engines,
         ticks: command.ticks,
-        from_genesis: command.from_genesis,
-        degrade: command.degrade,
-        bounds: command.bounds.chosen(),
+        ignore_checkpoints: command.ignore_checkpoints,
+        allow_next_provider: command.allow_next_provider,
+        bounds: command.bounds.overridden(),
         stop,
     };
-    let ran = session::resume(request, &mut progress);
+    let result = session::resume(request, &mut progress);
     progress.finish();
-    match ran.map_err(Trouble::from) {
-        Err(trouble) => Err(trouble.told(command.json)?),
+    match result.map_err(CliError::from) {
+        Err(error) => Err(report_stop(error, command.json)?),
         Ok(summary) => {
-            tell(&summary, None, command.json)?;
-            Ok(Done::Fine)
+            report(&summary, None, command.json)?;
+            Ok(ExitStatus::Success)
         }
     }
 }

@@ -1,91 +1,91 @@
 //! `lockstep run` and what `demo` shares with it.
 
-use super::arguments::{Launching, Run};
-use super::edge::{Done, Trouble};
-use super::output::{Figures, line};
-use super::place::Place;
-use super::progress::{Progress, View};
-use super::{builtin, engines};
+use super::arguments::{RunArguments, RunOptions};
+use super::error::{CliError, ExitStatus};
+use super::output::{RunFigures, line, report_stop};
+use super::progress::{LiveView, RunProgress};
+use super::run_directory::RunDirectory;
+use super::stop_signals;
+use super::{builtin, engine_config};
 use serde_json::Value;
 use supervisor::faults::FaultPlan;
 use supervisor::fleet::Fleet;
-use supervisor::host::StopSignals;
 use supervisor::session;
 use supervisor::session::{RunRequest, RunSummary};
 use supervisor::tick::RunEnd;
 
 /// Runs a fleet.
-pub(super) fn run(command: &Run) -> Result<Done, Trouble> {
+pub(super) fn run(command: &RunArguments) -> Result<ExitStatus, CliError> {
     let fleet = Fleet::read_knowing(&command.fleet, &builtin::names())?;
     launch(
         fleet,
         &command.fleet.display().to_string(),
-        &command.launching,
+        &command.options,
         None,
     )
 }
 
-/// Runs a fleet with what the command line puts in place of its own settings.
+/// Runs a fleet with the settings of the command line in place of its own.
 pub(super) fn launch(
     mut fleet: Fleet,
     origin: &str,
-    launching: &Launching,
-    view: Option<Box<dyn View>>,
-) -> Result<Done, Trouble> {
-    fleet.ticks = launching.ticks.or(fleet.ticks);
-    fleet.seed = launching.seed.unwrap_or(fleet.seed);
-    fleet.hosts = launching.hosts.or(fleet.hosts);
-    fleet.durability = launching.durability.unwrap_or(fleet.durability);
-    fleet.deadline_ms = launching.deadline_ms.unwrap_or(fleet.deadline_ms);
-    if let Some(ready_ms) = launching.ready_ms {
+    options: &RunOptions,
+    view: Option<Box<dyn LiveView>>,
+) -> Result<ExitStatus, CliError> {
+    fleet.ticks = options.ticks.or(fleet.ticks);
+    fleet.seed = options.seed.unwrap_or(fleet.seed);
+    fleet.hosts = options.hosts.or(fleet.hosts);
+    fleet.durability = options.durability.unwrap_or(fleet.durability);
+    fleet.deadline_ms = options.deadline_ms.unwrap_or(fleet.deadline_ms);
+    if let Some(ready_ms) = options.ready_ms {
         fleet.agent_ready_ms = ready_ms;
         fleet.inference_ready_ms = ready_ms;
         fleet.load_ms = ready_ms;
     }
-    if launching.without_faults {
+    if options.without_faults {
         fleet.faults = FaultPlan::default();
     }
-    let faults = match &launching.faults {
+    let faults = match &options.faults {
         Some(path) => FaultPlan::read(path, &fleet)?,
         None => FaultPlan::default(),
     };
-    let place = match &launching.dir {
-        Some(dir) => Place::given(dir),
-        None => Place::reserve(&fleet.name)?,
+    let directory = match &options.dir {
+        Some(dir) => RunDirectory::named(dir),
+        None => RunDirectory::reserve(&fleet.name)?,
     };
-    let engines = engines::engines()?;
-    let stop = StopSignals::install()
-        .map_err(|error| Trouble::system(format!("signals cannot be taken over: {error}")))?;
-    let mut progress = Progress::new(fleet.ticks, view);
+    let engines = engine_config::engines()?;
+    let stop = stop_signals::install()?;
+    let mut progress = RunProgress::new(fleet.ticks, view);
     let request = RunRequest {
         fleet: &fleet,
         origin: origin.to_owned(),
-        dir: place.dir(),
+        dir: directory.path(),
         builtin: &builtin::find,
         engines: &engines,
         faults,
-        strict_providers: launching.strict_providers,
+        strict_providers: options.strict_providers,
         stop,
     };
-    let ran = session::run(request, &mut progress);
+    let result = session::run(request, &mut progress);
     let view = progress.finish();
-    match ran.map_err(Trouble::from) {
-        Err(trouble) => Err(trouble.told(launching.json)?),
+    match result.map_err(CliError::from) {
+        Err(error) => Err(report_stop(error, options.json)?),
         Ok(summary) => {
-            tell(&summary, view.as_deref(), launching.json)?;
-            Ok(Done::Fine)
+            report(&summary, view.as_deref(), options.json)?;
+            Ok(ExitStatus::Success)
         }
     }
 }
 
-pub(super) fn tell(
+/// Reports a run that ended in good order.
+pub(super) fn report(
     summary: &RunSummary,
-    view: Option<&dyn View>,
+    view: Option<&dyn LiveView>,
     as_json: bool,
-) -> Result<(), Trouble> {
-    let figures = Figures {
+) -> Result<(), CliError> {
+    let figures = RunFigures {
         header: &summary.header,
-        ran_on: &summary.ran_on,
+        providers: &summary.providers,
         ticks: summary.ticks,
         ticks_here: summary.ticks_here,
         steps: summary.steps,
@@ -97,19 +97,19 @@ pub(super) fn tell(
         wall_s: summary.wall.as_secs_f64(),
         run_dir: &summary.run_dir,
     };
-    let verb = match summary.end {
-        RunEnd::Finished => "ran",
-        RunEnd::Stopped => "stopped after",
-        RunEnd::AllHalted => "all agents have halted after",
-        RunEnd::Mismatch { .. } => "failed after",
+    let (end, verb) = match summary.end {
+        RunEnd::Finished => ("finished", "ran"),
+        RunEnd::Stopped => ("stopped", "stopped after"),
+        RunEnd::AllHalted => ("all_halted", "all agents have halted after"),
+        RunEnd::Mismatch { .. } => ("mismatch", "failed after"),
     };
     figures.lines(verb).into_iter().try_for_each(line)?;
-    if let Some(closing) = view.and_then(View::closing_line) {
+    if let Some(closing) = view.and_then(LiveView::closing_line) {
         line(closing)?;
     }
     if as_json {
         let mut json = figures.json();
-        json["end"] = Value::from(verb);
+        json["end"] = Value::from(end);
         json["first_tick_s"] = summary
             .until_first_tick
             .map(|until| until.as_secs_f64())

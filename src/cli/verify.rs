@@ -1,27 +1,28 @@
 //! `lockstep verify`.
 
-use super::arguments::Verify;
-use super::edge::{Done, Trouble};
+use super::arguments::VerifyArguments;
+use super::error::{CliError, ExitStatus};
 use super::output::line;
 use serde_json::json;
-use supervisor::journal::{self, hex};
+use supervisor::journal;
+use supervisor::record::hex;
 use supervisor::rundir::RunDir;
 
-/// Checks a journal without executing anything.
-pub(super) fn verify(command: &Verify) -> Result<Done, Trouble> {
+/// Checks a run directory without executing anything.
+pub(super) fn verify(command: &VerifyArguments) -> Result<ExitStatus, CliError> {
     let run = RunDir::read(&command.dir)?;
     let verified = match journal::verify(&run) {
         Ok(verified) => verified,
         Err(error) => {
-            let trouble = Trouble::from(error);
+            let error = CliError::from(error);
             if command.json {
                 line(json!({
                     "verifies": false,
-                    "reason": trouble.message(),
+                    "reason": error.message(),
                     "run_dir": command.dir.to_string_lossy(),
                 }))?;
             }
-            return Err(trouble);
+            return Err(error);
         }
     };
     line(verified.to_string().trim_end())?;
@@ -38,5 +39,5 @@ pub(super) fn verify(command: &Verify) -> Result<Done, Trouble> {
             "run_dir": command.dir.to_string_lossy(),
         }))?;
     }
-    Ok(Done::Fine)
+    Ok(ExitStatus::Success)
 }

@@ -1,78 +1,78 @@
-//! Which of a run's warnings are said: the first of each agent, and of all that
-//! follow a count, at most once a second. A fleet in which everything fails
-//! would bury what matters otherwise, and be slowed down by saying it.
+//! A filter for the warnings of a run: the first of each agent is shown, later
+//! ones are counted, and the count is shown at most once a second. Otherwise a
+//! fleet in which everything fails would be slowed down by its own warnings.
 
+use super::clock::now;
 use super::output::counted;
-use super::progress::now;
 use shm_protocol::id::AgentId;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// How often a count is said.
-const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// Minimum time between two counts.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// First warnings that are said one by one. Of a fleet of thousands that all fail, the rest is counted too.
-const SAID_ALONE: usize = 100;
+/// Maximum number of first warnings that are shown; further ones are counted too.
+const MAX_SHOWN: usize = 100;
 
-/// What can go wrong with an agent again and again.
+/// The kinds of warnings that repeat.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Wrong {
-    /// A step failed.
+pub(super) enum WarningKind {
+    /// A failed step.
     Failed,
-    /// Messages for it were dropped.
+    /// Dropped messages of an agent.
     Dropped,
 }
 
-/// What was said, and what waits to be counted.
-pub(super) struct Warnings {
-    said: BTreeSet<(Wrong, AgentId)>,
+/// The warnings that were shown, and the count of those that were not.
+pub(super) struct WarningFilter {
+    shown: BTreeSet<(WarningKind, AgentId)>,
     failed: u64,
     dropped: u64,
     counted: Instant,
 }
 
-impl Warnings {
-    pub(super) fn new() -> Warnings {
-        Warnings {
-            said: BTreeSet::new(),
+impl WarningFilter {
+    pub(super) fn new() -> WarningFilter {
+        WarningFilter {
+            shown: BTreeSet::new(),
             failed: 0,
             dropped: 0,
             counted: now(),
         }
     }
 
-    /// Whether this is to be said; otherwise it is counted.
-    pub(super) fn is_first(&mut self, wrong: Wrong, agent: AgentId) -> bool {
-        if self.said.len() < SAID_ALONE && self.said.insert((wrong, agent)) {
+    /// True if to show this warning; otherwise it is counted.
+    pub(super) fn is_first(&mut self, kind: WarningKind, agent: AgentId) -> bool {
+        if self.shown.len() < MAX_SHOWN && self.shown.insert((kind, agent)) {
             return true;
         }
-        match wrong {
-            Wrong::Failed => self.failed += 1,
-            Wrong::Dropped => self.dropped += 1,
+        match kind {
+            WarningKind::Failed => self.failed += 1,
+            WarningKind::Dropped => self.dropped += 1,
         }
         false
     }
 
-    /// Whether something waits to be counted.
-    pub(super) fn wait(&self) -> bool {
+    /// True if some warnings were counted and the count was not shown.
+    pub(super) fn has_count(&self) -> bool {
         self.failed + self.dropped > 0
     }
 
-    /// What was counted, if it is time to say so.
+    /// The count, if it is due.
     pub(super) fn due(&mut self) -> Option<String> {
-        if self.counted.elapsed() < COUNT_EVERY {
+        if self.counted.elapsed() < COUNT_INTERVAL {
             return None;
         }
         self.rest()
     }
 
-    /// What was counted and not said.
+    /// The count, due or not.
     pub(super) fn rest(&mut self) -> Option<String> {
-        if !self.wait() {
+        if !self.has_count() {
             return None;
         }
         let text = format!(
-            "since then {} failed, and messages were dropped {}; `lockstep inspect` shows which",
+            "since then: {} failed, messages dropped {}; `lockstep inspect` shows them",
             counted(self.failed, "step"),
             counted(self.dropped, "time")
         );
@@ -86,15 +86,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_each_agent_is_said_and_the_others_are_counted() {
-        let mut warnings = Warnings::new();
-        assert!(warnings.is_first(Wrong::Failed, AgentId(1)));
-        assert!(warnings.is_first(Wrong::Failed, AgentId(2)));
-        assert!(warnings.is_first(Wrong::Dropped, AgentId(1)));
+    fn the_first_of_each_agent_is_shown_and_others_are_counted() {
+        let mut warnings = WarningFilter::new();
+        assert!(warnings.is_first(WarningKind::Failed, AgentId(1)));
+        assert!(warnings.is_first(WarningKind::Failed, AgentId(2)));
+        assert!(warnings.is_first(WarningKind::Dropped, AgentId(1)));
         assert_eq!(warnings.rest(), None);
-        assert!(!warnings.is_first(Wrong::Failed, AgentId(1)));
-        assert!(!warnings.is_first(Wrong::Dropped, AgentId(1)));
-        assert!(warnings.wait());
+        assert!(!warnings.is_first(WarningKind::Failed, AgentId(1)));
+        assert!(!warnings.is_first(WarningKind::Dropped, AgentId(1)));
+        assert!(warnings.has_count());
         let rest = warnings.rest().expect("two were not said");
         assert!(rest.contains("1 step failed"), "{rest}");
         assert_eq!(warnings.rest(), None);
@@ -102,9 +102,10 @@ mod tests {
 
     #[test]
     fn a_fleet_of_thousands_is_not_listed() {
-        let mut warnings = Warnings::new();
-        let said = (0..1_000).filter(|agent| warnings.is_first(Wrong::Failed, AgentId(*agent)));
-        assert_eq!(said.count(), SAID_ALONE);
+        let mut warnings = WarningFilter::new();
+        let said =
+            (0..1_000).filter(|agent| warnings.is_first(WarningKind::Failed, AgentId(*agent)));
+        assert_eq!(said.count(), MAX_SHOWN);
         assert_eq!(warnings.failed, 900);
     }
 }

@@ -1,42 +1,43 @@
-//! The reference, the runs with faults, and what is found.
+//! A campaign: the reference run, the runs with faults, and their comparison.
 
-use super::life::{Launching, Lived};
-use super::report::Report;
+use super::chaos_run::{ChaosRun, RunLauncher};
+use super::random_plan::{KindWeights, RunShape, random_plan};
+use super::report::CampaignReport;
 use super::shrink::shrink;
-use crate::cli::arguments::Chaos;
+use crate::cli::arguments::ChaosArguments;
+use crate::cli::clock::now;
 use crate::cli::demo;
-use crate::cli::edge::Trouble;
-use crate::cli::progress::now;
+use crate::cli::error::CliError;
 use shm_protocol::id::AgentId;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use supervisor::faults::{FaultPlan, RunShape, Weights};
+use supervisor::faults::FaultPlan;
 use supervisor::fleet::Fleet;
 use supervisor::host::StopSignals;
 use supervisor::journal::JournalReader;
 use supervisor::rundir::RunDir;
 use tempfile::TempDir;
 
-/// Rules of one run. Each is looked at in each tick.
+/// Rules of one run. All are checked in every tick.
 const RULES_PER_RUN: usize = 100;
 
-/// Ticks of a run, unless somebody says otherwise: enough for its faults not to fall on each other all the time.
-const TICKS: u64 = 300;
+/// Ticks of a run without `--ticks`: enough to keep most faults apart.
+const DEFAULT_TICKS: u64 = 300;
 
-/// The deadline of the run without faults, in which nobody is to be taken for hung.
+/// The deadline of the run without faults, in which no host may count as hung.
 const REFERENCE_DEADLINE_MS: u64 = 10_000;
 
 /// A campaign of runs with faults.
 pub(super) struct Campaign<'a> {
-    command: &'a Chaos,
+    command: &'a ChaosArguments,
     name: &'a str,
     fleet: Fleet,
     /// The command that runs the fleet, without its options.
-    words: Vec<String>,
+    run_command: Vec<String>,
     ticks: u64,
     stop: &'a StopSignals,
-    /// Goes with this value, unless the runs are to be kept.
+    /// Removed with this value; none when the runs are kept.
     _temporary: Option<TempDir>,
     folder: PathBuf,
     /// Temporary files of the processes. Its path is short, because sockets are made in it.
@@ -45,17 +46,17 @@ pub(super) struct Campaign<'a> {
 
 impl<'a> Campaign<'a> {
     pub(super) fn new(
-        command: &'a Chaos,
+        command: &'a ChaosArguments,
         name: &'a str,
         fleet: Fleet,
         stop: &'a StopSignals,
-    ) -> Result<Campaign<'a>, Trouble> {
+    ) -> Result<Campaign<'a>, CliError> {
         let (kept, folder) = match &command.dir {
             Some(dir) => {
                 fs::create_dir_all(dir)
-                    .map_err(|error| Trouble::input(format!("cannot make {dir:?}: {error}")))?;
+                    .map_err(|error| CliError::io(format!("cannot make {dir:?}"), &error))?;
                 let dir = fs::canonicalize(dir)
-                    .map_err(|error| Trouble::input(format!("cannot use {dir:?}: {error}")))?;
+                    .map_err(|error| CliError::io(format!("cannot use {dir:?}"), &error))?;
                 (None, dir)
             }
             None => {
@@ -67,8 +68,8 @@ impl<'a> Campaign<'a> {
         Ok(Campaign {
             command,
             name,
-            words: words(command, name),
-            ticks: command.ticks.unwrap_or(TICKS),
+            run_command: run_command(command, name),
+            ticks: command.ticks.unwrap_or(DEFAULT_TICKS),
             fleet,
             stop,
             _temporary: kept,
@@ -77,38 +78,38 @@ impl<'a> Campaign<'a> {
         })
     }
 
-    /// Runs all of it.
-    pub(super) fn perform(self) -> Result<Report, Trouble> {
+    /// Runs the campaign.
+    pub(super) fn run(self) -> Result<CampaignReport, CliError> {
         let began = now();
         let given = self.command.plan.as_ref();
         let given = given
             .map(|path| FaultPlan::read(path, &self.fleet))
             .transpose()?;
-        self.can_draw(given.is_some())?;
+        self.check_kinds(given.is_some())?;
         let reference = self.reference()?;
         let plans = match given {
             Some(plan) => vec![plan],
-            None => self.plans(&waiting(&reference)?),
+            None => self.plans(&awaiting(&reference)?),
         };
-        let mut report = Report::begin(&reference, self.folder.clone())?;
+        let mut report = CampaignReport::begin(&reference, self.folder.clone())?;
         for (number, plan) in plans.iter().enumerate() {
             if self.stop.asked() {
                 break;
             }
             let folder = self.folder.join(format!("faults-{}", number + 1));
-            let lived = self.lived(plan, &folder)?;
-            let difference = self.difference(plan, &lived, &reference, &folder)?;
+            let run = self.run_with_faults(plan, &folder)?;
+            let difference = self.difference(plan, &run, &reference, &folder)?;
             if self.stop.asked() {
                 break;
             }
-            report.take(plan, &lived);
-            report.show(number + 1, plans.len());
+            report.add(plan, &run);
+            report.show_progress(number + 1, plans.len());
             if let Some(difference) = difference {
                 report.diverged(self.explained(plan, &reference, difference)?);
                 break;
             }
             if self.command.dir.is_none() {
-                // What is not looked at any more need not lie there.
+                // The run is not needed any more.
                 let _ = fs::remove_dir_all(&folder);
             }
         }
@@ -118,51 +119,52 @@ impl<'a> Campaign<'a> {
     }
 
     /// The run without faults.
-    fn reference(&self) -> Result<PathBuf, Trouble> {
+    fn reference(&self) -> Result<PathBuf, CliError> {
         if let Some(reference) = &self.command.reference {
             return Ok(reference.clone());
         }
         let folder = self.folder.join("reference");
-        let lived = self
-            .launching(REFERENCE_DEADLINE_MS)
-            .live(&FaultPlan::default(), &folder)?;
+        let run = self
+            .launcher(REFERENCE_DEADLINE_MS)
+            .run_to_end(&FaultPlan::default(), &folder)?;
         if self.stop.asked() {
-            return Err(Trouble::stopped("stopped within the run without faults"));
+            return Err(CliError::stopped("stopped during the run without faults"));
         }
-        match lived.findings.into_iter().next() {
-            Some(finding) => Err(Trouble::input(format!(
+        match run.findings.into_iter().next() {
+            Some(finding) => Err(CliError::input(format!(
                 "the fleet does not run without faults: {finding}"
             ))),
-            None => Ok(lived.dir),
+            None => Ok(run.dir),
         }
     }
 
-    fn lived(&self, plan: &FaultPlan, folder: &Path) -> Result<Lived, Trouble> {
-        self.launching(self.command.deadline_ms).live(plan, folder)
+    fn run_with_faults(&self, plan: &FaultPlan, folder: &Path) -> Result<ChaosRun, CliError> {
+        self.launcher(self.command.deadline_ms)
+            .run_to_end(plan, folder)
     }
 
-    /// What is wrong with what a run has kept. A run in which faults that count have led to a verdict is not the
-    /// reference any more; then a replay must say what the run says.
+    /// The first difference in a run, if there is one. A run with verdicts from faults that count as restarts may differ from the reference; then
+    /// it is compared with its replay.
     fn difference(
         &self,
         plan: &FaultPlan,
-        lived: &Lived,
+        run: &ChaosRun,
         reference: &Path,
         folder: &Path,
-    ) -> Result<Option<String>, Trouble> {
-        let may_differ = lived.has_verdicts() && plan.rules.iter().any(|rule| rule.counts);
+    ) -> Result<Option<String>, CliError> {
+        let may_differ = run.has_verdicts() && plan.rules.iter().any(|rule| rule.counts_as_restart);
         let difference = if may_differ {
-            self.launching(REFERENCE_DEADLINE_MS)
-                .replayed(lived, folder)?
+            self.launcher(REFERENCE_DEADLINE_MS)
+                .replay_difference(run, folder)?
         } else {
-            lived.difference(reference)
+            run.difference(reference)
         };
-        Ok(difference.or_else(|| lived.incomplete()))
+        Ok(difference.or_else(|| run.incomplete()))
     }
 
-    fn launching(&self, deadline_ms: u64) -> Launching<'_> {
-        Launching {
-            words: &self.words,
+    fn launcher(&self, deadline_ms: u64) -> RunLauncher<'_> {
+        RunLauncher {
+            command: &self.run_command,
             ticks: self.ticks,
             deadline_ms,
             temporary: self.processes.path(),
@@ -170,47 +172,60 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    /// Refuses kinds of which none can happen, before anything starts.
-    fn can_draw(&self, is_given: bool) -> Result<(), Trouble> {
-        // Who waits is not known yet, and no kind needs it.
+    /// Refuses a choice of kinds of which none can fire, before anything starts.
+    fn check_kinds(&self, is_given: bool) -> Result<(), CliError> {
+        // Which agents await is not known yet, and no kind needs it.
         if is_given || self.plans(&[]).iter().any(|plan| !plan.is_empty()) {
             return Ok(());
         }
-        Err(Trouble::input(
-            "none of these kinds can happen in this fleet: it has no models; choose others, which \
-             `lockstep chaos --phases` lists",
+        Err(CliError::input(
+            "none of these kinds can fire in this fleet, because it has no models; `lockstep chaos --points` lists \
+             the others",
         ))
     }
 
-    /// What is to go wrong in each run, in which these agents wait within their steps.
-    fn plans(&self, waiting: &[AgentId]) -> Vec<FaultPlan> {
+    /// One plan for each run, in which these agents await results within their steps.
+    fn plans(&self, awaiting: &[AgentId]) -> Vec<FaultPlan> {
         let faults = usize::try_from(self.command.faults).unwrap_or(usize::MAX);
         let weights = if self.command.kinds.is_empty() {
-            Weights::default()
+            KindWeights::default()
         } else {
-            Weights::only(&self.command.kinds)
+            KindWeights::only(&self.command.kinds)
         };
-        let known = RunShape {
-            fleet: &self.fleet,
+        let agents: Vec<String> = self
+            .fleet
+            .agents
+            .iter()
+            .map(|agent| agent.name.clone())
+            .collect();
+        let models: Vec<String> = self
+            .fleet
+            .models
+            .iter()
+            .map(|model| model.name.clone())
+            .collect();
+        let run = RunShape {
+            agents: &agents,
+            models: &models,
             ticks: self.ticks,
-            waiting,
+            awaiting,
         };
         let runs = faults.div_ceil(RULES_PER_RUN);
-        let plan = |run: usize| {
-            let seed = self.command.seed.wrapping_add((run as u64) << 32);
-            let count = RULES_PER_RUN.min(faults - run * RULES_PER_RUN);
-            FaultPlan::random(seed, count, &known, &weights)
+        let plan = |number: usize| {
+            let seed = self.command.seed.wrapping_add((number as u64) << 32);
+            let count = RULES_PER_RUN.min(faults - number * RULES_PER_RUN);
+            random_plan(seed, count, &run, &weights)
         };
         (0..runs).map(plan).collect()
     }
 
-    /// The smallest plan that shows a difference, and how to see it again.
+    /// The smallest plan that shows a difference, and the command that repeats it.
     fn explained(
         &self,
         plan: &FaultPlan,
         reference: &Path,
         difference: String,
-    ) -> Result<Vec<String>, Trouble> {
+    ) -> Result<Vec<String>, CliError> {
         let mut tries = 0;
         let smallest = shrink(plan, |smaller| {
             if self.stop.asked() {
@@ -218,16 +233,16 @@ impl<'a> Campaign<'a> {
             }
             tries += 1;
             let folder = self.folder.join(format!("smaller-{tries}"));
-            let lived = self.lived(smaller, &folder)?;
+            let run = self.run_with_faults(smaller, &folder)?;
             let shows = self
-                .difference(smaller, &lived, reference, &folder)?
+                .difference(smaller, &run, reference, &folder)?
                 .is_some();
             let _ = fs::remove_dir_all(&folder);
             Ok(Some(shows && !self.stop.asked()))
         })?;
         let kept = PathBuf::from(format!("chaos-{}.toml", self.command.seed));
         fs::write(&kept, smallest.to_toml())
-            .map_err(|error| Trouble::input(format!("cannot write {kept:?}: {error}")))?;
+            .map_err(|error| CliError::io(format!("cannot write {kept:?}"), &error))?;
         Ok(vec![
             difference,
             format!(
@@ -236,12 +251,12 @@ impl<'a> Campaign<'a> {
                 plan.rules.len()
             ),
             smallest.to_toml(),
-            format!("again       {}", self.again(&kept)),
+            format!("repeat with {}", self.repeat_command(&kept)),
         ])
     }
 
-    /// The command that does again what a plan says.
-    fn again(&self, plan: &Path) -> String {
+    /// The command that runs a plan again.
+    fn repeat_command(&self, plan: &Path) -> String {
         let (ticks, deadline) = (self.ticks, self.command.deadline_ms);
         let mut command = format!(
             "lockstep chaos {} --plan {} --ticks {ticks} --deadline-ms {deadline}",
@@ -256,8 +271,8 @@ impl<'a> Campaign<'a> {
 }
 
 /// The command that runs the fleet, without its options.
-fn words(command: &Chaos, name: &str) -> Vec<String> {
-    let poles = demo::POLES_OF_CHAOS.to_string();
+fn run_command(command: &ChaosArguments, name: &str) -> Vec<String> {
+    let poles = demo::CHAOS_POLES.to_string();
     let words: &[&str] = match name {
         "demo" => &["demo", "--agents", &poles],
         path => &["run", path],
@@ -269,19 +284,24 @@ fn words(command: &Chaos, name: &str) -> Vec<String> {
     words
 }
 
-fn temporary(prefix: &str) -> Result<TempDir, Trouble> {
+fn temporary(prefix: &str) -> Result<TempDir, CliError> {
     tempfile::Builder::new()
         .prefix(prefix)
         .tempdir()
-        .map_err(|error| Trouble::input(format!("no temporary folder: {error}; set TMPDIR")))
+        .map_err(|error| {
+            CliError::io(
+                "cannot make a temporary folder (set TMPDIR to another place)",
+                &error,
+            )
+        })
 }
 
-/// The agents that wait within their steps in a run.
-fn waiting(run: &Path) -> Result<Vec<AgentId>, Trouble> {
+/// The agents that await results within their steps in a run.
+fn awaiting(run: &Path) -> Result<Vec<AgentId>, CliError> {
     let (_, mut journal) = JournalReader::open(&RunDir::read(run)?)?;
-    let mut waiting = BTreeSet::new();
+    let mut awaiting = BTreeSet::new();
     while let Some(entry) = journal.next_tick()? {
-        waiting.extend(entry.record.awaited.iter().map(|awaited| awaited.agent));
+        awaiting.extend(entry.record.awaited.iter().map(|awaited| awaited.agent));
     }
-    Ok(waiting.into_iter().collect())
+    Ok(awaiting.into_iter().collect())
 }

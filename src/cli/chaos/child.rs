@@ -1,47 +1,47 @@
 //! One process of this binary, watched until it ends.
 
-use super::left::Before;
-use super::vigil::Vigil;
-use crate::cli::edge::Trouble;
-use rustix::process::{Pid, Signal, kill_process};
+use super::leftovers::Baseline;
+use super::watchdog::Watchdog;
+use crate::cli::error::CliError;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 use supervisor::host::StopSignals;
+use supervisor::sys;
 
-/// Between two looks whether it has ended.
-const PAUSE: Duration = Duration::from_millis(1);
+/// Time between two checks for its end.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// How a process ended.
+/// The end of a process.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct ChildExit {
     /// Its exit code; none when a signal ended it.
     pub(super) code: Option<i32>,
     /// The signal that ended it.
     pub(super) signal: Option<i32>,
-    /// Whether it wrote nothing for so long that it was killed for it.
+    /// True if it was killed because it made no progress.
     pub(super) hung: bool,
-    /// What it said on standard output.
+    /// Its standard output.
     pub(super) out: String,
-    /// What it said on standard error.
-    pub(super) said: String,
-    /// What it has left behind.
-    pub(super) left: Vec<String>,
-    /// What was seen of it while it lived.
-    pub(super) vigil: Vigil,
+    /// Its standard error.
+    pub(super) err: String,
+    /// Leftovers: processes, shared memory and files.
+    pub(super) leftovers: Vec<String>,
+    /// Samples from while it ran.
+    pub(super) watchdog: Watchdog,
 }
 
-/// Where a process keeps what.
+/// The folders of a process.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Places<'a> {
-    /// What it says.
+pub(super) struct ChildPaths<'a> {
+    /// The folder of its output.
     pub(super) folder: &'a Path,
-    /// Its temporary files.
+    /// The folder of its temporary files.
     pub(super) temporary: &'a Path,
-    /// The run that it works on.
+    /// The run directory.
     pub(super) run: &'a Path,
 }
 
@@ -52,51 +52,45 @@ pub(super) struct Places<'a> {
 )]
 pub(super) fn run(
     arguments: &[String],
-    places: Places<'_>,
+    places: ChildPaths<'_>,
     stop: &StopSignals,
-) -> Result<Ended, Trouble> {
-    let failed = |error| Trouble::system(format!("cannot run this program again: {error}"));
-    let before = Before::look();
-    let [out, words] = ["out", "said"].map(|name| places.folder.join(name));
-    let mut child = Command::new("/proc/self/exe")
+) -> Result<ChildExit, CliError> {
+    let failed = |error| CliError::machine(format!("cannot start this program again: {error}"));
+    let baseline = Baseline::take();
+    let [out, err] = ["out", "err"].map(|name| places.folder.join(name));
+    let mut child = Command::new(sys::own_executable())
         .args(arguments)
         .env("TMPDIR", places.temporary)
         .stdin(Stdio::null())
         .stdout(File::create(&out).map_err(failed)?)
-        .stderr(File::create(&words).map_err(failed)?)
+        .stderr(File::create(&err).map_err(failed)?)
         .spawn()
         .map_err(failed)?;
-    let mut vigil = Vigil::begin(child.id(), places.run);
+    let mut watchdog = Watchdog::start(child.id(), places.run);
     let (mut is_asked, mut hung) = (false, false);
     let status = loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
             break status;
         }
-        if !hung && !vigil.look() {
+        if !hung && !watchdog.poll() {
             hung = true;
-            signal(&child, Signal::KILL);
+            // It may have ended in between, which is what is wanted.
+            let _ = child.kill();
         }
         if stop.asked() && !is_asked {
             is_asked = true;
-            signal(&child, Signal::INT);
+            sys::interrupt(&child);
         }
-        thread::sleep(PAUSE);
+        thread::sleep(POLL_INTERVAL);
     };
     let temporary = status.code().map(|_| places.temporary);
-    Ok(Ended {
+    Ok(ChildExit {
         code: status.code(),
         signal: status.signal(),
         hung,
         out: fs::read_to_string(&out).unwrap_or_default(),
-        said: fs::read_to_string(&words).unwrap_or_default(),
-        left: before.left_by(child.id(), temporary),
-        vigil,
+        err: fs::read_to_string(&err).unwrap_or_default(),
+        leftovers: baseline.leftovers(child.id(), temporary),
+        watchdog,
     })
-}
-
-/// It may have ended in between, which is what is wanted.
-fn signal(child: &Child, signal: Signal) {
-    if let Some(process) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(process, signal);
-    }
 }

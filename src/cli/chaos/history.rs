@@ -1,5 +1,5 @@
-//! What one supervisor has written down: whether it makes sense, and how long
-//! recoveries took after which fault.
+//! The events of one supervisor: their consistency, and the time of each recovery
+//! with the fault before it.
 
 use shm_protocol::fault::FaultKind;
 use shm_protocol::id::{HostId, Incarnation};
@@ -7,25 +7,25 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use supervisor::rundir::RunEvent;
 use supervisor::rundir::events::INFERENCE;
 
-/// The role under which a supervisor that goes on is listed.
+/// The role of a resumed supervisor in lists of recoveries.
 pub(super) const SUPERVISOR: &str = "supervisor";
 
-/// What is said of a recovery of which no fault is known.
+/// The kind of a recovery without a known fault.
 const NO_FAULT: &str = "no fault";
 
 /// One recovery.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Recovery {
-    /// What came back.
+    /// The role of the process that recovered.
     pub(super) role: String,
-    /// The kind of the fault that it came back from.
+    /// The kind of the fault before it.
     pub(super) kind: String,
-    /// How long it took.
+    /// Milliseconds from the failure to the recovery.
     pub(super) ms: f64,
 }
 
-/// What in the events of one supervisor must not be: an incarnation is lost once, a host comes back once for each time
-/// that it was away, and never as an incarnation that was lost.
+/// Contradictions in the events of one supervisor: an incarnation is lost once, and a host is restarted once after one
+/// or more losses, as a new incarnation.
 pub(super) fn contradictions(events: &[RunEvent]) -> Vec<String> {
     let mut dead: BTreeSet<Incarnation> = BTreeSet::new();
     let mut away: BTreeSet<HostId> = BTreeSet::new();
@@ -42,15 +42,15 @@ pub(super) fn contradictions(events: &[RunEvent]) -> Vec<String> {
                 }
                 away.insert(*host);
             }
-            RunEvent::HostRestored {
+            RunEvent::HostRestarted {
                 host, incarnation, ..
             } => {
                 if !away.remove(host) {
-                    found.push(format!("host {host} came back and was not away"));
+                    found.push(format!("host {host} was restarted and had not failed"));
                 }
                 if dead.contains(incarnation) {
                     found.push(format!(
-                        "host {host} came back as incarnation {incarnation}, which was lost"
+                        "host {host} was restarted as incarnation {incarnation}, which was lost"
                     ));
                 }
             }
@@ -63,20 +63,20 @@ pub(super) fn contradictions(events: &[RunEvent]) -> Vec<String> {
     found
 }
 
-/// Hosts that were lost in the events of one supervisor beyond the faults that end one: deadlines that were missed
-/// without a fault, or losses that drew others after them.
+/// Host failures beyond the faults that end a host: deadlines that were missed without a fault, or failures that caused
+/// others.
 pub(super) fn unexplained(events: &[RunEvent]) -> u64 {
     let faults = fired(events).filter(|kind| ends_host(*kind)).count();
     losses(events).saturating_sub(faults) as u64
 }
 
-/// How many hosts were lost.
+/// The number of host failures.
 pub(super) fn losses(events: &[RunEvent]) -> usize {
     let is_loss = |event: &&RunEvent| matches!(event, RunEvent::HostLost { .. });
     events.iter().filter(is_loss).count()
 }
 
-/// The kinds that fired.
+/// The kinds of the faults that fired.
 pub(super) fn fired(events: &[RunEvent]) -> impl Iterator<Item = FaultKind> {
     events.iter().filter_map(|event| match event {
         RunEvent::FaultFired { kind, .. } => FaultKind::from_name(kind),
@@ -88,11 +88,11 @@ fn ends_host(kind: FaultKind) -> bool {
     kind != FaultKind::Slow && kind != FaultKind::SupervisorKill && !kind.is_of_disk()
 }
 
-/// Every recovery in the events of one supervisor, with the fault before it; `ended` is what ended the supervisor
-/// before.
+/// Every recovery in the events of one supervisor, with the fault before it. `ended` is the fault that ended the
+/// supervisor before.
 ///
-/// Events do not say which fault a host was lost to: it is the oldest one for its role that nobody was lost to yet. Of
-/// two hosts that are lost in one moment, each may stand for the other.
+/// Events do not name the fault of a host failure: it is taken to be the oldest one for the role that explains no other
+/// failure. Of two hosts that fail at the same time, each may get the fault of the other.
 pub(super) fn recoveries(events: &[RunEvent], ended: Option<FaultKind>) -> Vec<Recovery> {
     let mut waiting: BTreeMap<bool, VecDeque<String>> = BTreeMap::new();
     let mut lost_to: BTreeMap<HostId, String> = BTreeMap::new();
@@ -113,10 +113,10 @@ pub(super) fn recoveries(events: &[RunEvent], ended: Option<FaultKind>) -> Vec<R
                     .get_mut(&(role == INFERENCE))
                     .and_then(VecDeque::pop_front)
                     .unwrap_or_else(|| NO_FAULT.to_owned());
-                // Who is lost again on the way back is told of once, from its first loss on.
+                // A host that fails again while it restarts has one recovery, which begins with the first failure.
                 lost_to.entry(*host).or_insert(kind);
             }
-            RunEvent::HostRestored { host, role, ms, .. } => found.push(Recovery {
+            RunEvent::HostRestarted { host, role, ms, .. } => found.push(Recovery {
                 role: role.clone(),
                 kind: lost_to.remove(host).unwrap_or_else(|| NO_FAULT.to_owned()),
                 ms: *ms,
@@ -132,7 +132,7 @@ pub(super) fn recoveries(events: &[RunEvent], ended: Option<FaultKind>) -> Vec<R
     found
 }
 
-/// By the words that events have for targets.
+/// True if the target of a fault, as events name it, belongs to the inference host.
 fn is_of_inference(target: &str) -> bool {
     target.starts_with("model") || target == "the inference host"
 }
@@ -147,7 +147,7 @@ mod tests {
         RunEvent::FaultFired {
             rule: 1,
             kind: kind.to_owned(),
-            phase: "before-step".to_owned(),
+            point: "before-step".to_owned(),
             tick: Tick(1),
             target: target.to_owned(),
         }
@@ -163,25 +163,25 @@ mod tests {
         }
     }
 
-    fn back(host: u32, role: &str, incarnation: u32, ms: f64) -> RunEvent {
-        RunEvent::HostRestored {
+    fn restarted(host: u32, role: &str, incarnation: u32, ms: f64) -> RunEvent {
+        RunEvent::HostRestarted {
             host: HostId(host),
             role: role.to_owned(),
             incarnation: Incarnation(incarnation),
             tick: Tick(1),
             checkpoint: None,
-            redone: 0,
+            reexecuted: 0,
             ms,
             cause: String::new(),
         }
     }
 
     #[test]
-    fn a_host_that_is_lost_twice_on_its_way_and_comes_back_once_is_fine() {
+    fn a_host_may_fail_twice_before_it_is_restarted_once() {
         let events = [
             lost(0, AGENTS, 1),
             lost(0, AGENTS, 2),
-            back(0, AGENTS, 3, 1.0),
+            restarted(0, AGENTS, 3, 1.0),
         ];
         assert_eq!(contradictions(&events), Vec::<String>::new());
         // A loss just before the end of the run or of the supervisor.
@@ -189,17 +189,17 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_be_is_named() {
+    fn contradictions_are_named() {
         let said = |events: &[RunEvent]| contradictions(events).join("; ");
         assert!(said(&[lost(0, AGENTS, 1), lost(0, AGENTS, 1)]).contains("lost twice"));
-        assert!(said(&[back(0, AGENTS, 2, 1.0)]).contains("not away"));
+        assert!(said(&[restarted(0, AGENTS, 2, 1.0)]).contains("had not failed"));
         let twice = [
             lost(0, AGENTS, 1),
-            back(0, AGENTS, 2, 1.0),
-            back(0, AGENTS, 2, 1.0),
+            restarted(0, AGENTS, 2, 1.0),
+            restarted(0, AGENTS, 2, 1.0),
         ];
-        assert!(said(&twice).contains("not away"));
-        let dead = [lost(0, AGENTS, 1), back(0, AGENTS, 1, 1.0)];
+        assert!(said(&twice).contains("had not failed"));
+        let dead = [lost(0, AGENTS, 1), restarted(0, AGENTS, 1, 1.0)];
         assert!(said(&dead).contains("incarnation 1, which was lost"));
         let unreadable = RunEvent::Unreadable {
             line: 3,
@@ -227,8 +227,8 @@ mod tests {
             fault("abort", "the inference host"),
             lost(1, INFERENCE, 2),
             lost(0, AGENTS, 1),
-            back(0, AGENTS, 3, 5.0),
-            back(1, INFERENCE, 4, 6.0),
+            restarted(0, AGENTS, 3, 5.0),
+            restarted(1, INFERENCE, 4, 6.0),
         ];
         let kinds: Vec<(String, String)> = recoveries(&events, None)
             .into_iter()
@@ -245,12 +245,12 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_goes_on_has_come_back_from_what_ended_it() {
+    fn a_resumed_run_has_recovered_from_what_ended_it() {
         let resumed = RunEvent::Resumed {
             tick: Tick(4),
             checkpoint: None,
             cut_bytes: 0,
-            redone: 4,
+            reexecuted: 4,
             ms: 7.5,
         };
         let found = recoveries(&[resumed], Some(FaultKind::SupervisorKill));

@@ -1,9 +1,9 @@
-//! What a campaign did, and what came of it.
+//! The report of a campaign.
 
+use super::chaos_run::ChaosRun;
 use super::history::{self, Recovery};
-use super::life::Lived;
-use super::matrix::Matrix;
-use crate::cli::edge::{Done, Trouble};
+use super::matrix::FaultMatrix;
+use crate::cli::error::{CliError, ExitStatus};
 use crate::cli::output::{counted, line};
 use serde_json::{Value, json};
 use shm_protocol::id::Tick;
@@ -11,28 +11,29 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use supervisor::analysis::inspect::Summary;
+use supervisor::analysis::RunSummary;
 use supervisor::faults::FaultPlan;
-use supervisor::journal::{self, JournalReader, hex};
+use supervisor::journal::{self, JournalReader};
 use supervisor::record::RunHeader;
+use supervisor::record::hex;
 use supervisor::rundir::{RunDir, RunEvent};
 
-/// Most findings that are told one by one; they are often the same.
-const FINDINGS_TOLD: usize = 20;
+/// Maximum findings that are listed; they are often the same.
+const MAX_FINDINGS: usize = 20;
 
-/// What a campaign did, and what came of it.
-pub(super) struct Report {
+/// The report of a campaign.
+pub(super) struct CampaignReport {
     header: RunHeader,
     reference_chain: String,
-    /// Of the reference: ticks, steps, and requests of inference.
+    /// Ticks, steps and inference requests of the reference.
     ticks: u64,
     steps: u64,
     inferences: u64,
-    matrix: Matrix,
+    matrix: FaultMatrix,
     recoveries: Vec<Recovery>,
-    /// Hosts that were lost without a fault.
+    /// Host failures without a fault that explains them.
     unexplained: u64,
-    lives: u64,
+    supervisors: u64,
     runs: u64,
     verdicts: Vec<(Tick, String)>,
     findings: Vec<String>,
@@ -43,23 +44,23 @@ pub(super) struct Report {
     pub(super) wall: Duration,
 }
 
-impl Report {
-    pub(super) fn begin(reference: &Path, folder: PathBuf) -> Result<Report, Trouble> {
+impl CampaignReport {
+    pub(super) fn begin(reference: &Path, folder: PathBuf) -> Result<CampaignReport, CliError> {
         let run = RunDir::read(reference)?;
         let (header, mut reader) = JournalReader::open(&run)?;
-        let summary = Summary::read(&header, &mut reader)?;
+        let summary = RunSummary::read(&header, &mut reader)?;
         let reference_chain = hex(&journal::verify(&run)?.chain).to_string();
-        Ok(Report {
+        Ok(CampaignReport {
             header,
             chain: reference_chain.clone(),
             reference_chain,
             ticks: summary.ticks,
             steps: summary.agents.iter().map(|agent| agent.steps).sum(),
             inferences: summary.agents.iter().map(|agent| agent.requests).sum(),
-            matrix: Matrix::default(),
+            matrix: FaultMatrix::default(),
             recoveries: Vec::new(),
             unexplained: 0,
-            lives: 0,
+            supervisors: 0,
             runs: 0,
             verdicts: Vec::new(),
             findings: Vec::new(),
@@ -70,53 +71,53 @@ impl Report {
         })
     }
 
-    /// Takes in what came of a run.
-    pub(super) fn take(&mut self, plan: &FaultPlan, lived: &Lived) {
+    /// Adds a run with faults.
+    pub(super) fn add(&mut self, plan: &FaultPlan, run: &ChaosRun) {
         self.runs += 1;
-        self.lives += lived.lives.len() as u64;
-        self.findings.extend(lived.findings.iter().cloned());
-        if let Ok(verified) = RunDir::read(&lived.dir)
-            .map_err(Trouble::from)
+        self.supervisors += run.supervisors.len() as u64;
+        self.findings.extend(run.findings.iter().cloned());
+        if let Ok(verified) = RunDir::read(&run.dir)
+            .map_err(CliError::from)
             .and_then(|run| Ok(journal::verify(&run)?))
         {
             self.chain = hex(&verified.chain).to_string();
         }
-        self.matrix.plan(plan);
-        for event in lived.events() {
-            self.matrix.take(event);
+        self.matrix.add_plan(plan);
+        for event in run.events() {
+            self.matrix.add_event(event);
             if let RunEvent::Verdict { tick, text } = event {
                 self.verdicts.push((*tick, text.clone()));
             }
         }
-        for life in &lived.lives {
-            self.unexplained += history::unexplained(&life.events);
+        for supervisor in &run.supervisors {
+            self.unexplained += history::unexplained(&supervisor.events);
             self.recoveries
-                .extend(history::recoveries(&life.events, life.after));
+                .extend(history::recoveries(&supervisor.events, supervisor.after));
         }
     }
 
-    /// A run says something else than the reference.
+    /// Records that a run differs from the reference.
     pub(super) fn diverged(&mut self, explained: Vec<String>) {
         self.divergence = Some(explained);
     }
 
-    /// Says on standard error how far it is.
-    pub(super) fn show(&self, run: usize, of: usize) {
+    /// Writes the progress to standard error.
+    pub(super) fn show_progress(&self, run: usize, of: usize) {
         let (faults, restarts) = (self.matrix.injected(), self.restarts());
-        // Who has closed standard error does not want to know.
+        // A closed standard error is no reason to stop.
         let _ = writeln!(
             std::io::stderr(),
             "run {run} of {of}: {faults} faults injected, {restarts} restarts"
         );
     }
 
-    /// Hosts that came back.
+    /// The number of host restarts.
     fn restarts(&self) -> u64 {
         let of_hosts = |recovery: &&Recovery| recovery.role != history::SUPERVISOR;
         self.recoveries.iter().filter(of_hosts).count() as u64
     }
 
-    /// Milliseconds of recoveries, by role, and by role and kind.
+    /// Milliseconds of the recoveries, grouped by a key.
     fn times(&self, of: impl Fn(&Recovery) -> String) -> BTreeMap<String, Vec<f64>> {
         let mut times: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for recovery in &self.recoveries {
@@ -133,13 +134,13 @@ impl Report {
         self.times(|recovery| format!("{} after {}", recovery.role, recovery.kind))
     }
 
-    /// Says what there is to say.
-    pub(super) fn tell(&self, as_json: bool) -> Result<Done, Trouble> {
+    /// Writes the report.
+    pub(super) fn write(&self, as_json: bool) -> Result<ExitStatus, CliError> {
         self.matrix.lines().into_iter().try_for_each(line)?;
         for (what, times) in self.by_kind().iter().chain(&self.by_role()) {
-            let [middle, high, most] = quantiles(times);
+            let [median, high, max] = quantiles(times);
             line(format!(
-                "recovery    {what}: {} times, p50 {middle:.1} ms, p99 {high:.1} ms, longest {most:.1} ms",
+                "recovery    {what}: {} times, p50 {median:.1} ms, p99 {high:.1} ms, max {max:.1} ms",
                 times.len()
             ))?;
         }
@@ -148,34 +149,38 @@ impl Report {
             counted(self.matrix.injected(), "fault"),
             counted(self.runs, "run"),
             self.matrix.not_reached(),
-            counted(self.lives, "supervisor"),
+            counted(self.supervisors, "supervisor"),
             counted(self.restarts(), "restart"),
             counted(self.verdicts.len() as u64, "verdict"),
             self.wall.as_secs_f64()
         ))?;
         if self.unexplained > 0 {
             line(format!(
-                "noticed     {} lost and no fault was injected for it: the machine is too busy for the deadline \
-                 (raise --deadline-ms), or one loss draws others after it",
-                counted(self.unexplained, "host")
+                "unexplained {} without an injected fault: the machine may be too busy for the deadline (raise \
+                 --deadline-ms), or one failure caused another",
+                counted(self.unexplained, "host failure")
             ))?;
         }
-        self.tell_outcome()?;
+        self.write_outcome()?;
         if as_json {
             line(self.json())?;
         }
         let is_fine = self.divergence.is_none() && self.findings.is_empty();
-        Ok(if is_fine { Done::Fine } else { Done::No })
+        Ok(if is_fine {
+            ExitStatus::Success
+        } else {
+            ExitStatus::Negative
+        })
     }
 
-    /// Whether anything is wrong.
-    fn tell_outcome(&self) -> Result<(), Trouble> {
-        for finding in self.findings.iter().take(FINDINGS_TOLD) {
-            line(format!("found       {finding}"))?;
+    /// Findings, verdicts and the result of the comparison.
+    fn write_outcome(&self) -> Result<(), CliError> {
+        for finding in self.findings.iter().take(MAX_FINDINGS) {
+            line(format!("finding     {finding}"))?;
         }
-        if self.findings.len() > FINDINGS_TOLD {
-            let more = self.findings.len() - FINDINGS_TOLD;
-            line(format!("found       {more} more like these"))?;
+        if self.findings.len() > MAX_FINDINGS {
+            let more = self.findings.len() - MAX_FINDINGS;
+            line(format!("finding     and {more} more"))?;
         }
         for (tick, text) in &self.verdicts {
             line(format!("verdict     tick {tick}: {text}"))?;
@@ -186,17 +191,17 @@ impl Report {
         }
         match &self.divergence {
             Some(explained) => {
-                line("diverged    left is the reference, right the run with faults")?;
+                line("diverged    left: the reference, right: the run with faults")?;
                 explained.iter().try_for_each(line)
             }
             None if self.is_stopped => line(format!(
-                "stopped     {} up to here agree with the reference",
+                "stopped     {} up to here equal to the reference",
                 counted(self.runs, "run")
             )),
             None if self.verdicts.is_empty() => {
-                line("agrees      every tick of every run, byte for byte")
+                line("equal       every tick of every run, byte for byte")
             }
-            None => line("agrees      every tick of every run with its replay, byte for byte"),
+            None => line("equal       every tick of every run to its replay, byte for byte"),
         }
     }
 
@@ -204,9 +209,9 @@ impl Report {
         let (ticks, steps) = (self.ticks * self.runs, self.steps * self.runs);
         let seconds = self.wall.as_secs_f64();
         let all: Vec<f64> = self.recoveries.iter().map(|recovery| recovery.ms).collect();
-        let told = |times: BTreeMap<String, Vec<f64>>| -> BTreeMap<String, Value> {
-            let told = |(what, times): (String, Vec<f64>)| (what, times_json(&times));
-            times.into_iter().map(told).collect()
+        let summaries = |times: BTreeMap<String, Vec<f64>>| -> BTreeMap<String, Value> {
+            let summary = |(what, times): (String, Vec<f64>)| (what, times_json(&times));
+            times.into_iter().map(summary).collect()
         };
         let mut json = json!({
             "ticks": ticks,
@@ -222,16 +227,16 @@ impl Report {
             "provider": self.header.models.first().map(|model| &model.provider),
             "restarts": self.restarts(),
             "runs": self.runs,
-            "launches": self.lives,
-            "losses_unexplained": self.unexplained,
+            "supervisors": self.supervisors,
+            "unexplained_failures": self.unexplained,
             "verdicts": self.verdicts.iter().map(|(tick, text)| json!({ "tick": tick.0, "text": text })).collect::<Vec<_>>(),
             "run_dir": self.run_dir.to_string_lossy(),
             "diverged": self.divergence.is_some(),
             "findings": self.findings,
             "stopped": self.is_stopped,
             "recovery_ms": times_json(&all),
-            "recovery_ms_by_role": told(self.by_role()),
-            "recovery_ms_by_kind": told(self.by_kind()),
+            "recovery_ms_by_role": summaries(self.by_role()),
+            "recovery_ms_by_kind": summaries(self.by_kind()),
         });
         if let (Value::Object(json), Value::Object(matrix)) = (&mut json, self.matrix.json()) {
             json.extend(matrix);
@@ -241,15 +246,15 @@ impl Report {
 }
 
 fn times_json(times: &[f64]) -> Value {
-    let [middle, high, most] = quantiles(times);
-    json!({ "p50": middle, "p99": high, "max": most, "times": times.len() })
+    let [median, high, max] = quantiles(times);
+    json!({ "p50": median, "p99": high, "max": max, "count": times.len() })
 }
 
 fn quantiles(times: &[f64]) -> [f64; 3] {
     [0.5, 0.99, 1.0].map(|part| quantile(times, part))
 }
 
-/// The value below which this part of all values lies; zero without any.
+/// The quantile of some values; zero without any.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,

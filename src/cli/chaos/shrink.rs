@@ -1,20 +1,20 @@
-//! The fewest rules of a plan that still show what the whole plan showed
-//! (delta debugging: Zeller and Hildebrandt, 2002).
+//! Reduces a plan to the rules that still show the difference that the whole
+//! plan showed (delta debugging: Zeller and Hildebrandt, 2002).
 
-use crate::cli::edge::Trouble;
+use crate::cli::error::CliError;
 use supervisor::faults::FaultPlan;
 
-/// Most times that a smaller plan is tried.
-const MOST_TRIES: usize = 100;
+/// Maximum number of smaller plans that are tried.
+const MAX_TRIES: usize = 100;
 
-/// Leaves out rules as long as `shows` holds for what is left. When it says nothing, no more is tried.
+/// Leaves out rules as long as `shows` holds for the others, and stops when it gives no answer.
 pub(super) fn shrink(
     plan: &FaultPlan,
-    mut shows: impl FnMut(&FaultPlan) -> Result<Option<bool>, Trouble>,
-) -> Result<FaultPlan, Trouble> {
+    mut shows: impl FnMut(&FaultPlan) -> Result<Option<bool>, CliError>,
+) -> Result<FaultPlan, CliError> {
     let mut smallest = plan.clone();
     let (mut parts, mut tries) = (2, 0);
-    while smallest.rules.len() > 1 && tries < MOST_TRIES {
+    while smallest.rules.len() > 1 && tries < MAX_TRIES {
         let part = smallest.rules.len().div_ceil(parts);
         let mut found = None;
         for start in (0..smallest.rules.len()).step_by(part) {
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_needed_is_left_out() {
+    fn rules_that_are_not_needed_are_left_out() {
         let needed = [Some(Tick(7)), Some(Tick(33))];
         let shows = |plan: &FaultPlan| {
             Ok(Some(needed.iter().all(|tick| {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_want_to_wait_gets_what_is_known() {
+    fn shrinking_can_be_stopped() {
         let mut answers = [Some(true), None].into_iter();
         let Ok(smallest) = shrink(&plan(1..=8), |_| {
             Ok(answers.next().expect("asked too often"))

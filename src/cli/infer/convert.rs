@@ -5,8 +5,8 @@
 //! those that share a byte have one each in a file. They are written as `V2`,
 //! `V1`, `i1` and `u1`.
 
-use super::npy::Array;
 use shm_protocol::tensor::{DType, Port, Shape, Tensor};
+use supervisor::models::npy::Array;
 
 /// An array as the tensor that an input takes.
 ///
@@ -94,7 +94,7 @@ fn plain(kind: char, size: usize) -> Option<DType> {
         .map(|(.., dtype)| *dtype)
 }
 
-/// Whether elements of this type may be written so.
+/// True if elements of this type may be written so.
 fn is_spelled(dtype: DType, kind: char, size: usize) -> bool {
     match dtype {
         DType::BF16 => matches!((kind, size), ('V' | 'u', 2)),

@@ -1,27 +1,31 @@
-//! Where results come from, a line for each.
+//! The provenance of results, a line for each.
 
-use super::{Done, Inspect, Trouble, line};
+use super::missing_tick::missing_tick;
+use crate::cli::arguments::InspectArguments;
+use crate::cli::error::{CliError, ExitStatus};
+use crate::cli::output::line;
 use serde_json::{Value, json};
 use shm_protocol::id::{AgentId, Tick};
-use supervisor::analysis::{Provenance, Provenances};
-use supervisor::journal::{JournalReader, hex};
+use supervisor::analysis::{Provenance, ProvenanceTracker};
+use supervisor::journal::JournalReader;
 use supervisor::record::RunHeader;
+use supervisor::record::hex;
 
-/// Digits of a digest that people see.
-const SHOWN_DIGITS: usize = 16;
+/// Digits of a digest in text.
+const DIGEST_DIGITS: usize = 16;
 
-/// Shows where the results of a run come from, or those of one tick or one agent.
+/// Shows the provenance of the results of a run, or of those of one tick or one agent.
 pub(super) fn show(
-    command: &Inspect,
+    command: &InspectArguments,
     header: &RunHeader,
     journal: &mut JournalReader,
     agent: Option<AgentId>,
-) -> Result<Done, Trouble> {
-    let threads = header.engine.as_ref().map(|engine| engine.intra_threads);
-    let mut provenances = Provenances::of(header);
-    let mut found = Vec::new();
+) -> Result<ExitStatus, CliError> {
+    let threads = header.engine.as_ref().map(|engine| engine.intra_op_threads);
+    let mut tracker = ProvenanceTracker::new(header);
+    let mut results = Vec::new();
     while let Some(entry) = journal.next_tick()? {
-        let of_tick = provenances.next(&entry);
+        let of_tick = tracker.next(&entry);
         if command.tick.is_some_and(|tick| Tick(tick) != entry.tick) {
             continue;
         }
@@ -29,7 +33,7 @@ pub(super) fn show(
             if agent.is_none_or(|only| only == one.agent) {
                 line(text(header, &one))?;
                 if command.json {
-                    found.push(value(header, threads, &one));
+                    results.push(value(header, threads, &one));
                 }
             }
         }
@@ -37,27 +41,27 @@ pub(super) fn show(
     if let Some(tick) = command.tick
         && Tick(tick) > journal.ticks()
     {
-        return Err(super::no_tick(Tick(tick), journal.ticks()));
+        return Err(missing_tick(Tick(tick), journal.ticks()));
     }
     if command.json {
-        line(json!({ "results": found }))?;
+        line(json!({ "results": results }))?;
     }
-    Ok(Done::Fine)
+    Ok(ExitStatus::Success)
 }
 
 fn text(header: &RunHeader, one: &Provenance) -> String {
     let name = &header.agents[one.agent.index()].name;
     let what = match one.request {
-        Some(request) => format!("request {request} of tick {}", one.asked),
-        None => "a wait".to_owned(),
+        Some(request) => format!("request {request} of tick {}", one.request_tick),
+        None => "await".to_owned(),
     };
-    let short = |digest: &[u8]| hex(digest)[..SHOWN_DIGITS].to_owned();
-    let made_by = match &one.made_by {
-        Some(made_by) => format!(
+    let short = |digest: &[u8]| hex(digest)[..DIGEST_DIGITS].to_owned();
+    let version = match &one.version {
+        Some(version) => format!(
             "version {} on {}, file {}",
-            made_by.version,
-            made_by.provider,
-            short(&made_by.file)
+            version.name,
+            version.provider,
+            short(&version.file)
         ),
         None => "not loaded".to_owned(),
     };
@@ -66,7 +70,7 @@ fn text(header: &RunHeader, one: &Provenance) -> String {
         Err(reason) => format!("none: {reason}"),
     };
     format!(
-        "tick {} {name}: {what}: model {}, {made_by}; input {}, output {output}",
+        "tick {} {name}: {what}: model {}, {version}; input {}, output {output}",
         one.tick,
         one.model,
         short(&one.input)
@@ -74,20 +78,20 @@ fn text(header: &RunHeader, one: &Provenance) -> String {
 }
 
 fn value(header: &RunHeader, threads: Option<u32>, one: &Provenance) -> Value {
-    let made_by = one.made_by.as_ref();
+    let version = one.version.as_ref();
     json!({
         "tick": one.tick.0,
-        "asked": one.asked.0,
+        "request_tick": one.request_tick.0,
         "agent": header.agents[one.agent.index()].name,
         "request": one.request.map(|request| request.0),
         "model": one.model,
-        "version": made_by.map(|made_by| &made_by.version),
-        "file": made_by.map(|made_by| hex(&made_by.file)),
-        "provider": made_by.map(|made_by| &made_by.provider),
+        "version": version.map(|version| &version.name),
+        "file_digest": version.map(|version| hex(&version.file)),
+        "provider": version.map(|version| &version.provider),
         "engine": header.engine.as_ref().map(|engine| &engine.name),
-        "intra_threads": threads,
-        "input": hex(&one.input),
-        "output": one.output.as_ref().ok().map(|digest| hex(digest)),
+        "intra_op_threads": threads,
+        "input_digest": hex(&one.input),
+        "output_digest": one.output.as_ref().ok().map(|digest| hex(digest)),
         "error": one.output.as_ref().err(),
     })
 }

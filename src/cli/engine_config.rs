@@ -1,20 +1,20 @@
-//! The engines of this binary, and where its folders are.
+//! The engines of this binary: wasmtime, ONNX Runtime and the folder of compiled agents.
 
-use super::edge::Trouble;
+use super::error::CliError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use supervisor::host::HostProgram;
-use supervisor::journal::hex;
 use supervisor::launch::Engines;
+use supervisor::record::hex;
 
-/// The variable that names another ONNX Runtime library.
+/// The environment variable that names another ONNX Runtime library.
 pub(super) const LIBRARY_VARIABLE: &str = "LOCKSTEP_ORT_LIB";
 
 /// The engines of this binary.
-pub(super) fn engines() -> Result<Engines, Trouble> {
+pub(super) fn engines() -> Result<Engines, CliError> {
     let program = HostProgram::current().map_err(|error| {
-        Trouble::system(format!(
-            "this program cannot be opened to start hosts from: {error}; is /proc mounted?"
+        CliError::machine(format!(
+            "cannot open this program to start hosts from it: {error}; is /proc mounted?"
         ))
     })?;
     let settings = agent_host::config_fingerprint();
@@ -28,22 +28,22 @@ pub(super) fn engines() -> Result<Engines, Trouble> {
     })
 }
 
-/// What a run pins of wasmtime: its version, the architecture, and the beginning of a digest of every setting, because
-/// fuel and traps depend on all three.
+/// The wasmtime of a run, as its header pins it: version, architecture and a short digest of all settings, because fuel
+/// and traps depend on all three.
 fn pinned(version: &str, settings: &str) -> String {
     let digest = hex(&blake3::hash(settings.as_bytes()).as_bytes()[..4]);
     format!("{version} {} {digest}", std::env::consts::ARCH)
 }
 
 /// The library that the environment names, as an absolute path: hosts have another working directory.
-fn library() -> Result<Option<String>, Trouble> {
+fn library() -> Result<Option<String>, CliError> {
     let Some(named) = std::env::var_os(LIBRARY_VARIABLE).filter(|named| !named.is_empty()) else {
         return Ok(None);
     };
     let path = std::path::absolute(Path::new(&named)).unwrap_or_else(|_| PathBuf::from(&named));
     match path.into_os_string().into_string() {
         Ok(path) => Ok(Some(path)),
-        Err(path) => Err(Trouble::input(format!(
+        Err(path) => Err(CliError::input(format!(
             "{LIBRARY_VARIABLE} names {path:?}, which is not UTF-8; rename it"
         ))),
     }

@@ -1,28 +1,28 @@
-//! The poles of the demo, drawn. Everything shown is what the referee emitted.
+//! The live view of the demo: its poles, as the referee reports them.
 
-use super::progress::View;
+use super::progress::LiveView;
 use serde::Deserialize;
 use shm_protocol::agent_to_supervisor::Effect;
 use supervisor::record::TickRecord;
 
-/// What the referee emits its reports about.
+/// The topic of the referee's reports.
 const TOPIC: &str = "poles";
 
-/// Poles in one line of the picture.
+/// PolesView in one line of the picture.
 const POLES_PER_LINE: usize = 64;
 
-/// Lines of the picture at most.
-const LINES: usize = 4;
+/// Maximum lines of the view.
+const MAX_LINES: usize = 4;
 
-/// From this lean on, in thousandths of a radian, a pole is drawn as leaning.
+/// Lean from which on a pole is drawn as leaning, in thousandths of a radian.
 const LEANING_MILLIRADIANS: i64 = 20;
 
 /// One report of the referee.
 #[derive(Debug, Deserialize)]
-pub(super) struct Report {
-    /// Poles that stand.
+pub(super) struct PoleReport {
+    /// PolesView that stand.
     pub(super) standing: u64,
-    /// Poles that have fallen.
+    /// PolesView that have fallen.
     pub(super) fallen: u64,
     /// Of each pole the cart's place in millimetres, its lean in thousandths of a radian, and 1 if it stands.
     poles: Vec<(i64, i64, i64)>,
@@ -30,19 +30,19 @@ pub(super) struct Report {
 
 /// The newest report of the referee.
 #[derive(Debug, Default)]
-pub(super) struct Poles {
+pub(super) struct PolesView {
     newest: Vec<u8>,
 }
 
-impl Poles {
+impl PolesView {
     /// The newest report, if there is one.
-    pub(super) fn report(&self) -> Option<Report> {
+    pub(super) fn report(&self) -> Option<PoleReport> {
         serde_json::from_slice(&self.newest).ok()
     }
 }
 
-impl View for Poles {
-    fn note(&mut self, record: &TickRecord) {
+impl LiveView for PolesView {
+    fn update(&mut self, record: &TickRecord) {
         let effects = record
             .outcomes
             .iter()
@@ -59,25 +59,28 @@ impl View for Poles {
         }
     }
 
-    fn picture(&self) -> String {
+    fn render(&self) -> String {
         let Some(report) = self.report() else {
             return String::new();
         };
         let drawn: Vec<char> = report.poles.iter().map(|pole| draw(*pole)).collect();
         let mut lines: Vec<String> = drawn
             .chunks(POLES_PER_LINE)
-            .take(LINES)
+            .take(MAX_LINES)
             .map(|line| line.iter().collect())
             .collect();
-        if drawn.len() > POLES_PER_LINE * LINES {
-            lines.push(format!("and {} more", drawn.len() - POLES_PER_LINE * LINES));
+        if drawn.len() > POLES_PER_LINE * MAX_LINES {
+            lines.push(format!(
+                "and {} more",
+                drawn.len() - POLES_PER_LINE * MAX_LINES
+            ));
         }
         lines.push(format!("{} up, {} down", report.standing, report.fallen));
         lines.join("\n")
     }
 
     fn closing_line(&self) -> Option<String> {
-        // In its first tick the referee has heard of no pole yet.
+        // No pole has reported in the first tick.
         let report = self
             .report()
             .filter(|report| report.standing + report.fallen > 0)?;
@@ -107,6 +110,6 @@ mod tests {
         let newest =
             br#"{"tick":3,"standing":3,"fallen":1,"poles":[[0,0,1],[0,90,1],[0,-90,1],[0,500,0]]}"#
                 .to_vec();
-        assert_eq!(Poles { newest }.picture(), "|/\\_\n3 up, 1 down");
+        assert_eq!(PolesView { newest }.render(), "|/\\_\n3 up, 1 down");
     }
 }

@@ -1,49 +1,49 @@
-//! What a process must not leave behind: hosts, named memory, temporary files.
+//! Leftovers of a process: hosts, shared memory, temporary files.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-/// How long hosts may live after their supervisor.
-const AFTERMATH: Duration = Duration::from_millis(100);
+/// Time in which hosts end after their supervisor.
+const EXIT_GRACE: Duration = Duration::from_millis(100);
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(1);
+/// Time between two checks.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Where named memory is.
-const NAMED: &str = "/dev/shm";
+/// The folder of named shared memory.
+const SHARED_MEMORY: &str = "/dev/shm";
 
-/// What was there before a process began, so that it is not blamed for it.
+/// The state of the system before a process began.
 #[derive(Debug)]
-pub(super) struct Before {
+pub(super) struct Baseline {
     named: BTreeSet<String>,
 }
 
-impl Before {
-    /// What is there now.
-    pub(super) fn look() -> Before {
-        Before {
-            named: names_in(Path::new(NAMED)).collect(),
+impl Baseline {
+    /// The state now.
+    pub(super) fn take() -> Baseline {
+        Baseline {
+            named: names_in(Path::new(SHARED_MEMORY)).collect(),
         }
     }
 
-    /// What a process that has just ended has left. Its temporary files are in `temporary`; none is named for a process
-    /// that could not take them away, because it was killed.
-    pub(super) fn left_by(&self, supervisor: u32, temporary: Option<&Path>) -> Vec<String> {
+    /// The leftovers of a process that has just ended. `temporary` is the folder of its temporary files; none for a
+    /// process that was killed and could not remove them.
+    pub(super) fn leftovers(&self, supervisor: u32, temporary: Option<&Path>) -> Vec<String> {
         let hosts = outliving(supervisor);
         let files = temporary
             .into_iter()
             .flat_map(names_in)
             .map(|name| format!("temporary file {name}"));
-        let named = names_in(Path::new(NAMED))
+        let named = names_in(Path::new(SHARED_MEMORY))
             .filter(|name| name.contains("lockstep") && !self.named.contains(name))
-            .map(|name| format!("named memory {name}"));
+            .map(|name| format!("shared memory {name}"));
         hosts.into_iter().chain(files).chain(named).collect()
     }
 }
 
-/// Hosts that outlive their supervisor for longer than they may.
+/// Hosts that outlive their supervisor by more than [`EXIT_GRACE`].
 #[allow(
     clippy::disallowed_methods,
     reason = "how long a process lives is what is measured"
@@ -52,14 +52,14 @@ fn outliving(supervisor: u32) -> Vec<String> {
     let began = Instant::now();
     loop {
         let alive = hosts_of(supervisor);
-        if alive.is_empty() || began.elapsed() > AFTERMATH {
+        if alive.is_empty() || began.elapsed() > EXIT_GRACE {
             return alive;
         }
-        thread::sleep(PAUSE);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// Processes whose arguments say that they serve this supervisor.
+/// Processes whose arguments name a role and this supervisor.
 fn hosts_of(supervisor: u32) -> Vec<String> {
     let supervisor = supervisor.to_string();
     names_in(Path::new("/proc"))
@@ -74,7 +74,7 @@ fn hosts_of(supervisor: u32) -> Vec<String> {
         .collect()
 }
 
-/// The names in a folder; none if there is no such folder.
+/// The names in a folder; none without the folder.
 pub(super) fn names_in(folder: &Path) -> impl Iterator<Item = String> + use<> {
     fs::read_dir(folder)
         .into_iter()
@@ -91,10 +91,10 @@ mod tests {
     #[test]
     fn files_and_hosts_that_are_left_are_named() {
         let folder = tempfile::tempdir().expect("a folder");
-        let before = Before::look();
+        let baseline = Baseline::take();
         // No process has this number, and so no host.
         let nobody = u32::MAX;
-        let left = || before.left_by(nobody, Some(folder.path()));
+        let left = || baseline.leftovers(nobody, Some(folder.path()));
         assert_eq!(left(), Vec::<String>::new());
         fs::write(folder.path().join("socket"), "").expect("a file");
         assert_eq!(left(), ["temporary file socket"]);
@@ -108,7 +108,7 @@ mod tests {
         while fs::read(&arguments).expect("it does not end").is_empty() {
             thread::yield_now();
         }
-        let left = before.left_by(nobody, None);
+        let left = baseline.leftovers(nobody, None);
         host.kill().expect("it is ours");
         host.wait().expect("it is ours");
         assert_eq!(left, [format!("process {}", host.id())]);

@@ -1,19 +1,19 @@
-//! `lockstep chaos --phases`.
+//! `lockstep chaos --points`.
 
-use crate::cli::edge::Trouble;
+use crate::cli::error::CliError;
 use crate::cli::output::line;
 use shm_protocol::fault::{FaultKind, FaultPoint};
 
-/// Says every point at which faults can be injected, and which.
-pub(super) fn list() -> Result<(), Trouble> {
-    for phase in FaultPoint::ALL {
+/// Lists the points at which faults can be injected, with the kinds that fit them.
+pub(super) fn list() -> Result<(), CliError> {
+    for point in FaultPoint::ALL {
         let kinds: Vec<&str> = FaultKind::ALL
             .iter()
-            .filter(|kind| kind.fits(*phase))
+            .filter(|kind| kind.fits(*point))
             .map(|kind| kind.name())
             .collect();
-        line(format!("{:<26} {}", phase.name(), phase.what()))?;
-        let processes: Vec<&str> = phase
+        line(format!("{:<26} {}", point.name(), point.what()))?;
+        let processes: Vec<&str> = point
             .processes()
             .iter()
             .map(|process| process.name())
@@ -21,7 +21,7 @@ pub(super) fn list() -> Result<(), Trouble> {
         line(format!(
             "{:<26} in {}, passed by the {}: {}",
             "",
-            phase.place(),
+            point.place(),
             processes.join(" and the "),
             kinds.join(", ")
         ))?;

@@ -1,8 +1,8 @@
 //! One run from its launch, over every death of its supervisor, to its end.
 
-use super::child::{self, Ended, Places};
+use super::child::{self, ChildExit, ChildPaths};
 use super::history;
-use crate::cli::edge::Trouble;
+use crate::cli::error::CliError;
 use shm_protocol::fault::FaultKind;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,107 +12,113 @@ use supervisor::host::StopSignals;
 use supervisor::journal;
 use supervisor::rundir::{EventLog, RunDir, RunEvent};
 
-/// How many deadlines a new host has to say something: it has a library to load, or models.
+/// Deadlines that a new host has to become ready: it loads a library, or models.
 const READY_DEADLINES: u64 = 6;
 
-/// The signal that a supervisor kills itself with.
+/// The signal with which a supervisor kills itself.
 const SIGKILL: i32 = 9;
 
-/// How a run is launched.
+/// Launches runs of one fleet.
 #[derive(Debug)]
-pub(super) struct Launching<'a> {
-    /// The command, the fleet and what belongs to it.
-    pub(super) words: &'a [String],
+pub(super) struct RunLauncher<'a> {
+    /// The command that runs the fleet, without its options.
+    pub(super) command: &'a [String],
     pub(super) ticks: u64,
     pub(super) deadline_ms: u64,
-    /// Where the processes keep their temporary files.
+    /// The folder of temporary files of the processes.
     pub(super) temporary: &'a Path,
     pub(super) stop: &'a StopSignals,
 }
 
-/// What came of a run.
+/// A run that was launched, and resumed until it ended.
 #[derive(Debug, Default)]
-pub(super) struct Lived {
-    /// What each of its supervisors wrote down.
-    pub(super) lives: Vec<Life>,
-    /// What must not be, in words.
+pub(super) struct ChaosRun {
+    /// The supervisors of the run, one after the other.
+    pub(super) supervisors: Vec<SupervisorRun>,
+    /// Violations of what a run promises.
     pub(super) findings: Vec<String>,
-    /// Where it is.
+    /// The run directory.
     pub(super) dir: PathBuf,
 }
 
-/// What one supervisor wrote down.
+/// One supervisor process of a run.
 #[derive(Debug)]
-pub(super) struct Life {
+pub(super) struct SupervisorRun {
+    /// The events that it has logged.
     pub(super) events: Vec<RunEvent>,
-    /// The fault that the supervisor before it ended with, if it goes on with its run.
+    /// The fault that ended the supervisor before it, if it has resumed the run.
     pub(super) after: Option<FaultKind>,
 }
 
-impl Launching<'_> {
-    /// Lives a run to its end below `folder`.
-    pub(super) fn live(&self, plan: &FaultPlan, folder: &Path) -> Result<Lived, Trouble> {
+impl RunLauncher<'_> {
+    /// Runs to the end below `folder`, and resumes as often as that takes.
+    pub(super) fn run_to_end(&self, plan: &FaultPlan, folder: &Path) -> Result<ChaosRun, CliError> {
         fs::create_dir_all(folder)
-            .map_err(|error| Trouble::input(format!("cannot make {folder:?}: {error}")))?;
-        let mut lived = Lived::default();
+            .map_err(|error| CliError::io(format!("cannot make {folder:?}"), &error))?;
+        let mut run = ChaosRun::default();
         let mut plan = plan.clone();
         // A supervisor can be killed before the run has begun; what had fired by then does not fire again.
         for attempt in 1.. {
-            lived.dir = folder.join(format!("run-{attempt}"));
-            if self.live_once(&plan, folder, &mut lived)? || self.stop.asked() {
+            run.dir = folder.join(format!("run-{attempt}"));
+            if self.run_once(&plan, folder, &mut run)? || self.stop.asked() {
                 break;
             }
-            plan = without_fired(&plan, &events(&lived.dir));
+            plan = without_fired(&plan, &events(&run.dir));
         }
-        Ok(lived)
+        Ok(run)
     }
 
-    /// Lives a run; false when it was killed before it had begun.
-    fn live_once(
+    /// Runs to the end; false when the supervisor was killed before the run had begun.
+    fn run_once(
         &self,
         plan: &FaultPlan,
         folder: &Path,
-        lived: &mut Lived,
-    ) -> Result<bool, Trouble> {
-        let dir = lived.dir.to_string_lossy().into_owned();
+        run: &mut ChaosRun,
+    ) -> Result<bool, CliError> {
+        let dir = run.dir.to_string_lossy().into_owned();
         let rules = folder.join("plan.toml");
         fs::write(&rules, plan.to_toml())
-            .map_err(|error| Trouble::input(format!("cannot write {rules:?}: {error}")))?;
+            .map_err(|error| CliError::io(format!("cannot write {rules:?}"), &error))?;
         let mut arguments = self.arguments(&dir);
         if !plan.is_empty() {
             arguments.extend(["--faults".to_owned(), rules.to_string_lossy().into_owned()]);
         }
-        let most = lived.lives.len() + 20 + 2 * plan.rules.len();
+        let max_supervisors = run.supervisors.len() + 20 + 2 * plan.rules.len();
         let (mut seen, mut after) = (0, None);
         loop {
-            let ended = self.child(&arguments, folder, &lived.dir)?;
-            let all = events(&lived.dir);
+            let ended = self.child(&arguments, folder, &run.dir)?;
+            let all = events(&run.dir);
             let events = all.get(seen..).unwrap_or_default().to_vec();
             seen = all.len();
-            lived.check(&ended, &events);
+            run.check(&ended, &events);
             let ending = self.ending(&ended, &events);
-            lived.lives.push(Life { events, after });
+            run.supervisors.push(SupervisorRun { events, after });
             match ending {
-                Ending::Finished => return Ok(true),
-                Ending::Wrong(finding) => {
-                    lived.findings.push(finding);
+                SupervisorEnd::Finished => return Ok(true),
+                SupervisorEnd::Finding(finding) => {
+                    run.findings.push(finding);
                     return Ok(true);
                 }
-                Ending::By(_) if lived.lives.len() > most => {
-                    let finding = "the run does not come to its end";
-                    lived.findings.push(finding.to_owned());
+                SupervisorEnd::Fault(_) if run.supervisors.len() > max_supervisors => {
+                    let finding = "the run does not end, however often it is resumed";
+                    run.findings.push(finding.to_owned());
                     return Ok(true);
                 }
-                Ending::By(_) if !has_begun(&lived.dir) => return Ok(false),
-                Ending::By(kind) => after = Some(kind),
+                SupervisorEnd::Fault(_) if !has_begun(&run.dir) => return Ok(false),
+                SupervisorEnd::Fault(kind) => after = Some(kind),
             }
             arguments = vec!["resume".to_owned(), dir.clone()];
         }
     }
 
-    /// Runs this binary on a run.
-    fn child(&self, arguments: &[String], folder: &Path, run: &Path) -> Result<Ended, Trouble> {
-        let places = Places {
+    /// Runs this binary on a run directory.
+    fn child(
+        &self,
+        arguments: &[String],
+        folder: &Path,
+        run: &Path,
+    ) -> Result<ChildExit, CliError> {
+        let places = ChildPaths {
             folder,
             temporary: self.temporary,
             run,
@@ -120,28 +126,32 @@ impl Launching<'_> {
         child::run(arguments, places, self.stop)
     }
 
-    /// How a supervisor has ended, given what it wrote down. What is not a fault of the plan is not right.
-    fn ending(&self, ended: &Ended, events: &[RunEvent]) -> Ending {
+    /// The end of a supervisor, given its events. Every end that no fault of the plan explains is a finding.
+    fn ending(&self, ended: &ChildExit, events: &[RunEvent]) -> SupervisorEnd {
         let last = |is_it: fn(FaultKind) -> bool| {
             history::fired(events).filter(|kind| is_it(*kind)).last()
         };
-        let said = ended.said.lines().last().unwrap_or_default();
+        let said = ended.err.lines().last().unwrap_or_default();
         if ended.hung {
-            return Ending::Wrong(format!("a supervisor hung: {said}"));
+            return SupervisorEnd::Finding(format!("a supervisor hung: {said}"));
         }
         match (ended.code, ended.signal) {
-            (Some(0), _) => Ending::Finished,
-            _ if self.stop.asked() => Ending::Finished,
+            (Some(0), _) => SupervisorEnd::Finished,
+            _ if self.stop.asked() => SupervisorEnd::Finished,
             (_, Some(SIGKILL)) => match last(|kind| kind == FaultKind::SupervisorKill) {
-                Some(kind) => Ending::By(kind),
-                None => Ending::Wrong("a supervisor was killed, and by no fault".to_owned()),
+                Some(kind) => SupervisorEnd::Fault(kind),
+                None => SupervisorEnd::Finding(
+                    "a supervisor was killed without a fault that explains it".to_owned(),
+                ),
             },
             (Some(code), _) => match last(FaultKind::is_of_disk) {
-                Some(kind) => Ending::By(kind),
-                None => Ending::Wrong(format!("a supervisor ended with exit code {code}: {said}")),
+                Some(kind) => SupervisorEnd::Fault(kind),
+                None => SupervisorEnd::Finding(format!(
+                    "a supervisor ended with exit code {code}: {said}"
+                )),
             },
             (_, signal) => {
-                Ending::Wrong(format!("a supervisor ended by signal {signal:?}: {said}"))
+                SupervisorEnd::Finding(format!("a supervisor ended by signal {signal:?}: {said}"))
             }
         }
     }
@@ -160,16 +170,17 @@ impl Launching<'_> {
             &(READY_DEADLINES * self.deadline_ms).to_string(),
         ]
         .map(str::to_owned);
-        self.words.iter().cloned().chain(options).collect()
+        self.command.iter().cloned().chain(options).collect()
     }
 
-    /// What a replay of a run says other than the run; none when they are the same.
-    pub(super) fn replayed(&self, lived: &Lived, folder: &Path) -> Result<Option<String>, Trouble> {
-        let arguments = [
-            "replay".to_owned(),
-            lived.dir.to_string_lossy().into_owned(),
-        ];
-        let ended = self.child(&arguments, folder, &lived.dir)?;
+    /// The difference between a run and its replay, if there is one.
+    pub(super) fn replay_difference(
+        &self,
+        run: &ChaosRun,
+        folder: &Path,
+    ) -> Result<Option<String>, CliError> {
+        let arguments = ["replay".to_owned(), run.dir.to_string_lossy().into_owned()];
+        let ended = self.child(&arguments, folder, &run.dir)?;
         if ended.code == Some(0) {
             return Ok(None);
         }
@@ -177,7 +188,7 @@ impl Launching<'_> {
             .out
             .lines()
             .skip_while(|line| !line.starts_with("diverged"));
-        let diverged: Vec<&str> = diverged.chain(ended.said.lines()).collect();
+        let diverged: Vec<&str> = diverged.chain(ended.err.lines()).collect();
         Ok(Some(format!(
             "a replay of the run: {}",
             diverged.join("\n")
@@ -185,40 +196,45 @@ impl Launching<'_> {
     }
 }
 
-/// How a supervisor has ended.
-enum Ending {
-    /// With its run, or because somebody wants it.
+/// The end of a supervisor.
+enum SupervisorEnd {
+    /// The run has finished, or the user stopped it.
     Finished,
-    /// By a fault, after which the run goes on.
-    By(FaultKind),
-    /// As it must not.
-    Wrong(String),
+    /// A fault, after which the run is resumed.
+    Fault(FaultKind),
+    /// An end that must not be.
+    Finding(String),
 }
 
-impl Lived {
-    /// Everything that happened, over all lives.
+impl ChaosRun {
+    /// The events of all supervisors.
     pub(super) fn events(&self) -> impl Iterator<Item = &RunEvent> {
-        self.lives.iter().flat_map(|life| &life.events)
+        self.supervisors
+            .iter()
+            .flat_map(|supervisor| &supervisor.events)
     }
 
-    /// Whether anything was decided that changes the run.
+    /// True if a verdict has changed the run.
     pub(super) fn has_verdicts(&self) -> bool {
         self.events()
             .any(|event| matches!(event, RunEvent::Verdict { .. }))
     }
 
-    /// Looks for what one supervisor must not leave, write or become.
-    fn check(&mut self, ended: &Ended, events: &[RunEvent]) {
-        let left = ended.left.iter().map(|what| format!("left behind: {what}"));
+    /// Checks the leftovers, the events and the resources of one supervisor.
+    fn check(&mut self, ended: &ChildExit, events: &[RunEvent]) {
+        let left = ended
+            .leftovers
+            .iter()
+            .map(|what| format!("left behind: {what}"));
         self.findings.extend(left);
         self.findings.extend(history::contradictions(events));
         self.findings
-            .extend(ended.vigil.leaks(history::losses(events)));
+            .extend(ended.watchdog.leaks(history::losses(events)));
     }
 
-    /// What the run says other than the reference, or does not keep; none when they are the same.
+    /// The first difference to the reference, if there is one.
     pub(super) fn difference(&self, reference: &Path) -> Option<String> {
-        let compare = || -> Result<Option<String>, Trouble> {
+        let compare = || -> Result<Option<String>, CliError> {
             let (left, right) = (RunDir::read(reference)?, RunDir::read(&self.dir)?);
             if let Some(difference) = diff::diff(&left, &right)? {
                 return Ok(Some(difference.to_string()));
@@ -226,27 +242,27 @@ impl Lived {
             let outbox = |run: &RunDir| fs::read(run.outbox()).ok();
             Ok((outbox(&left) != outbox(&right)).then(|| "the outboxes differ".to_owned()))
         };
-        told(compare())
+        or_error(compare())
     }
 
-    /// Why the run as it lies there is not whole: its journal verifies, is sealed, and its outbox has every line.
+    /// The reason if the run directory is incomplete: an invalid or unsealed journal, or missing lines of the outbox.
     pub(super) fn incomplete(&self) -> Option<String> {
-        let look = || -> Result<Option<String>, Trouble> {
+        let check = || -> Result<Option<String>, CliError> {
             let verified = journal::verify(&RunDir::read(&self.dir)?)?;
             Ok(if verified.sealed.is_none() || verified.torn.is_some() {
-                Some("the run has ended and its journal is not sealed".to_owned())
+                Some("the run has ended, but its journal is not sealed".to_owned())
             } else {
                 let missing = verified.outbox_missing;
                 (missing > 0).then(|| format!("the outbox lacks {missing} lines of the journal"))
             })
         };
-        told(look())
+        or_error(check())
     }
 }
 
-/// What cannot be looked at is as wrong as what looks wrong.
-fn told(found: Result<Option<String>, Trouble>) -> Option<String> {
-    found.unwrap_or_else(|trouble| Some(trouble.message().to_owned()))
+/// A check that fails is a difference too.
+fn or_error(found: Result<Option<String>, CliError>) -> Option<String> {
+    found.unwrap_or_else(|error| Some(error.message().to_owned()))
 }
 
 fn events(dir: &Path) -> Vec<RunEvent> {
@@ -262,7 +278,7 @@ fn has_begun(dir: &Path) -> bool {
         .is_some_and(|run| journal::JournalReader::open(&run).is_ok())
 }
 
-/// The rules that have not fired as often as they are to.
+/// The plan without what has fired.
 fn without_fired(plan: &FaultPlan, events: &[RunEvent]) -> FaultPlan {
     let fired = |number: u32| {
         let is_it = |event: &&RunEvent| matches!(event, RunEvent::FaultFired { rule, .. } if *rule == number);
@@ -282,21 +298,21 @@ fn without_fired(plan: &FaultPlan, events: &[RunEvent]) -> FaultPlan {
 
 #[cfg(test)]
 mod tests {
-    use super::super::vigil::Vigil;
+    use super::super::watchdog::Watchdog;
     use super::*;
     use shm_protocol::fault::FaultPoint;
     use shm_protocol::id::Tick;
     use supervisor::faults::FaultTarget;
 
-    fn ended(code: Option<i32>, signal: Option<i32>) -> Ended {
-        Ended {
+    fn ended(code: Option<i32>, signal: Option<i32>) -> ChildExit {
+        ChildExit {
             code,
             signal,
             hung: false,
             out: String::new(),
-            said: "error: what it said".to_owned(),
-            left: Vec::new(),
-            vigil: Vigil::begin(std::process::id(), Path::new("/nowhere")),
+            err: "error: what it said".to_owned(),
+            leftovers: Vec::new(),
+            watchdog: Watchdog::start(std::process::id(), Path::new("/nowhere")),
         }
     }
 
@@ -304,30 +320,30 @@ mod tests {
         RunEvent::FaultFired {
             rule,
             kind: kind.name().to_owned(),
-            phase: FaultPoint::TickOpened.name().to_owned(),
+            point: FaultPoint::TickOpened.name().to_owned(),
             tick: Tick(3),
             target: String::new(),
         }
     }
 
-    fn ending(ended: &Ended, events: &[RunEvent]) -> String {
+    fn ending(ended: &ChildExit, events: &[RunEvent]) -> String {
         let stop = StopSignals::none().expect("a descriptor");
-        let launching = Launching {
-            words: &[],
+        let launching = RunLauncher {
+            command: &[],
             ticks: 1,
             deadline_ms: 1,
             temporary: Path::new("/nowhere"),
             stop: &stop,
         };
         match launching.ending(ended, events) {
-            Ending::Finished => "finished".to_owned(),
-            Ending::By(kind) => kind.name().to_owned(),
-            Ending::Wrong(finding) => format!("wrong: {finding}"),
+            SupervisorEnd::Finished => "finished".to_owned(),
+            SupervisorEnd::Fault(kind) => kind.name().to_owned(),
+            SupervisorEnd::Finding(finding) => format!("finding: {finding}"),
         }
     }
 
     #[test]
-    fn an_end_that_no_fault_has_brought_about_is_wrong() {
+    fn an_end_that_no_fault_explains_is_a_finding() {
         let (killed, failed) = (ended(None, Some(SIGKILL)), ended(Some(70), None));
         let by_kill = [
             fired(1, FaultKind::Kill),
@@ -338,16 +354,16 @@ mod tests {
         assert_eq!(ending(&killed, &by_kill), "supervisor-kill");
         assert_eq!(ending(&failed, &by_disk), "fsync-error");
         // The system may have killed it for its memory, and a failure may have no fault behind it.
-        assert!(ending(&killed, &by_disk).starts_with("wrong: a supervisor was killed"));
+        assert!(ending(&killed, &by_disk).starts_with("finding: a supervisor was killed"));
         assert!(
-            ending(&failed, &by_kill).starts_with("wrong: a supervisor ended with exit code 70")
+            ending(&failed, &by_kill).starts_with("finding: a supervisor ended with exit code 70")
         );
-        assert!(ending(&ended(None, Some(11)), &by_disk).starts_with("wrong: "));
-        let hung = Ended {
+        assert!(ending(&ended(None, Some(11)), &by_disk).starts_with("finding: "));
+        let hung = ChildExit {
             hung: true,
             ..ended(None, Some(SIGKILL))
         };
-        assert!(ending(&hung, &by_kill).starts_with("wrong: a supervisor hung"));
+        assert!(ending(&hung, &by_kill).starts_with("finding: a supervisor hung"));
     }
 
     #[test]

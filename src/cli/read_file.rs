@@ -1,42 +1,44 @@
-//! Files that people name.
+//! Bounded reading of files that the user names.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// A whole file, which is one and has at most so many bytes: a device or a pipe may never end.
-pub(super) fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    // Looked at before it is opened, because opening a pipe waits for somebody at its other end.
+/// Reads a regular file of at most `max_bytes` bytes. Devices and pipes are refused, because they may never end.
+pub(super) fn read_file(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    // Checked before it is opened, because opening a pipe waits for its writer.
     let about = std::fs::metadata(path)?;
     if !about.is_file() {
-        return Err(io::Error::other("it is not a file"));
+        return Err(io::Error::other("not a regular file"));
     }
     let mut bytes = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(io::Error::other(format!("it has more than {most} bytes")));
+    File::open(path)?
+        .take(max_bytes + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(io::Error::other(format!("larger than {max_bytes} bytes")));
     }
     Ok(bytes)
 }
 
-/// An input and its file, as `NAME=FILE.npy`. Names and paths may have a `=` in them too.
+/// A model input and its file, as in `x=array.npy`. Both may contain further `=`.
 #[derive(Clone, Debug)]
 pub(super) struct NamedFile(String);
 
 pub(super) fn named_file(text: &str) -> Result<NamedFile, String> {
-    let example = "write it as NAME=FILE.npy, as in x=image.npy";
-    let is_one = text.contains('=');
-    is_one
-        .then(|| NamedFile(text.to_owned()))
-        .ok_or_else(|| example.to_owned())
+    if text.contains('=') {
+        Ok(NamedFile(text.to_owned()))
+    } else {
+        Err("write it as NAME=FILE.npy, as in x=image.npy".to_owned())
+    }
 }
 
 impl NamedFile {
-    /// Name and file: divided at the first `=` behind which there is a file, or at the first of all.
-    pub(super) fn divided(&self) -> (&str, &Path) {
+    /// Name and file: split at the first `=` that is followed by the path of a file, or else at the first `=`.
+    pub(super) fn split(&self) -> (&str, &Path) {
         let places = self.0.match_indices('=').map(|(place, _)| place);
-        let divide = |place: usize| (&self.0[..place], Path::new(&self.0[place + 1..]));
-        let mut found = places.map(divide);
+        let split = |place: usize| (&self.0[..place], Path::new(&self.0[place + 1..]));
+        let mut found = places.map(split);
         let first = found.clone().next().unwrap_or((&self.0, Path::new("")));
         found.find(|(_, file)| file.is_file()).unwrap_or(first)
     }
@@ -47,30 +49,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_file_or_too_large_is_refused() {
+    fn only_regular_files_within_the_limit_are_read() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("four");
         std::fs::write(&path, "four").expect("a file");
         assert_eq!(read_file(&path, 4).expect("it fits"), b"four");
         let large = read_file(&path, 3).expect_err("it does not fit");
-        assert!(large.to_string().contains("more than 3 bytes"));
+        assert!(large.to_string().contains("larger than 3 bytes"));
         for strange in ["/dev/zero", "."] {
             let said = read_file(Path::new(strange), 9).expect_err("no file");
-            assert!(said.to_string().contains("not a file"), "{said}");
+            assert!(said.to_string().contains("not a regular file"), "{said}");
         }
     }
 
     #[test]
-    fn an_input_is_divided_where_its_file_is() {
+    fn an_input_is_split_where_its_file_is() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
         for name in ["x.npy", "b=c.npy"] {
             std::fs::write(path(name), "").expect("a file");
         }
-        let divided = |name: &str, file: &str| {
+        let split_at = |name: &str, file: &str| {
             let given = format!("{name}={}", path(file).display());
             let given = named_file(&given).expect("one with a `=`");
-            let (name, file) = given.divided();
+            let (name, file) = given.split();
             (name.to_owned(), file.to_owned())
         };
         for (name, file) in [
@@ -79,10 +81,10 @@ mod tests {
             ("a", "b=c.npy"),
             ("a=b", "b=c.npy"),
         ] {
-            assert_eq!(divided(name, file), (name.to_owned(), path(file)));
+            assert_eq!(split_at(name, file), (name.to_owned(), path(file)));
         }
         let lost = named_file("a=b=nowhere.npy").expect("one with a `=`");
-        assert_eq!(lost.divided(), ("a", Path::new("b=nowhere.npy")));
+        assert_eq!(lost.split(), ("a", Path::new("b=nowhere.npy")));
         assert!(named_file("x.npy").is_err());
     }
 }

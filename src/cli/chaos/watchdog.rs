@@ -1,31 +1,32 @@
-//! What can be seen of a supervisor from outside while it lives: whether it goes
-//! on, and whether what it holds grows with every host that it starts again.
+//! Watches a supervisor from outside: it hangs if it writes nothing for long, and
+//! it leaks if it holds more descriptors or threads with every host that it restarts.
 
-use super::left::names_in;
+use super::leftovers::names_in;
+use crate::cli::clock::now;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a run may write nothing. Far longer than any deadline, load or pause between two starts.
-const STILL: Duration = Duration::from_secs(120);
+/// Time without a write after which a run counts as hung. Far longer than any deadline, load or restart delay.
+const STALL_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Between two samples of what it holds.
-const BETWEEN_SAMPLES: Duration = Duration::from_millis(10);
+/// Time between two samples.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Fewer samples say nothing.
-const FEWEST_SAMPLES: usize = 20;
+/// Minimum samples for a comparison.
+const MIN_SAMPLES: usize = 20;
 
-/// By how much what is held may differ between the halves of a life without hosts that are lost: a spare host that
-/// was not there at first, files of a checkpoint that is being written.
-const PLAY: usize = 16;
+/// Difference between the two halves of a process without host failures that is no leak: a hot standby, or files of a
+/// checkpoint that is being written.
+const LEAK_TOLERANCE: usize = 16;
 
-/// One supervisor that is watched.
+/// Samples of one supervisor.
 #[derive(Debug)]
-pub(super) struct Vigil {
+pub(super) struct Watchdog {
     process: PathBuf,
     journal: PathBuf,
     events: PathBuf,
-    /// Bytes of the journal that were there before it began.
+    /// Bytes of the journal before it began.
     inherited: u64,
     written: u64,
     wrote: Instant,
@@ -34,11 +35,11 @@ pub(super) struct Vigil {
     threads: Vec<usize>,
 }
 
-impl Vigil {
-    /// Begins to watch a process that works on this run.
-    pub(super) fn begin(process: u32, run: &Path) -> Vigil {
+impl Watchdog {
+    /// Starts to watch a process that works on this run.
+    pub(super) fn start(process: u32, run: &Path) -> Watchdog {
         let (now, journal) = (now(), run.join("journal"));
-        Vigil {
+        Watchdog {
             inherited: bytes_in(&journal),
             process: Path::new("/proc").join(process.to_string()),
             journal,
@@ -51,10 +52,10 @@ impl Vigil {
         }
     }
 
-    /// Looks again. False when it has written nothing for so long that it hangs.
-    pub(super) fn look(&mut self) -> bool {
+    /// Takes a sample if one is due. False when the process hangs.
+    pub(super) fn poll(&mut self) -> bool {
         let now = now();
-        if now.duration_since(self.sampled) < BETWEEN_SAMPLES {
+        if now.duration_since(self.sampled) < SAMPLE_INTERVAL {
             return true;
         }
         self.sampled = now;
@@ -64,14 +65,14 @@ impl Vigil {
             (self.written, self.wrote) = (written, now);
         }
         if journaled > self.inherited {
-            // Before it adds to the journal, it still opens what it needs.
+            // Baseline it adds to the journal, it still opens what it needs.
             self.descriptors.push(entries(&self.process.join("fd")));
             self.threads.push(entries(&self.process.join("task")));
         }
-        now.duration_since(self.wrote) < STILL
+        now.duration_since(self.wrote) < STALL_TIMEOUT
     }
 
-    /// What grew over its life, in which so many hosts were lost.
+    /// Resources that have grown over its life with this number of host failures.
     pub(super) fn leaks(&self, losses: usize) -> Vec<String> {
         let both = [
             ("descriptors", &self.descriptors),
@@ -83,18 +84,20 @@ impl Vigil {
     }
 }
 
-/// Whether more is held in the second half of a life than in the first. The medians are compared, because a host that
-/// is on its way holds less, and a checkpoint that is being written holds more.
+/// Compares the medians of both halves of the samples. A host that is being restarted and a checkpoint that is being
+/// written change single samples only.
 fn leak(what: &str, samples: &[usize], losses: usize) -> Option<String> {
-    if samples.len() < FEWEST_SAMPLES {
+    if samples.len() < MIN_SAMPLES {
         return None;
     }
     let (first, second) = samples.split_at(samples.len() / 2);
     let (first, second) = (median(first), median(second));
-    // One thing for each loss makes half as many between the middles of the halves; half of that is noticed.
-    let allowed = PLAY.max(losses / 4);
+    // A leak of one for each loss moves the medians apart by half the losses; half of that is a finding.
+    let allowed = LEAK_TOLERANCE.max(losses / 4);
     (second > first + allowed).then(|| {
-        format!("a supervisor held {first} {what} at first and {second} after {losses} lost hosts")
+        format!(
+            "a supervisor held {first} {what} at first and {second} after {losses} host failures"
+        )
     })
 }
 
@@ -116,14 +119,6 @@ fn entries(folder: &Path) -> usize {
     names_in(folder).count()
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "how long a process is silent is what is measured"
-)]
-fn now() -> Instant {
-    Instant::now()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,13 +128,13 @@ mod tests {
         let growing: Vec<usize> = (0..200).map(|sample| 40 + sample / 2).collect();
         let said = leak("descriptors", &growing, 100).expect("a leak");
         assert!(
-            said.contains("descriptors") && said.contains("100 lost hosts"),
+            said.contains("descriptors") && said.contains("100 host failures"),
             "{said}"
         );
     }
 
     #[test]
-    fn what_comes_and_goes_is_none() {
+    fn what_comes_and_goes_is_no_leak() {
         let busy: Vec<usize> = (0..200).map(|sample| 40 + sample % 12).collect();
         assert_eq!(leak("descriptors", &busy, 100), None);
         // A spare host from the first loss on.
@@ -151,21 +146,27 @@ mod tests {
     }
 
     #[test]
-    fn a_life_of_its_own_is_seen() {
+    fn a_process_is_sampled_once_it_adds_to_the_journal() {
         let run = tempfile::tempdir().expect("a folder");
         fs::create_dir(run.path().join("journal")).expect("a folder");
         fs::write(run.path().join("journal/0"), "inherited").expect("a file");
-        let mut vigil = Vigil::begin(std::process::id(), run.path());
+        let mut watchdog = Watchdog::start(std::process::id(), run.path());
         let long_ago = Duration::from_millis(20);
-        let look = |vigil: &mut Vigil| {
-            vigil.sampled = vigil.sampled.checked_sub(long_ago).expect("not that early");
-            vigil.look()
+        let poll = |watchdog: &mut Watchdog| {
+            watchdog.sampled = watchdog
+                .sampled
+                .checked_sub(long_ago)
+                .expect("not that early");
+            watchdog.poll()
         };
-        assert!(look(&mut vigil) && vigil.descriptors.is_empty());
+        assert!(poll(&mut watchdog) && watchdog.descriptors.is_empty());
         fs::write(run.path().join("journal/1"), "something").expect("a file");
-        assert!(look(&mut vigil));
-        assert!(vigil.descriptors[0] > 0 && vigil.threads[0] > 0);
-        vigil.wrote = vigil.wrote.checked_sub(STILL).unwrap_or(vigil.wrote);
-        assert!(!look(&mut vigil), "nothing was written for long");
+        assert!(poll(&mut watchdog));
+        assert!(watchdog.descriptors[0] > 0 && watchdog.threads[0] > 0);
+        watchdog.wrote = watchdog
+            .wrote
+            .checked_sub(STALL_TIMEOUT)
+            .unwrap_or(watchdog.wrote);
+        assert!(!poll(&mut watchdog), "nothing was written for long");
     }
 }
