@@ -1,11 +1,9 @@
 //! A request that crashes the engine fails alone: whoever asked beside it is answered as if it had never been made, its
 //! agent is told, and one that goes on asking so is quarantined. A host that is killed from outside is nobody's guilt.
 
-mod common;
-
-use common::{Place, agent, chain, fleet, model};
 use serde_json::Value;
 use std::fs;
+use test_support::{Place, agent, chain, fleet, model};
 
 /// Agents that ask an LSTM in every tick, and one that asks it for no rows, which aborts the engine.
 fn askers(with_guilty: bool, keys: &str) -> String {
@@ -86,7 +84,7 @@ fn only_the_request_that_aborts_the_engine_fails() {
         assert!(!again.err.contains(&lost), "{again}");
     }
     // Another launch comes to the same, bit for bit, whatever else is lost meanwhile.
-    let plan = "[[rules]]\nphase = \"before-batch\"\nkind = \"kill\"\ntick = 2\n\n[[rules]]\nphase = \"in-step\"\nkind = \"kill\"\nagent = \"two\"\ntick = 3\n";
+    let plan = "[[rules]]\npoint = \"before-batch\"\nkind = \"kill\"\ntick = 2\n\n[[rules]]\npoint = \"in-step\"\nkind = \"kill\"\nagent = \"two\"\ntick = 3\n";
     place.write("plan.toml", plan);
     let other = place.fine(&[
         "run",
@@ -127,7 +125,7 @@ fn many_guilty_requests_at_once_do_not_end_the_run() {
 
 /// A run that stops at a limit says how to go on, and does so.
 #[test]
-fn a_bound_that_is_too_tight_is_raised_for_the_run_that_it_stopped() {
+fn a_limit_that_stopped_a_run_can_be_raised_to_resume_it() {
     let place = Place::new();
     let spins = "fuel = 1500000000\non_failure = \"restart\"\nsettings = { what = \"spin\", at = 2, emit_every = 1 }";
     let fleet_with = |keys: &str| {
@@ -160,7 +158,7 @@ fn a_host_that_is_killed_from_outside_is_nobodys_guilt() {
     }
 }
 
-fn is_nobodys_guilt(poison: u32) {
+fn is_nobodys_guilt(crashes: u32) {
     let place = Place::new();
     let agents = agent("one", "counter", "count = 3\nsettings = { emit_every = 3 }");
     let asks = agent("asks", "mlp", "settings = { emit_every = 3 }");
@@ -168,19 +166,19 @@ fn is_nobodys_guilt(poison: u32) {
     place.write(
         "fleet.toml",
         fleet(
-            &format!("hosts = 1\nticks = 24\nrestarts_host = 1000\nrestarts_run = 1000\npoison = {poison}"),
+            &format!("hosts = 1\nticks = 24\nrestarts_host = 1000\nrestarts_run = 1000\nquarantine_after = {crashes}"),
             &[agents, asks, models],
         ),
     );
     let whole = place.fine(&["run", "fleet.toml", "--dir", "whole", "--json"]);
-    let rule = |phase: &str, who: &str| {
+    let rule = |point: &str, who: &str| {
         format!(
-            "[[rules]]\nphase = \"{phase}\"\nkind = \"kill\"\n{who}\ntick = 17\ntimes = 7\ncounts = true\n\n"
+            "[[rules]]\npoint = \"{point}\"\nkind = \"kill\"\n{who}\ntick = 17\ntimes = 7\ncounts_as_restart = true\n\n"
         )
     };
     place.write(
         "plan.toml",
-        rule("in-step", "agent = \"one-1\"") + &rule("before-batch", "inference = true"),
+        rule("in-step", "agent = \"one-1\"") + &rule("before-batch", "inference_host = true"),
     );
     let said = place.fine(&[
         "run",

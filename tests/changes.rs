@@ -1,10 +1,8 @@
 //! Models that somebody changes by command while a run goes on. What was said to
 //! be done stays done, whoever is killed then.
 
-mod common;
-
-use common::{Place, Running, Said, agent, change, fleet, model, repository};
 use rustix::process::{Signal, kill_process};
+use test_support::{Place, Running, Said, agent, change, fleet, model, repository};
 
 /// A run without an end whose agents ask one model, and whose ticks are on the disk at once.
 fn asking(tables: &[String]) -> String {
@@ -24,7 +22,7 @@ fn testdata(name: &str) -> String {
 /// Asks for another version of the model.
 fn replacing(place: &Place, file: &str, version: &str) -> Running {
     let file = testdata(file);
-    let start = ["change", "run", "mlp", "replace", &file];
+    let start = ["model", "replace", "run", "mlp", &file];
     place.start(place.command(&[&start[..], &["--version", version, "--json"]].concat()))
 }
 
@@ -43,8 +41,8 @@ fn what_was_changed_stays_changed_when_the_supervisor_is_killed() {
     place.write("fleet.toml", asking(&[]));
     let running = place.start_run("fleet.toml");
     let second = replaced(&place, "arch_gru", "second");
-    let unloaded = from(&place.fine(&["change", "run", "mlp", "unload", "--json"]));
-    let loaded = from(&place.fine(&["change", "run", "mlp", "load", "--json"]));
+    let unloaded = from(&place.fine(&["model", "unload", "run", "mlp", "--json"]));
+    let loaded = from(&place.fine(&["model", "load", "run", "mlp", "--json"]));
     let third = replaced(&place, "arch_norm", "third");
     running.signal(Signal::KILL);
     running.end();
@@ -96,7 +94,7 @@ fn what_was_changed_stays_changed_when_the_supervisor_is_killed() {
     let said = place.fine(&["inspect", "run", "--tick", &(third - 1).to_string()]);
     assert!(
         said.out
-            .contains("verdict: model mlp becomes version third"),
+            .contains("verdicts[0]: model mlp becomes version third"),
         "{said}"
     );
 }
@@ -105,22 +103,22 @@ fn what_was_changed_stays_changed_when_the_supervisor_is_killed() {
 fn what_cannot_be_is_refused_and_the_run_goes_on() {
     let place = Place::new();
     place.write("fleet.toml", asking(&[]));
-    let ask = |arguments: &[&str]| {
-        let all = [&["change", "run"][..], arguments].concat();
+    let ask = |action: &str, arguments: &[&str]| {
+        let all = [&["model", action, "run"][..], arguments].concat();
         place.lockstep(&all).with_code(2)
     };
-    ask(&["mlp", "load"]).naming(&["no run goes on in run", "lockstep resume run"]);
+    ask("load", &["mlp"]).naming(&["no active run in run", "lockstep resume run"]);
     let running = place.start_run("fleet.toml");
-    ask(&["mpl", "unload"]).naming(&["`mpl`", "mlp"]);
-    ask(&["mlp", "load"]).naming(&["`mlp`", "is loaded already"]);
+    ask("unload", &["mpl"]).naming(&["`mpl`", "mlp"]);
+    ask("load", &["mlp"]).naming(&["`mlp`", "is already loaded"]);
     let replace =
-        |file: &str, version: &str| ask(&["mlp", "replace", &testdata(file), "--version", version]);
+        |file: &str, version: &str| ask("replace", &["mlp", &testdata(file), "--version", version]);
     replace("two_inputs", "second").naming(&["version second", "x f32[?,64]", "a f32[?,3]"]);
     replace("corrupt", "second").naming(&["mlp, version second", "cannot be loaded"]);
     replace("nowhere", "second").naming(&["nowhere.onnx"]);
-    replace("arch_gru", "first").naming(&["version `first` already"]);
+    replace("arch_gru", "first").naming(&["already has a version `first`"]);
     replace("arch_gru", "").naming(&["no name of a version"]);
-    ask(&["mlp", "replace", &testdata("arch_gru")]).naming(&["--version"]);
+    ask("replace", &["mlp", &testdata("arch_gru")]).naming(&["--version"]);
     running.signal(Signal::INT);
     running.end().with_code(0);
     place.replays("run");
@@ -135,7 +133,7 @@ fn a_model_that_the_fleet_changes_later_is_left_to_it() {
     );
     let running = place.start_run("fleet.toml");
     place
-        .lockstep(&["change", "run", "mlp", "unload"])
+        .lockstep(&["model", "unload", "run", "mlp"])
         .with_code(2)
         .naming(&["tick 1000000000", "`mlp`"]);
     running.signal(Signal::INT);
@@ -143,7 +141,7 @@ fn a_model_that_the_fleet_changes_later_is_left_to_it() {
 }
 
 #[test]
-fn two_who_ask_at_once_are_both_served_and_a_lost_host_changes_nothing() {
+fn two_model_changes_at_once_survive_a_lost_host() {
     let place = Place::new();
     place.write("fleet.toml", asking(&[]));
     let running = place.start_run("fleet.toml");
@@ -208,10 +206,10 @@ fn a_language_model_takes_the_place_of_another() {
     run.wait_until("it ticks", || place.journal_bytes("run") > 4_000);
     let folder = repository("models/talk");
     let said = place.fine(&[
-        "change",
+        "model",
+        "replace",
         "run",
         "writer",
-        "replace",
         &folder,
         "--version",
         "again",
@@ -262,9 +260,32 @@ fn a_host_in_which_a_version_is_looked_at_may_be_lost() {
     if said.code != Some(0) {
         // It may have been looked at by then.
         said.with_code(5)
-            .naming(&["mlp, version second", "ask again"]);
+            .naming(&["mlp, version second", "try again"]);
     }
     running.signal(Signal::INT);
     running.end().with_code(0);
     place.replays("run");
+}
+
+#[test]
+fn the_former_command_is_refused_with_the_new_one() {
+    let place = Place::new();
+    for former in [
+        &["change"][..],
+        &["change", "--help"],
+        &[
+            "change",
+            "run",
+            "mlp",
+            "replace",
+            "mlp.onnx",
+            "--version",
+            "second",
+        ],
+    ] {
+        place
+            .lockstep(former)
+            .with_code(2)
+            .naming(&["lockstep model replace RUN MODEL FILE --version NAME"]);
+    }
 }

@@ -2,12 +2,10 @@
 //! one of the fault-free run, bit for bit, and a difference is found, explained
 //! and made small.
 
-mod common;
-
-use common::{Place, agent, fleet, model};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs;
+use test_support::{Place, agent, fleet, model};
 
 /// The fleets of the examples whose models and agents need nothing but this repository.
 fn examples() -> Vec<std::path::PathBuf> {
@@ -37,17 +35,17 @@ fn finds_nothing(place: &Place, arguments: &[&str]) -> BTreeMap<String, u64> {
         (&serde_json::json!([]), &serde_json::json!([])),
         "{said}"
     );
-    let by_class = json["faults_by_class"].as_object().expect("an object");
-    let by_class: BTreeMap<String, u64> = by_class
+    let by_kind = json["faults_by_kind"].as_object().expect("an object");
+    let by_kind: BTreeMap<String, u64> = by_kind
         .iter()
         .map(|(kind, count)| (kind.clone(), count.as_u64().expect("a number")))
         .collect();
     assert_eq!(
         json["faults_injected"].as_u64(),
-        Some(by_class.values().sum()),
+        Some(by_kind.values().sum()),
         "{said}"
     );
-    by_class
+    by_kind
 }
 
 #[test]
@@ -151,14 +149,14 @@ fn a_difference_is_found_and_explained() {
         said.out.contains("\n1 of 8 rules show it:\n[[rules]]\n")
             && said
                 .out
-                .contains("again       lockstep chaos fleet.toml --plan chaos-1.toml"),
+                .contains("repeat with lockstep chaos fleet.toml --plan chaos-1.toml"),
         "{said}"
     );
     // What is said shows it again.
     let again = said
         .out
         .lines()
-        .find_map(|line| line.strip_prefix("again       lockstep "))
+        .find_map(|line| line.strip_prefix("repeat with lockstep "))
         .expect("a command");
     let again: Vec<&str> = again.split(' ').chain(["--reference", "other"]).collect();
     let said = place.lockstep(&again).with_code(1);
@@ -166,15 +164,15 @@ fn a_difference_is_found_and_explained() {
 }
 
 #[test]
-fn faults_that_count_may_change_the_run_and_its_replay_says_the_same() {
+fn counted_faults_may_change_a_run_and_replay_agrees() {
     let place = Place::new();
     // What the fleet file wants to go wrong is left out: the reference would not be one.
-    let own = "[[faults.rules]]\ntick = 5\nphase = \"tick-opened\"\nkind = \"supervisor-kill\"\n";
+    let own = "[[faults.rules]]\ntick = 5\npoint = \"tick-opened\"\nkind = \"supervisor-kill\"\n";
     let agents = agent("one", "counter", "count = 3\nsettings = { emit_every = 3 }");
     place.write("fleet.toml", fleet("hosts = 1", &[agents, own.to_owned()]));
     place.write(
         "plan.toml",
-        "[[rules]]\ntick = 17\nphase = \"in-step\"\nkind = \"segfault\"\nagent = \"one-1\"\ntimes = 9\ncounts = true\n",
+        "[[rules]]\ntick = 17\npoint = \"in-step\"\nkind = \"segfault\"\nagent = \"one-1\"\ntimes = 9\ncounts_as_restart = true\n",
     );
     let said = place.fine(&[
         "chaos",
@@ -194,7 +192,7 @@ fn faults_that_count_may_change_the_run_and_its_replay_says_the_same() {
         (&3.into(), &6.into()),
         "{said}"
     );
-    assert!(said.out.contains("with its replay"), "{said}");
+    assert!(said.out.contains("to its replay"), "{said}");
 }
 
 #[test]
@@ -220,7 +218,7 @@ fn a_signal_ends_a_campaign_and_all_that_it_has_made() {
 #[test]
 fn the_points_are_listed_and_bad_input_is_refused() {
     let place = Place::new();
-    let said = place.fine(&["chaos", "--phases"]);
+    let said = place.fine(&["chaos", "--points"]);
     for point in [
         "after-write-before-commit",
         "in-step",
@@ -237,7 +235,7 @@ fn the_points_are_listed_and_bad_input_is_refused() {
     place
         .lockstep(&["chaos"])
         .with_code(2)
-        .naming(&["say which fleet"]);
+        .naming(&["no fleet given"]);
     place.write("fleet.toml", fleet("", &[agent("one", "counter", "")]));
     place
         .lockstep(&["chaos", "fleet.toml", "--kinds", "kil"])
@@ -253,7 +251,7 @@ fn the_points_are_listed_and_bad_input_is_refused() {
         .naming(&["absent.toml"]);
     place.write(
         "plan.toml",
-        "[[rules]]\nphase = \"befor-step\"\nkind = \"kill\"\n",
+        "[[rules]]\npoint = \"befor-step\"\nkind = \"kill\"\n",
     );
     place
         .lockstep(&["chaos", "fleet.toml", "--plan", "plan.toml"])
@@ -261,7 +259,7 @@ fn the_points_are_listed_and_bad_input_is_refused() {
         .naming(&["befor-step", "before-step"]);
     place.write(
         "plan.toml",
-        "[[rules]]\nphase = \"before-step\"\nkind = \"kill\"\nagent = \"two\"\n",
+        "[[rules]]\npoint = \"before-step\"\nkind = \"kill\"\nagent = \"two\"\n",
     );
     place
         .lockstep(&["run", "fleet.toml", "--faults", "plan.toml", "--ticks", "5"])
@@ -270,13 +268,13 @@ fn the_points_are_listed_and_bad_input_is_refused() {
 }
 
 #[test]
-fn an_agent_whose_step_kills_its_host_is_quarantined_and_a_replay_takes_the_same_turn() {
+fn an_agent_that_kills_its_host_is_quarantined_in_replay_too() {
     let place = Place::new();
     let agents = agent("one", "counter", "count = 3\nsettings = { emit_every = 3 }");
     place.write("fleet.toml", fleet("hosts = 1\nticks = 40", &[agents]));
     place.write(
         "plan.toml",
-        "[[rules]]\ntick = 17\nphase = \"in-step\"\nkind = \"segfault\"\nagent = \"one-1\"\ntimes = 9\ncounts = true\n",
+        "[[rules]]\ntick = 17\npoint = \"in-step\"\nkind = \"segfault\"\nagent = \"one-1\"\ntimes = 9\ncounts_as_restart = true\n",
     );
     let said = place.fine(&[
         "run",
@@ -297,11 +295,14 @@ fn an_agent_whose_step_kills_its_host_is_quarantined_and_a_replay_takes_the_same
         "{said}"
     );
     // Replaying injects nothing, and steps nobody in tick 17 who was given up in it.
-    assert_eq!(place.replays("run"), common::chain(&place.verified("run")));
+    assert_eq!(
+        place.replays("run"),
+        test_support::chain(&place.verified("run"))
+    );
     let said = place.fine(&["inspect", "run", "--tick", "17"]);
     assert!(
-        said.out.contains("verdict: agent one-1 is quarantined")
-            && said.out.contains("around it: "),
+        said.out.contains("verdicts[0]: agent one-1 is quarantined")
+            && said.out.contains("event: "),
         "{said}"
     );
 }

@@ -1,21 +1,19 @@
 //! `lockstep check` finds nothing wrong with the examples, and runs nothing;
 //! `lockstep doctor` says what the machine offers, by trying it.
 
-mod common;
-
-use common::{Place, agent, fleet, model, repository};
 use serde_json::Value;
+use test_support::{Place, agent, fleet, model, repository};
 
 #[test]
-fn every_example_is_sound() {
+fn every_example_is_valid() {
     let place = Place::new();
     let mut seen = 0;
     for entry in std::fs::read_dir(repository("examples")).expect("the examples") {
         let path = entry.expect("an example").path();
         let file = path.to_str().expect("a plain name");
         let said = place.fine(&["check", file, "--json"]);
-        assert_eq!(said.json()["sound"], true, "{said}");
-        assert!(said.out.contains(&format!("{file} is sound")), "{said}");
+        assert_eq!(said.json()["valid"], true, "{said}");
+        assert!(said.out.contains(&format!("{file} is valid")), "{said}");
         seen += 1;
     }
     assert!(
@@ -43,14 +41,14 @@ fn check_says_what_was_found_out_about_models() {
             .unwrap_or_else(|| panic!("{said}"))
     };
     assert!(
-        line("joined").contains("x f32[?,64] -> y f32[?,16]; requests are joined"),
+        line("joined").contains("x f32[?,64] -> y f32[?,16]; requests are batched"),
         "{said}"
     );
     assert!(
-        line("alone").contains("every request runs alone"),
+        line("alone").contains("requests are not batched"),
         "rows that depend on each other are not joined: {said}"
     );
-    assert!(line("fixed").contains("every request runs alone"), "{said}");
+    assert!(line("fixed").contains("requests are not batched"), "{said}");
     let json = said.json();
     assert_eq!(json["agents"], Value::from(vec!["one-0", "one-1"]));
     assert_eq!(json["models"].as_array().map(Vec::len), Some(3));
@@ -95,7 +93,7 @@ fn doctor_says_what_there_is() {
         "engine      onnxruntime 1.31.",
         "(embedded)",
         "agent host",
-        "model host",
+        "inference host",
         "cache",
     ] {
         assert!(said.out.contains(word), "{word:?}: {said}");
@@ -123,7 +121,8 @@ fn help_names_every_command_and_the_exit_codes() {
     let place = Place::new();
     let said = place.fine(&["--help"]);
     for command in [
-        "demo", "run", "replay", "verify", "inspect", "diff", "check", "doctor",
+        "demo", "run", "resume", "model", "replay", "verify", "inspect", "diff", "chaos", "infer",
+        "generate", "check", "doctor",
     ] {
         assert!(
             said.out.contains(&format!("  {command}")),

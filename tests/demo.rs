@@ -3,10 +3,8 @@
 //! the number of hosts and the level of durability. Another seed gives another
 //! run. The poles stand because of the policy, and fall without it.
 
-mod common;
-
-use common::{Place, agent, chain, files, fleet};
 use serde_json::Value;
+use test_support::{Place, agent, chain, files, fleet};
 
 const DEMO: [&str; 6] = ["demo", "--agents", "8", "--ticks", "120", "--json"];
 

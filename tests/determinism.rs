@@ -2,11 +2,9 @@
 //! inference host, in the run and in `replay --reinfer`, for models of many
 //! architectures.
 
-mod common;
-
-use common::{Place, agent, chain, fleet, model};
 use std::collections::BTreeMap;
 use std::fs;
+use test_support::{Place, agent, chain, fleet, model};
 
 /// The models, by their files. The scale of the last one is measured over the whole batch, so it must run alone.
 const MODELS: [&str; 9] = [
@@ -68,7 +66,7 @@ fn a_result_does_not_depend_on_neighbours_crashes_or_replays() {
     let said = place.fine(&["run", "crowd.toml", "--dir", "crowd", "--json"]);
     let json = said.json();
     for (number, file) in MODELS.iter().enumerate() {
-        let joined = json["models"][number]["batching"] == "joined";
+        let joined = json["models"][number]["batching"] == "batched";
         assert_eq!(joined, *file != "dynamic_quantize", "{file}: {said}");
     }
     let (alone, crowd) = (answers(&place, "alone"), answers(&place, "crowd"));
@@ -86,9 +84,9 @@ fn a_result_does_not_depend_on_neighbours_crashes_or_replays() {
         .iter()
         .enumerate();
     let plan: String = rules
-        .map(|(number, phase)| {
+        .map(|(number, point)| {
             let tick = 4 + 7 * number;
-            format!("[[rules]]\ntick = {tick}\nphase = \"{phase}\"\nkind = \"segfault\"\n")
+            format!("[[rules]]\ntick = {tick}\npoint = \"{point}\"\nkind = \"segfault\"\n")
         })
         .collect();
     place.write("plan.toml", plan);

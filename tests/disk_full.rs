@@ -1,12 +1,10 @@
-//! A disk that fills up while a run is journaled ends the run with exit code 2
+//! A disk that fills up while a run is journaled ends the run with exit code 5
 //! and a message that names file, tick and next step. The ticks before are kept:
 //! the journal verifies, says what is torn, and replays. One that is full at the
 //! start leaves nothing.
 
-mod common;
-
-use common::{Place, Said, agent, fleet, repository, skipped};
 use std::path::Path;
+use test_support::{Place, Said, agent, fleet, repository, skipped};
 
 /// Mounts a small disk, runs the binary on it and copies what is there out. The disk lives in a mount namespace of its
 /// own and ends with it. The shell's own exit codes are none of ours.
@@ -71,11 +69,11 @@ fn a_journal_that_fills_the_disk_is_kept_up_to_there() {
         let Some(said) = run_on_disk(&place, 600, 0, &["--durability", durability]) else {
             return;
         };
-        let said = said.with_code(2).naming(&[
+        let said = said.with_code(5).naming(&[
             "cannot write tick",
             "disk/run/journal/00000001.lkj",
             "No space left",
-            "free some space",
+            "free some disk space",
         ]);
         let tick: u64 = said
             .err
@@ -117,11 +115,11 @@ fn an_outbox_that_fills_the_disk_is_named_too() {
     let Some(said) = run_on_disk(&place, 900, 0, &["--durability", "process"]) else {
         return;
     };
-    let said = said.with_code(2).naming(&[
+    let said = said.with_code(5).naming(&[
         "cannot write",
         "disk/run/",
         "No space left",
-        "free some space",
+        "free some disk space",
     ]);
     let verified = place.verified("copy/run");
     assert!(
@@ -143,11 +141,11 @@ fn a_disk_that_is_full_at_the_start_gets_nothing() {
     let Some(said) = run_on_disk(&place, 400, 400 - room, &[]) else {
         return;
     };
-    said.with_code(2).naming(&[
+    said.with_code(5).naming(&[
         "cannot write",
         "disk/run/objects/",
         "No space left",
-        "free some space",
+        "free some disk space",
     ]);
     let left: Vec<_> = std::fs::read_dir(place.path("copy"))
         .expect("a folder")

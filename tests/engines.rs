@@ -3,11 +3,9 @@
 //! ends with exit code 3, and a library that is not the wanted ONNX Runtime with
 //! 2 and a message that names it. Nothing is left of a run that did not begin.
 
-mod common;
-
-use common::{Place, Said, agent, fed, fleet, skipped, sound_model};
 use std::ffi::OsStr;
 use std::fs;
+use test_support::{Place, Said, agent, fed, fleet, skipped, sound_model};
 
 #[test]
 fn providers_are_tried_in_order_and_refusals_are_said() {
@@ -48,7 +46,7 @@ fn providers_are_tried_in_order_and_refusals_are_said() {
         place
             .fine(&["inspect", "run"])
             .out
-            .contains("cuda was refused")
+            .contains("refused.cuda ")
     );
     place.replays("run");
 }

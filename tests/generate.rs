@@ -2,11 +2,9 @@
 //! and the rings: the same text for the same seed, in the form that is asked for,
 //! and a message that names file and next step where a folder is no model.
 
-mod common;
-
-use common::{Place, files, repository};
 use rustix::process::{Signal, kill_process};
 use std::fs;
+use test_support::{Place, files, repository};
 
 const INFERENCE_HOST: &str = "inference-host";
 
@@ -208,7 +206,7 @@ fn what_is_wrong_is_named_with_file_and_next_step() {
     refused(
         &short,
         ["--prompt", "xxxxxxxxxxxx"],
-        &["12 tokens", "holds 9"],
+        &["12 tokens", "has 9"],
     );
     refused(
         &made("garbage", &[("model.onnx", Some("no graph"))]),
@@ -227,7 +225,7 @@ fn what_is_wrong_is_named_with_file_and_next_step() {
 }
 
 /// A text that takes long: its form has no end.
-fn endless(place: &Place) -> common::Running {
+fn endless(place: &Place) -> test_support::Running {
     fs::write(
         place.path("long.json"),
         r#"{"type": "string", "minLength": 5000}"#,
@@ -272,8 +270,8 @@ fn a_host_that_is_lost_is_named_with_its_model() {
     kill_process(running.child(INFERENCE_HOST), Signal::KILL).expect("it is there");
     running
         .end()
-        .with_code(2)
-        .naming(&["models/talk", "inference host", "lost"]);
+        .with_code(5)
+        .naming(&["models/talk", "inference host", "failed"]);
 }
 
 #[test]
@@ -290,7 +288,7 @@ fn weights_beside_a_model_that_is_run_once_are_found() {
 }
 
 #[test]
-fn a_tokenizer_of_another_model_is_refused_and_a_template_without_measure_ends() {
+fn a_foreign_tokenizer_and_an_endless_template_are_refused() {
     let place = Place::new();
     let copied = |name: &str| {
         let copy = place.path(name);

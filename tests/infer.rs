@@ -2,10 +2,8 @@
 //! rings, and gives what the same model gives in a fleet. What does not fit is
 //! named with both sides, before anything is written.
 
-mod common;
-
-use common::{Place, repository};
 use std::fs;
+use test_support::{Place, repository};
 
 /// An array as `numpy.save` writes it.
 fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
@@ -120,11 +118,11 @@ fn the_same_bits_as_in_a_fleet() {
     );
     place.write(
         "fleet.toml",
-        common::fleet(
+        test_support::fleet(
             "ticks = 2",
             &[
-                common::agent("asker", "asker", &format!("settings = {{ {settings} }}")),
-                common::model("mlp", "mlp", ""),
+                test_support::agent("asker", "asker", &format!("settings = {{ {settings} }}")),
+                test_support::model("mlp", "mlp", ""),
             ],
         ),
     );
@@ -162,8 +160,8 @@ fn without_inputs_the_ports_are_shown() {
     let place = Place::new();
     let said = place.fine(&["infer", &two_inputs(), "--json"]);
     assert!(
-        said.out.contains("takes       b i64[?,3]")
-            && said.out.contains("gives       sum f32[?,3]"),
+        said.out.contains("input       b i64[?,3]")
+            && said.out.contains("output      sum f32[?,3]"),
         "{said}"
     );
     assert_eq!(
@@ -190,7 +188,7 @@ fn what_does_not_fit_is_refused_by_name() {
             .for_each(|input| arguments.extend(["--input", input]));
         place.lockstep(&arguments).with_code(2).naming(words);
     };
-    refused(&["a=a.npy"], &["needs an input b", "b i64[?,3]"]);
+    refused(&["a=a.npy"], &["input b of model", "b i64[?,3]"]);
     refused(
         &["a=a.npy", "b=b.npy", "c=a.npy"],
         &["no input c", "a f32[?,3]"],
@@ -259,6 +257,6 @@ fn what_is_no_file_is_no_array() {
         place
             .lockstep(&["infer", &model, "--input", strange])
             .with_code(2)
-            .naming(&["input x", "not a file"]);
+            .naming(&["input x", "not a regular file"]);
     }
 }

@@ -1,10 +1,12 @@
 //! `lockstep inspect` shows what happened in a run; `lockstep diff` names the
 //! first difference between two runs: tick, agent, field and byte.
 
-mod common;
+#[path = "shared/rewrite.rs"]
+mod rewrite;
 
-use common::{Place, agent, fleet, forge_result, rewrite};
+use rewrite::{forge_result, rewrite};
 use supervisor::record::TickRecord;
+use test_support::{Place, agent, fleet};
 
 fn demo(place: &Place) {
     place.fine(&["demo", "--agents", "3", "--ticks", "20", "--dir", "run"]);
@@ -16,10 +18,11 @@ fn inspect_shows_the_whole_run() {
     demo(&place);
     let said = place.fine(&["inspect", "run"]);
     for word in [
-        "fleet     demo with seed 1",
-        "onnxruntime 1.31.",
-        "wasmtime 48.",
-        "model     policy version 1 on cpu",
+        "fleet \"demo\", seed 1",
+        "engine.name \"onnxruntime 1.31.",
+        "wasmtime \"48.",
+        "models[0]: name \"policy\", version \"1\"",
+        "provider \"cpu\"",
         "pole-2",
         "referee",
         "20 ticks",
@@ -42,13 +45,13 @@ fn inspect_shows_one_tick_and_one_agent() {
     let tick = place.fine(&["inspect", "run", "--tick", "5"]).out;
     for word in [
         "tick 5",
-        "result of request",
-        "pole-0: completed",
-        "pole-2: completed",
-        "submit request",
-        "observation f32[1,4]",
-        "send to referee",
-        "emit \"poles\"",
+        "results[0]: agent \"pole-0\", request",
+        "agent \"pole-0\", status completed",
+        "agent \"pole-2\", status completed",
+        "submit: request",
+        "inputs.observation: f32[1,4]",
+        "send: to \"referee\"",
+        "emit: topic \"poles\"",
     ] {
         assert!(tick.contains(word), "{word:?}: {tick}");
     }
@@ -56,14 +59,18 @@ fn inspect_shows_one_tick_and_one_agent() {
         .fine(&["inspect", "run", "--tick", "5", "--agent", "pole-1"])
         .out;
     assert!(
-        one.contains("pole-1: completed")
-            && !one.contains("pole-0: completed")
-            && !one.contains("referee: completed"),
+        one.contains("agent \"pole-1\", status completed")
+            && !one.contains("agent \"pole-0\"")
+            && !one.contains("agent \"referee\""),
         "{one}"
     );
     let all = place.fine(&["inspect", "run", "--agent", "referee"]).out;
-    assert_eq!(all.matches("referee: completed").count(), 20, "{all}");
-    assert!(!all.contains("pole-1: completed"), "{all}");
+    assert_eq!(
+        all.matches("agent \"referee\", status completed").count(),
+        20,
+        "{all}"
+    );
+    assert!(!all.contains("agent \"pole-1\""), "{all}");
 }
 
 #[test]
@@ -76,9 +83,20 @@ fn inspect_says_in_json_what_it_shows() {
     assert_eq!(whole["sealed"], "finished");
     assert_eq!(whole["agents"].as_array().map(Vec::len), Some(3));
     assert_eq!(whole["models"][0]["name"], "policy");
+    assert_eq!(whole["header"]["agents"][2]["name"], "referee");
     let arguments = ["inspect", "run", "--tick", "5", "--agent", "referee"];
     let text = place.fine(&arguments).out;
     let json = place.fine(&[&arguments[..], &["--json"]].concat()).json();
+    let outcome = &json["records"][0]["outcomes"][0];
+    assert_eq!(
+        (&outcome["agent"], &outcome["status"]),
+        (&"referee".into(), &"completed".into()),
+        "{json}"
+    );
+    assert_eq!(
+        json["records"][0]["outcomes"].as_array().map(Vec::len),
+        Some(1)
+    );
     let told = json["text"].as_str().expect("a text");
     assert!(told.starts_with("tick 5"), "{json}");
     assert_eq!(text.trim_end(), told.trim_end());
@@ -172,14 +190,20 @@ fn the_first_difference_is_named() {
     });
     named(
         &result,
-        &["tick 11", "\"pole-2\"", "result", "element 0", "byte"],
+        &[
+            "tick 11",
+            "\"pole-2\"",
+            "results[2].outcome",
+            "element 0",
+            "byte",
+        ],
     );
     let lost = difference(&place, "lost", |tick, record| {
         if tick == 15 {
             record.outcomes[0].effects.pop();
         }
     });
-    named(&lost, &["tick 15", "\"pole-0\"", "effect"]);
+    named(&lost, &["tick 15", "\"pole-0\"", "outcomes[0].effects["]);
 }
 
 #[test]

@@ -2,21 +2,19 @@
 //! busy loops, and with any bound a fraction of what the work needs. Where it cannot go on, it stops with exit code 5,
 //! says which key to raise, and is resumed.
 
-mod common;
-
 use base64::Engine;
-use common::{Place, Said, agent, chain, fleet, repository};
 use serde_json::Value;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use test_support::{Place, Said, agent, chain, fleet, repository};
 
 /// Busy loops beside a run: three for each of two cores.
 const BUSY_LOOPS: usize = 6;
 
 /// Launches that one run may take. Every one of them has all retries anew.
-const MOST_LAUNCHES: usize = 40;
+const MAX_LAUNCHES: usize = 40;
 
 /// Threads that do nothing, as fast as they can.
 struct BusyLoops {
@@ -54,7 +52,7 @@ impl Drop for BusyLoops {
 fn run_to_end(place: &Place, fleet: &str, dir: &str) -> (String, usize) {
     let first = ["run", fleet, "--dir", dir, "--json"];
     let mut said = place.lockstep(&first);
-    for stops in 0..MOST_LAUNCHES {
+    for stops in 0..MAX_LAUNCHES {
         if said.code == Some(0) {
             let json = said.json();
             assert_eq!(json["verdicts"], Value::Array(Vec::new()), "{said}");
@@ -193,18 +191,18 @@ fn starts_near_their_bounds_come_to_one_chain() {
     // A host of each kind is killed, and the process that takes its place is slow: to be ready, or to load.
     let fleet_with = |keys: &str| {
         let mut tables = vec![
-            common::model("mlp", "mlp", ""),
+            test_support::model("mlp", "mlp", ""),
             agent("asks", "mlp", "count = 4\nsettings = { emit_every = 3 }"),
         ];
         let rules = [
-            "tick = 5\nhost = 0\nphase = \"in-step\"\nkind = \"kill\"",
-            "tick = 9\ninference = true\nphase = \"before-batch\"\nkind = \"kill\"",
-            "life = 2\nhost = 0\nphase = \"before-ready\"\nkind = \"slow\"\nms = 500",
-            "life = 2\ninference = true\nphase = \"before-model\"\nkind = \"slow\"\nms = 1000",
+            "tick = 5\nhost = 0\npoint = \"in-step\"\nkind = \"kill\"",
+            "tick = 9\ninference_host = true\npoint = \"before-batch\"\nkind = \"kill\"",
+            "nth_start = 2\nhost = 0\npoint = \"before-ready\"\nkind = \"slow\"\ndelay_ms = 500",
+            "nth_start = 2\ninference_host = true\npoint = \"before-model\"\nkind = \"slow\"\ndelay_ms = 1000",
         ];
         tables.extend(rules.map(|rule| format!("[[faults.rules]]\n{rule}\n")));
         fleet(
-            &format!("ticks = 24\nhosts = 2\nspare = false\n{keys}"),
+            &format!("ticks = 24\nhosts = 2\nhot_standby = false\n{keys}"),
             &tables,
         )
     };
@@ -220,7 +218,7 @@ fn restarts_near_their_limits_come_to_one_chain() {
     let fleet_with = |keys: &str| {
         let rule = |number: u64| {
             format!(
-                "[[faults.rules]]\ntick = {}\nphase = \"in-step\"\nkind = \"abort\"\ncounts = true\n",
+                "[[faults.rules]]\ntick = {}\npoint = \"in-step\"\nkind = \"abort\"\ncounts_as_restart = true\n",
                 3 + 2 * number
             )
         };

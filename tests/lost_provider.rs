@@ -5,13 +5,11 @@
 //! There is no such device on most machines, so an engine is made that says it
 //! has one: the real ONNX Runtime behind a table of functions of which some fail.
 
-mod common;
-
-use common::{Place, Said, agent, chain, fleet, model};
 use inference_host::library::embedded_library;
 use serde_json::Value;
 use std::fs;
 use std::mem::{offset_of, size_of};
+use test_support::{Place, Said, agent, chain, fleet, model};
 
 /// Ticks of a run in which something is lost.
 const TICKS: u64 = 60;
@@ -24,7 +22,7 @@ fn place() -> Option<Place> {
     let place = Place::new();
     place.write("real.so", embedded_library().bytes);
     fs::create_dir(place.path("state")).expect("a folder for what goes wrong");
-    let source = common::repository("tests/common/failing_engine.c");
+    let source = test_support::repository("tests/shared/failing_engine.c");
     macro_rules! at {
         ($name:literal, $field:ident) => {
             format!(
@@ -117,15 +115,15 @@ fn verdicts(json: &Value) -> Vec<String> {
 #[test]
 fn a_run_goes_on_with_the_next_provider_if_it_may() {
     let Some(place) = place() else { return };
-    write_fleet(&place, "on_provider_lost = \"degrade\"");
+    write_fleet(&place, "on_provider_lost = \"fallback\"");
     goes_wrong(&place, "lose_at", LOSE_AT);
     let run = said(&place, &["run", "fleet.toml", "--dir", "run", "--json"]).with_code(0);
     let json = run.json();
     assert_eq!(json["provider"], "cpu", "who has run it at last: {run}");
-    assert!(run.out.contains("on cpu (cuda was there first)"), "{run}");
+    assert!(run.out.contains("on cpu (initially cuda)"), "{run}");
     let verdicts = verdicts(&json);
     assert_eq!(verdicts.len(), 1, "{run}");
-    for word in ["mlp", "goes on with cpu", "its self-test failed"] {
+    for word in ["mlp", "continues on cpu", "its self-test failed"] {
         assert!(verdicts[0].contains(word), "{word}: {run}");
     }
     // The words of the driver are told, and are not in the journal.
@@ -180,15 +178,19 @@ fn a_run_asks_and_goes_on_when_told_to() {
     goes_wrong(&place, "lose_at", LOSE_AT);
     said(&place, &["run", "fleet.toml", "--dir", "run"])
         .with_code(3)
-        .naming(&["mlp", "cuda", "lockstep resume --degrade"]);
-    let resumed = said(&place, &["resume", "run", "--degrade", "--json"]).with_code(0);
+        .naming(&["mlp", "cuda", "lockstep resume --allow-next-provider"]);
+    let resumed = said(
+        &place,
+        &["resume", "run", "--allow-next-provider", "--json"],
+    )
+    .with_code(0);
     assert_eq!(verdicts(&resumed.json()).len(), 1, "{resumed}");
     let replay = place.fine(&["replay", "run", "--json"]).json();
     assert_eq!(chain(&replay), chain(&resumed.json()));
 }
 
 #[test]
-fn a_provider_that_cannot_be_had_at_the_start_is_refused_with_its_reason() {
+fn a_provider_unavailable_at_start_is_refused_with_its_reason() {
     for (what, reason) in [("gone", "CUDA failure 100"), ("broken", "CUDA failure 2")] {
         let Some(place) = place() else { return };
         write_fleet(&place, "");
@@ -206,15 +208,15 @@ fn a_provider_that_cannot_be_had_at_the_start_is_refused_with_its_reason() {
 }
 
 #[test]
-fn a_device_that_is_lost_while_a_version_is_loaded_is_no_fault_of_the_version() {
+fn a_device_lost_during_a_load_does_not_blame_the_version() {
     let Some(place) = place() else { return };
     write_fleet(
         &place,
-        "on_provider_lost = \"degrade\"\ncheckpoint_ticks = 8\ncheckpoint_ms = 0",
+        "on_provider_lost = \"fallback\"\ncheckpoint_ticks = 8\ncheckpoint_min_ms = 0",
     );
     let mut text = fs::read_to_string(place.path("fleet.toml")).expect("a fleet");
     for (tick, version, file) in [(20, "2", "arch_gru"), (40, "3", "arch_norm")] {
-        let file = common::repository(&format!("models/testdata/{file}.onnx"));
+        let file = test_support::repository(&format!("models/testdata/{file}.onnx"));
         text += &format!(
             "[[changes]]\ntick = {tick}\nmodel = \"mlp\"\nversion = \"{version}\"\nfile = \"{file}\"\n"
         );
@@ -256,9 +258,9 @@ fn a_device_that_is_lost_while_a_version_is_loaded_is_no_fault_of_the_version() 
 }
 
 #[test]
-fn how_far_another_provider_is_apart_is_measured_in_results_and_waits_of_every_version() {
+fn another_provider_is_compared_result_by_result_in_ulps() {
     let Some(place) = place() else { return };
-    let gru = common::repository("models/testdata/arch_gru.onnx");
+    let gru = test_support::repository("models/testdata/arch_gru.onnx");
     let tables = [
         agent("feeder", "mlp", "count = 2"),
         agent(
@@ -271,7 +273,7 @@ fn how_far_another_provider_is_apart_is_measured_in_results_and_waits_of_every_v
     ];
     place.write(
         "fleet.toml",
-        fleet("ticks = 40\non_provider_lost = \"degrade\"", &tables),
+        fleet("ticks = 40\non_provider_lost = \"fallback\"", &tables),
     );
     goes_wrong(&place, "shifted", "");
     said(&place, &["run", "fleet.toml", "--dir", "run"]).with_code(0);
@@ -284,7 +286,7 @@ fn how_far_another_provider_is_apart_is_measured_in_results_and_waits_of_every_v
         assert_eq!(json["provider"], provider, "{replay}");
         assert_eq!(json["outputs"][0]["elements"], elements, "{replay}");
         let number = |name: &str| json["outputs"][0][name].as_u64().expect("a number");
-        (number("differing"), number("most_ulp"))
+        (number("differing_elements"), number("max_ulp"))
     };
     assert_eq!(replay("run", "cuda"), (0, 0));
     assert_eq!(replay("run", "cpu"), (elements, 3));

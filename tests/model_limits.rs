@@ -1,9 +1,7 @@
 //! What is refused of other versions of a model before a run begins, and what
 //! becomes of a model that needs more memory than it may have.
 
-mod common;
-
-use common::{Place, agent, change, fleet, model, replace};
+use test_support::{Place, agent, change, fleet, model, replace};
 
 #[test]
 fn another_version_takes_and_gives_the_same_or_is_refused() {
@@ -49,7 +47,7 @@ fn another_version_takes_and_gives_the_same_or_is_refused() {
     place.refuse(
         &with(&["[[changes]]\ntick = 3\nmodel = \"mpl\"\naction = \"unload\"\n".to_owned()]),
         2,
-        &["`mpl`", "did you mean `mlp`"],
+        &["\"mpl\"", "did you mean \"mlp\""],
     );
     let said = place.refuse(
         &with(&[change(9, "action = \"replce\"")]),
@@ -99,9 +97,9 @@ fn a_model_that_needs_more_memory_than_it_may_have_is_told_so() {
     let ran = place.fine(&["run", "fleet.toml", "--dir", "joined"]);
     // The journal has no words of the machine.
     let said = place.fine(&["inspect", "joined"]);
-    let journaled = "requests run alone: the probe could not be carried out\n";
+    let journaled = "batching.untested \"the probe could not be carried out\",";
     assert!(said.out.contains(journaled), "{said}");
-    let told = "the probe could not be carried out: the probe could not run";
+    let told = "the probe failed: the probe could not run";
     assert!(ran.err.contains(told), "{ran}");
     // One that cannot even be loaded within its limit is refused before anything starts.
     let tables = [

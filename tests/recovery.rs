@@ -1,11 +1,9 @@
 //! A host that is killed or hangs comes back, and a supervisor that is killed is
 //! resumed, and neither changes the journal or the outbox by one bit.
 
-mod common;
-
-use common::{Place, Running, agent, fleet, model};
 use rustix::process::{Signal, kill_process};
 use std::fs;
+use test_support::{Place, Running, agent, fleet, model};
 
 const AGENT_HOST: &str = "agent-host";
 const INFERENCE_HOST: &str = "inference-host";
@@ -63,7 +61,7 @@ fn hosts_that_are_killed_come_back_and_the_journal_is_the_same() {
         disturb(&place, &running, role, Signal::KILL, 3);
         let said = running.end().with_code(0);
         assert!(
-            said.err.contains(what) && said.err.contains("is back after"),
+            said.err.contains(what) && said.err.contains("restarted in"),
             "{said}"
         );
         assert!(said.json()["restarts"].as_u64() >= Some(3), "{said}");
@@ -88,7 +86,7 @@ fn hosts_that_hang_are_replaced_after_the_deadline() {
 }
 
 #[test]
-fn a_supervisor_that_is_killed_is_resumed_and_the_journal_is_the_same() {
+fn a_killed_supervisor_resumes_with_the_same_journal() {
     for durability in ["process", "batch", "sync"] {
         let place = place(&format!("durability = \"{durability}\""));
         let mut running = place.start_run("fleet.toml");
@@ -110,7 +108,7 @@ fn a_supervisor_that_is_killed_is_resumed_and_the_journal_is_the_same() {
 }
 
 #[test]
-fn a_run_that_was_stopped_is_resumed_and_one_that_is_finished_has_nothing_to_do() {
+fn a_stopped_run_resumes_and_a_finished_one_has_nothing_to_do() {
     let place = place("");
     let running = place.start_run("fleet.toml");
     running.signal(Signal::INT);
@@ -139,7 +137,7 @@ fn a_run_that_was_stopped_is_resumed_and_one_that_is_finished_has_nothing_to_do(
     place
         .lockstep(&["resume", "run", "--ticks", "5"])
         .with_code(2)
-        .naming(&["has 6010 ticks already"]);
+        .naming(&["already has 6010 ticks"]);
 }
 
 /// What was found out about a model is pinned in the run, also that its requests run alone and why.
@@ -179,14 +177,14 @@ fn an_outbox_that_was_cut_is_whole_again_after_a_resume() {
 
 /// As a rotation does that copies the file and empties it.
 #[test]
-fn a_run_whose_outbox_is_emptied_under_it_stops_and_can_be_resumed() {
+fn a_run_whose_outbox_is_emptied_stops_and_resumes() {
     let place = place("");
     let running = place.start_run("fleet.toml");
     wait_for_checkpoint(&place, &running);
     fs::write(place.path("run/outbox.jsonl"), "").expect("it can be emptied");
     let said = running.end().with_code(1);
     assert!(
-        said.err.contains("outbox.jsonl") && said.err.contains("`lockstep resume` writes it whole"),
+        said.err.contains("outbox.jsonl") && said.err.contains("`lockstep resume` rewrites it"),
         "{said}"
     );
     place.fine(&["resume", "run"]);
@@ -203,7 +201,7 @@ fn wait_for_checkpoint(place: &Place, running: &Running) {
 }
 
 #[test]
-fn a_run_whose_requests_run_alone_is_resumed_and_its_models_run_again() {
+fn an_unbatched_run_resumes_and_is_inferred_again() {
     let place = Place::new();
     for (name, keys) in [("fixed_batch", ""), ("mlp", "batch = false")] {
         let width = if name == "mlp" { 64 } else { 4 };
@@ -222,7 +220,7 @@ fn a_run_whose_requests_run_alone_is_resumed_and_its_models_run_again() {
         assert!(
             reason
                 .as_str()
-                .is_some_and(|why| why.starts_with("alone: ")),
+                .is_some_and(|why| why.starts_with("unbatched: ")),
             "{said}"
         );
         let whole = place.fine(&[
@@ -232,7 +230,7 @@ fn a_run_whose_requests_run_alone_is_resumed_and_its_models_run_again() {
             &format!("{name}-whole"),
             "--json",
         ]);
-        assert_eq!(place.replays(name), common::chain(&whole.json()));
+        assert_eq!(place.replays(name), test_support::chain(&whole.json()));
     }
 }
 

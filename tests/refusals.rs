@@ -3,11 +3,9 @@
 //! a run that did not begin: no process, no file, no folder (see `common`, which
 //! looks for processes, named memory and temporary files after every command).
 
-mod common;
-
-use common::{Place, agent, fed, fleet, model, repository, skipped, sound_model};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use test_support::{Place, agent, fed, fleet, model, repository, skipped, sound_model};
 
 /// Refuses a fleet for what `check` finds too.
 fn refuse_and_check(place: &Place, text: &str, words: &[&str]) {
@@ -65,7 +63,7 @@ fn check_says_in_json_what_is_wrong() {
         .lockstep(&["check", "fleet.toml", "--json"])
         .with_code(2);
     let json = said.json();
-    assert_eq!(json["sound"], false);
+    assert_eq!(json["valid"], false);
     let problem = json["problems"][0].as_str().expect("a problem");
     assert!(problem.starts_with("fleet.toml:6:"), "{problem}");
 }
@@ -149,7 +147,7 @@ fn a_model_that_is_none_is_refused() {
         refuse_and_check(
             &place,
             &fed("", model("mlp", file, "")),
-            &["model `mlp`", "ONNX model?"],
+            &["model `mlp`", "complete ONNX model"],
         );
     }
     place.write("empty.onnx", "");
@@ -231,7 +229,7 @@ fn a_request_that_does_not_fit_ends_the_run_with_both() {
             "fleet.toml",
             fed(
                 &format!("wrong = \"{wrong}\""),
-                sound_model("on_mismatch = \"refuse\""),
+                sound_model("on_mismatch = \"reject\""),
             ),
         );
         let told = format!("{wrong}-told");
@@ -310,7 +308,7 @@ fn a_fleet_file_that_says_nonsense_is_refused_at_its_place() {
         ),
         (
             fed("", sound_model("providers = [\"cudda\"]")),
-            &["fleet.toml", "`providers`", "cudda", "\"cuda\"?"],
+            &["fleet.toml", "`providers[0]`", "cudda", "\"cuda\"?"],
         ),
     ];
     for (text, words) in cases {

@@ -4,10 +4,12 @@
 //! fuel or ask for too much. A run that was tampered with, or was made by
 //! another build, is not said to agree. Replay changes nothing and emits nothing.
 
-mod common;
+#[path = "shared/rewrite.rs"]
+mod rewrite;
 
-use common::{Place, agent, chain, files, fleet, forge_result, repository, rewrite};
+use rewrite::{forge_result, rewrite};
 use shm_protocol::agent_to_supervisor::Effect;
+use test_support::{Place, agent, chain, files, fleet, repository};
 
 #[test]
 fn both_kinds_of_replay_agree_and_leave_the_run_alone() {
@@ -129,9 +131,9 @@ fn agents_that_misbehave_do_so_again() {
             .fine(&["inspect", "run", "--tick", "3", "--agent", agent])
             .out
     };
-    assert!(tick("divide-halt").contains("trapped: wasm trap: integer divide by zero"));
-    assert!(tick("spin-restart").contains("out of fuel, fuel 10000000"));
-    assert!(tick("flood-halt").contains("emit \"flood\""));
+    assert!(tick("divide-halt").contains("status.trapped \"wasm trap: integer divide by zero"));
+    assert!(tick("spin-restart").contains("status out_of_fuel, fuel_used 10000000"));
+    assert!(tick("flood-halt").contains("emit: topic \"flood\""));
     assert!(tick("large-halt").contains("send=too-large emit=too-large"));
     // A memory of its own begins anew: the agent counts from one again.
     let count = |agent: &str| {
@@ -140,12 +142,12 @@ fn agents_that_misbehave_do_so_again() {
             .out
     };
     assert!(
-        count("divide-restart").contains("emit \"count\": \"2\""),
+        count("divide-restart").contains("topic \"count\", payload \"2\""),
         "{}",
         count("divide-restart")
     );
     assert!(
-        count("memory-restart").contains("emit \"count\": \"5\""),
+        count("memory-restart").contains("topic \"count\", payload \"5\""),
         "{}",
         count("memory-restart")
     );
@@ -309,7 +311,7 @@ fn a_message_that_was_forged_is_found() {
     let said = place.lockstep(&["replay", "forged"]).with_code(1);
     assert!(
         said.out
-            .contains("tick 5, agent \"ping\" differs in outcome 0 effect 0 (send) payload"),
+            .contains("tick 5, agent \"ping\" differs in outcomes[0].effects[0].send.payload"),
         "{said}"
     );
 }

@@ -2,12 +2,10 @@
 //! depend on who else waits, on the number of hosts, or on what becomes of them,
 //! and the run can be replayed and resumed like any other.
 
-mod common;
-
-use common::{Place, agent, chain, fleet, model, repository};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use test_support::{Place, agent, chain, fleet, model, repository};
 
 /// Agents that wait, beside some that ask for a later tick and some that ask nothing.
 fn tables() -> Vec<String> {
@@ -19,6 +17,9 @@ fn tables() -> Vec<String> {
         model("mlp", "mlp", ""),
     ]
 }
+
+/// An await in the text of a tick.
+const AWAIT: &str = ".await: model \"mlp\"";
 
 fn waiting(keys: &str) -> String {
     fleet(keys, &tables())
@@ -109,17 +110,17 @@ fn the_chain_does_not_depend_on_the_hosts_and_replays_agree() {
     assert_eq!(chains[0], chains[1]);
     place.fine(&["diff", "run-1", "run-3"]);
     let said = place.fine(&["inspect", "run-1", "--tick", "3", "--agent", "thinker-0"]);
-    assert_eq!(said.out.matches("wait for mlp").count(), 3, "{said}");
-    assert_eq!(said.out.matches("answered:").count(), 3, "{said}");
+    assert_eq!(said.out.matches(AWAIT).count(), 3, "{said}");
+    assert_eq!(said.out.matches("  awaited[").count(), 3, "{said}");
 }
 
 #[test]
-fn an_agent_host_that_is_lost_while_its_agents_wait_changes_nothing() {
+fn an_agent_host_lost_while_agents_await_changes_nothing() {
     unharmed(
         &[
-            "tick = 4; host = 0; phase = \"after-parked\"; kind = \"kill\"",
-            "tick = 8; host = 1; phase = \"after-parked\"; kind = \"kill\"; times = 2",
-            "tick = 12; agent = \"thinker-3\"; phase = \"before-answer\"; kind = \"abort\"",
+            "tick = 4; host = 0; point = \"await-sent\"; kind = \"kill\"",
+            "tick = 8; host = 1; point = \"await-sent\"; kind = \"kill\"; times = 2",
+            "tick = 12; agent = \"thinker-3\"; point = \"await-answered\"; kind = \"abort\"",
         ],
         "",
     );
@@ -129,9 +130,9 @@ fn an_agent_host_that_is_lost_while_its_agents_wait_changes_nothing() {
 fn an_inference_host_that_is_lost_in_a_round_changes_nothing() {
     unharmed(
         &[
-            "tick = 4; model = \"mlp\"; phase = \"before-batch\"; kind = \"kill\"",
-            "tick = 8; model = \"mlp\"; phase = \"after-run\"; kind = \"abort\"",
-            "tick = 12; model = \"mlp\"; phase = \"mid-answer\"; kind = \"kill\"",
+            "tick = 4; model = \"mlp\"; point = \"before-batch\"; kind = \"kill\"",
+            "tick = 8; model = \"mlp\"; point = \"after-run\"; kind = \"abort\"",
+            "tick = 12; model = \"mlp\"; point = \"mid-answer\"; kind = \"kill\"",
         ],
         "",
     );
@@ -140,7 +141,7 @@ fn an_inference_host_that_is_lost_in_a_round_changes_nothing() {
 #[test]
 fn a_host_that_hangs_while_it_should_go_on_is_replaced() {
     unharmed(
-        &["tick = 5; agent = \"thinker-1\"; phase = \"before-answer\"; kind = \"stop\""],
+        &["tick = 5; agent = \"thinker-1\"; point = \"await-answered\"; kind = \"stop\""],
         "deadline_ms = 300",
     );
 }
@@ -152,7 +153,7 @@ fn a_run_whose_agents_wait_is_resumed() {
     place.fine(&["run", "whole.toml", "--dir", "whole"]);
     // The supervisor dies with a round on its way.
     let rule =
-        "[[faults.rules]]\ntick = 20\nphase = \"answer-heard\"\nkind = \"supervisor-kill\"\n";
+        "[[faults.rules]]\ntick = 20\npoint = \"answer-received\"\nkind = \"supervisor-kill\"\n";
     place.write("fleet.toml", waiting("ticks = 40") + rule);
     place
         .lockstep(&["run", "fleet.toml", "--dir", "run"])
@@ -162,7 +163,7 @@ fn a_run_whose_agents_wait_is_resumed() {
     place.fine(&["diff", "whole", "run"]);
     place.replays("run");
     // Once more, behind the end, with and without a checkpoint.
-    for (ticks, more) in [("44", &[][..]), ("48", &["--from-genesis"])] {
+    for (ticks, more) in [("44", &[][..]), ("48", &["--ignore-checkpoints"])] {
         let arguments = [&["resume", "run", "--ticks", ticks], more].concat();
         place.fine(&arguments);
     }
@@ -171,7 +172,7 @@ fn a_run_whose_agents_wait_is_resumed() {
 }
 
 #[test]
-fn what_is_refused_and_what_fails_is_in_the_journal_and_comes_again() {
+fn refusals_and_failures_are_journaled_and_replayed() {
     let place = Place::new();
     let tables = [
         agent("often", "ponder", "settings = { turns = 18 }"),
@@ -184,7 +185,7 @@ fn what_is_refused_and_what_fails_is_in_the_journal_and_comes_again() {
             "on_failure = \"restart\"\nsettings = { trap_at = 3 }",
         ),
         agent("sound", "ponder", ""),
-        model("mlp", "mlp", "on_mismatch = \"refuse\""),
+        model("mlp", "mlp", "on_mismatch = \"reject\""),
     ];
     place.write("fleet.toml", fleet("ticks = 8\nhosts = 2", &tables));
     let ran = place
@@ -197,17 +198,17 @@ fn what_is_refused_and_what_fails_is_in_the_journal_and_comes_again() {
             .out
     };
     let often = said("often", "2");
-    assert_eq!(often.matches("wait for mlp").count(), 16, "{often}");
+    assert_eq!(often.matches(AWAIT).count(), 16, "{often}");
     assert_eq!(often.matches("TooMany").count(), 2, "{often}");
     assert!(said("shape", "2").contains("input x takes f32[?,64], got f32[1,63]"));
     assert!(said("model", "2").contains("NoSuchModel"));
     for agent in ["halts", "falls"] {
         let fallen = said(agent, "3");
-        assert!(fallen.contains("trapped"), "{fallen}");
-        assert_eq!(fallen.matches("wait for mlp").count(), 1, "{fallen}");
+        assert!(fallen.contains("status.trapped "), "{fallen}");
+        assert_eq!(fallen.matches(AWAIT).count(), 1, "{fallen}");
     }
-    assert!(said("falls", "4").contains("completed"));
-    assert!(!said("halts", "4").contains("wait for mlp"));
+    assert!(said("falls", "4").contains("status completed"));
+    assert!(!said("halts", "4").contains(AWAIT));
     // A request that does not fit stops the run, unless the model says otherwise.
     let tables = [
         agent("shape", "ponder", "settings = { wrong = \"shape\" }"),
@@ -224,7 +225,7 @@ fn what_is_refused_and_what_fails_is_in_the_journal_and_comes_again() {
 #[test]
 fn who_kills_its_host_after_a_wait_is_given_up_alone() {
     let place = Place::new();
-    let rule = "[[faults.rules]]\ntick = 5\nagent = \"thinker-2\"\nphase = \"before-answer\"\nkind = \"segfault\"\ntimes = 20\ncounts = true\n";
+    let rule = "[[faults.rules]]\ntick = 5\nagent = \"thinker-2\"\npoint = \"await-answered\"\nkind = \"segfault\"\ntimes = 20\ncounts_as_restart = true\n";
     place.write("fleet.toml", waiting("hosts = 1\nticks = 12") + rule);
     let said = place.fine(&["run", "fleet.toml", "--dir", "run", "--json"]);
     let verdicts = said.json()["verdicts"].clone();

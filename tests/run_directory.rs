@@ -2,11 +2,9 @@
 //! refused with exit code 4 and the process that has it; one that holds anything
 //! with exit code 2. What was there is not touched.
 
-mod common;
-
-use common::{Place, agent, fleet};
 use rustix::process::Signal;
 use std::fs;
+use test_support::{Place, agent, fleet};
 
 #[test]
 fn a_run_directory_in_use_is_refused_and_unharmed() {
@@ -50,11 +48,11 @@ fn a_run_directory_with_something_in_it_is_refused_and_unharmed() {
         .lockstep(&["run", "fleet.toml", "--dir", "mine"])
         .with_code(2)
         .naming(&["\"mine\"", "notes.txt", "--dir"]);
-    assert_eq!(common::files(&place.path("mine")).len(), 1);
+    assert_eq!(test_support::files(&place.path("mine")).len(), 1);
     place.fine(&["run", "fleet.toml", "--dir", "run"]);
     // But for the lock, whose text says who had it last.
     let kept = || {
-        let mut files = common::files(&place.path("run"));
+        let mut files = test_support::files(&place.path("run"));
         files.retain(|name, _| name != "lock");
         files
     };
@@ -86,7 +84,7 @@ fn a_run_directory_with_something_in_it_is_refused_and_unharmed() {
         .lockstep(&["run", "shy.toml", "--dir", "empty"])
         .with_code(2);
     assert!(
-        common::files(&place.path("empty")).is_empty()
+        test_support::files(&place.path("empty")).is_empty()
             && fs::read_dir(place.path("empty"))
                 .expect("it is there")
                 .next()

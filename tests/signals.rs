@@ -3,11 +3,9 @@
 //! is good when it is killed. (That no
 //! process is left is looked at after every command, see `common`.)
 
-mod common;
-
-use common::{Place, Running, agent, chain, fleet, model, wait_until};
 use rustix::process::{Signal, kill_process};
 use std::time::Duration;
+use test_support::{Place, Running, agent, chain, fleet, model, wait_until};
 
 const AGENT_HOST: &str = "agent-host";
 const INFERENCE_HOST: &str = "inference-host";
@@ -120,7 +118,9 @@ fn a_signal_during_the_start_leaves_nothing() {
 #[test]
 fn hosts_go_with_a_supervisor_that_is_killed() {
     for durability in ["process", "batch", "sync"] {
-        let place = endless(&format!("durability = \"{durability}\"\nspare = false"));
+        let place = endless(&format!(
+            "durability = \"{durability}\"\nhot_standby = false"
+        ));
         let running = place.start_run("fleet.toml");
         assert_eq!(
             (

@@ -3,9 +3,6 @@
 //! and place; and it executes nothing. A journal that was cut never passes for
 //! one that ended in good order.
 
-mod common;
-
-use common::{Place, agent, files, fleet};
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use shm_protocol::id::{AgentId, Tick};
 use std::fs;
@@ -14,6 +11,7 @@ use supervisor::fleet::Durability;
 use supervisor::journal::{JournalReader, JournalWriter, create_run_dir, verify};
 use supervisor::record::{SealReason, TickRecord};
 use supervisor::rundir::RunDir;
+use test_support::{Place, agent, files, fleet};
 
 /// Bytes of a record's header, where its payload's length stands in it, and bytes of its digest.
 const HEADER_BYTES: usize = 96;
@@ -137,7 +135,7 @@ fn a_journal_that_was_cut_never_passes_for_whole() {
         place
             .lockstep(&["verify", "run"])
             .with_code(1)
-            .naming(&["was on the disk up to tick 4"]);
+            .naming(&["synced up to tick 4"]);
     }
     fs::remove_file(run.join("synced")).expect("what is on the disk");
     for length in 0..sound.len() {

@@ -2,11 +2,9 @@
 //! and go. What was asked before is answered as it would have been, whoever dies
 //! meanwhile, and the run can be replayed and resumed like any other.
 
-mod common;
-
-use common::{Place, agent, chain, change, fleet, model, replace, repository};
 use serde_json::Value;
 use std::fs;
+use test_support::{Place, agent, chain, change, fleet, model, replace, repository};
 
 /// Agents that ask for a later tick and some that wait within their steps, and a model that becomes another one, goes, and
 /// comes back.
@@ -44,7 +42,7 @@ fn outputs(place: &Place, run: &str, agent: &str) -> Vec<(u64, String)> {
 }
 
 #[test]
-fn what_is_asked_in_a_tick_is_answered_by_the_version_of_that_tick() {
+fn a_request_is_answered_by_the_version_of_its_tick() {
     let place = Place::new();
     place.write("changing.toml", changing("", 3));
     place.fine(&["run", "changing.toml", "--dir", "changing"]);
@@ -81,11 +79,11 @@ fn what_is_asked_in_a_tick_is_answered_by_the_version_of_that_tick() {
     assert!(!said.out.contains("not loaded"), "{said}");
     let said = place.fine(&["inspect", "changing"]);
     for words in [
-        "from tick 8",
-        "version gated",
-        "from tick 14",
-        "unloaded",
-        "version normed",
+        "from_tick 8",
+        "to.version \"gated\"",
+        "from_tick 14",
+        "to unloaded",
+        "to.version \"normed\"",
     ] {
         assert!(said.out.contains(words), "{words}: {said}");
     }
@@ -98,7 +96,7 @@ fn hosts_that_are_lost_around_a_change_leave_no_trace() {
     place.fine(&["run", "calm.toml", "--dir", "calm"]);
     let rules: String = [7, 8, 9, 13, 14, 15, 19, 21, 22, 23]
         .map(|tick| {
-            format!("[[faults.rules]]\nphase = \"before-batch\"\nkind = \"kill\"\ntick = {tick}\nmodel = \"mlp\"\n")
+            format!("[[faults.rules]]\npoint = \"before-batch\"\nkind = \"kill\"\ntick = {tick}\nmodel = \"mlp\"\n")
         })
         .concat();
     place.write(
@@ -129,11 +127,11 @@ fn hosts_that_are_lost_around_a_change_leave_no_trace() {
 }
 
 #[test]
-fn a_run_that_is_stopped_anywhere_goes_on_with_the_right_version() {
+fn a_run_stopped_anywhere_resumes_with_the_right_version() {
     let place = Place::new();
     place.write(
         "fleet.toml",
-        changing("checkpoint_ticks = 3\ncheckpoint_ms = 0", 3),
+        changing("checkpoint_ticks = 3\ncheckpoint_min_ms = 0", 3),
     );
     let whole = place.fine(&["run", "fleet.toml", "--dir", "whole", "--json"]);
     for ticks in ["6", "7", "8", "9", "13", "14", "16", "18", "20", "22", "25"] {
@@ -152,7 +150,7 @@ fn a_run_that_is_stopped_anywhere_goes_on_with_the_right_version() {
         "genesis",
         "--ticks",
         "30",
-        "--from-genesis",
+        "--ignore-checkpoints",
         "--json",
     ]);
     assert_eq!(chain(&resumed.json()), chain(&whole.json()), "{resumed}");
@@ -177,7 +175,7 @@ fn copy_of_talk(place: &Place, name: &str, role: &str) {
 }
 
 #[test]
-fn texts_are_written_to_their_end_by_the_version_that_began_them() {
+fn generations_end_with_the_version_that_began_them() {
     let place = Place::new();
     copy_of_talk(&place, "first", "assistant");
     copy_of_talk(&place, "second", "user");
@@ -251,7 +249,7 @@ fn every_result_tells_where_it_comes_from() {
         .fine(&["inspect", "run", "--provenance", "--json"])
         .json();
     let results = all["results"].as_array().expect("a list");
-    let versions = |result: &Value| (result["asked"].as_u64(), result["version"].clone());
+    let versions = |result: &Value| (result["request_tick"].as_u64(), result["version"].clone());
     for result in results {
         let (asked, version) = versions(result);
         let expected: Value = match asked.expect("a tick") {
@@ -262,7 +260,11 @@ fn every_result_tells_where_it_comes_from() {
         };
         assert_eq!(version, expected, "{result}");
         assert_eq!(result["error"].is_null(), !version.is_null(), "{result}");
-        assert_eq!(result["output"].is_null(), version.is_null(), "{result}");
+        assert_eq!(
+            result["output_digest"].is_null(),
+            version.is_null(),
+            "{result}"
+        );
         if !version.is_null() {
             let file = match version.as_str() {
                 Some("gated") => "arch_gru",
@@ -272,7 +274,7 @@ fn every_result_tells_where_it_comes_from() {
             let bytes =
                 fs::read(repository(&format!("models/testdata/{file}.onnx"))).expect("a model");
             assert_eq!(
-                result["file"],
+                result["file_digest"],
                 blake3::hash(&bytes).to_hex().as_str(),
                 "{result}"
             );
@@ -283,11 +285,11 @@ fn every_result_tells_where_it_comes_from() {
     let object = place
         .path("run/objects")
         .join(blake3::hash(&gru).to_hex().as_str());
-    let waits = results
+    let awaits = results
         .iter()
         .filter(|result| result["request"].is_null())
         .count();
-    assert_eq!(waits, 2 * 2 * 30, "two waits of two agents in every tick");
+    assert_eq!(awaits, 2 * 2 * 30, "two awaits of two agents in every tick");
     let of_one = place.fine(&[
         "inspect",
         "run",

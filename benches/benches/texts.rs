@@ -187,16 +187,16 @@ fn host(binary: &Path, folder: &Path) -> Result<StandaloneModel, Trouble> {
         name: "talk",
         file: &read_folder(folder)?,
         generator: Some(Generator {
-            sequences: 16,
+            max_concurrent_generations: 16,
             tokens_per_tick: STEPS,
-            context: None,
+            context_length: None,
             cache_bytes: 1 << 30,
         }),
         providers: vec!["cpu".to_owned()],
         strict_providers: false,
-        intra_threads: 1,
+        intra_op_threads: 1,
         tensor_bytes: 4 << 20,
-        patience: Duration::from_secs(60),
+        timeout: Duration::from_secs(60),
     };
     Ok(StandaloneModel::load(
         &engines,

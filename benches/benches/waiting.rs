@@ -8,7 +8,7 @@
 //!
 //! `cargo bench -p lockstep-benches --bench waiting`
 
-use agent_host::bare::BareAgents;
+use agent_host::bench_support::BareAgents;
 use lockstep_benches::binary::in_repository;
 use lockstep_benches::clock::timed;
 use lockstep_benches::fleets::{model, number, run};
@@ -110,7 +110,7 @@ fn agent(binary: &Path, turns: u32) -> Result<BareAgents, Trouble> {
     };
     let artifact = compiler.artifact(&fs::read(component())?)?;
     let setup = AgentSetup {
-        step_bytes: shm_protocol::limit::STEP_BYTES as u64,
+        max_step_bytes: shm_protocol::limit::STEP_BYTES as u64,
         random_key: [0; 32],
         canonical_nan: true,
         agents: vec!["ponder".to_owned()],

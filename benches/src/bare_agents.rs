@@ -4,7 +4,7 @@ use crate::Trouble;
 use crate::captured::Captured;
 use crate::clock::timed;
 use crate::fleets::Work;
-use agent_host::bare::BareAgents;
+use agent_host::bench_support::BareAgents;
 use shm_protocol::boot::Extent;
 use shm_protocol::id::{AgentId, Tick};
 use shm_protocol::supervisor_to_agent::{AgentSetup, LoadAgent};
@@ -54,7 +54,7 @@ impl BareFleet {
             // No agent of a measurement draws random numbers.
             random_key: [0; 32],
             canonical_nan: header.canonical_nan,
-            step_bytes: header.step_bytes,
+            max_step_bytes: header.max_step_bytes,
             agents: header
                 .agents
                 .iter()

@@ -130,7 +130,7 @@ impl Captured {
         let models = models.map(|(version, model)| PlannedModel {
             name: model.name.clone(),
             signature: model.signature.clone(),
-            lives: VersionTimeline::of(version, model.batching == Batching::Joined),
+            timeline: VersionTimeline::new(version, model.batching == Batching::Joined),
             max_batch: model.max_batch,
             latency_ticks: model.latency_ticks,
             rejects_nonfinite: false,

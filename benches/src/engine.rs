@@ -18,7 +18,7 @@ use shm_protocol::tensor::{DType, Shape, Tensor};
 use std::path::Path;
 use std::sync::Arc;
 use supervisor::faults::Faults;
-use supervisor::host::{HostEvent, HostProgram, HostSet, LOAD_PATIENCE, SpawnConfig, StopSignals};
+use supervisor::host::{HostEvent, HostProgram, HostSet, LOAD_TIMEOUT, SpawnConfig, StopSignals};
 
 /// Bytes of each ring, as in a run.
 const RING_BYTES: usize = 16 << 20;
@@ -56,13 +56,13 @@ impl EngineHost {
             inference: Some((models, sizes)),
             agents: Vec::new(),
             faults: Faults::none(),
-            spare: None,
+            standby_setup: None,
             program: Arc::new(HostProgram::open(binary.to_path_buf())?),
         };
-        let mut crew = HostSet::start(muster, LOAD_PATIENCE, StopSignals::none()?)?;
+        let mut crew = HostSet::start(muster, LOAD_TIMEOUT, StopSignals::none()?)?;
         crew.command_inference(InferenceCommand::Setup(EngineSetup {
             library: None,
-            intra_threads: 1,
+            intra_op_threads: 1,
             loads_drivers_later: false,
         }))?;
         crew.command_inference(InferenceCommand::Load(LoadModel {
@@ -80,9 +80,9 @@ impl EngineHost {
             generator: None,
             may_batch: true,
         }))?;
-        let (host, header) = crew.record(LOAD_PATIENCE)?;
+        let (host, header) = crew.record(LOAD_TIMEOUT)?;
         crew.expect::<EngineReady>(host, &header, ENGINE_READY)?;
-        let (host, header) = crew.record(LOAD_PATIENCE)?;
+        let (host, header) = crew.record(LOAD_TIMEOUT)?;
         let loaded: ModelLoaded = crew.expect(host, &header, MODEL_LOADED)?;
         let facts = loaded.result.map_err(|refused| refused.message)?;
         if facts.batching != Batching::Joined {
@@ -138,7 +138,7 @@ impl EngineHost {
         }
         reservation.publish();
         down.notify();
-        match self.crew.pool.next(LOAD_PATIENCE)? {
+        match self.crew.pool.next(LOAD_TIMEOUT)? {
             HostEvent::Record {
                 header:
                     RecordHeader {

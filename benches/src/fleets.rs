@@ -94,11 +94,10 @@ pub fn demo(folder: &Path) -> Result<Fleet, Trouble> {
 /// The word of the command line for a level of durability.
 #[must_use]
 pub fn word(durability: Durability) -> &'static str {
-    match durability {
-        Durability::Process => "process",
-        Durability::Batch => "batch",
-        Durability::Sync => "sync",
-    }
+    let named = Durability::NAMES
+        .iter()
+        .find(|(_, level)| *level == durability);
+    named.expect("every level has a name").0
 }
 
 /// A command that runs a fleet on one agent host, so that it can be compared with one thread.

@@ -7,7 +7,7 @@
 //! * [`parts`]: the parts of a tick, each alone;
 //! * [`live`]: a run in this process, to see it from within; [`struck`]: one whose host is killed;
 //! * [`state_agent`]: an agent with as much state as is wanted; [`processes`]: what the system says of processes;
-//! * [`clock`], [`chance`], [`samples`], [`report`]: measuring and telling.
+//! * [`clock`], [`samples`], [`report`]: measuring and telling.
 #![forbid(unsafe_code)]
 
 pub mod bare_agents;
@@ -15,7 +15,6 @@ pub mod bare_decoder;
 pub mod bare_model;
 pub mod binary;
 pub mod captured;
-pub mod chance;
 pub mod clock;
 pub mod engine;
 pub mod fleets;
@@ -26,13 +25,6 @@ pub mod report;
 pub mod samples;
 pub mod state_agent;
 pub mod struck;
-
-#[allow(
-    dead_code,
-    reason = "the host's tests have more agents than are measured"
-)]
-#[path = "../../agent-host/src/handwritten.rs"]
-mod handwritten;
 
 /// Why nothing could be measured; told to people and to nobody else.
 pub type Trouble = Box<dyn std::error::Error>;

@@ -76,11 +76,11 @@ impl Live {
 pub fn untiring(mut fleet: Fleet) -> Fleet {
     fleet.hosts = Some(1);
     fleet.durability = Durability::Process;
-    (fleet.checkpoint_ticks, fleet.checkpoint_ms) = (64, 0);
+    (fleet.checkpoint_ticks, fleet.checkpoint_min_ms) = (64, 0);
     fleet.restarts = RestartLimits {
         host: 100_000,
         run: 100_000,
-        poison: 1000,
+        quarantine_after: 1000,
         ..RestartLimits::USUAL
     };
     fleet

@@ -16,7 +16,7 @@ use std::hint::black_box;
 use std::path::Path;
 use supervisor::fleet::Durability;
 use supervisor::journal::{JournalWriter, create_run_dir};
-use supervisor::tick::{Action, Input, TickMachine};
+use supervisor::tick::{TickAction, TickInput, TickMachine};
 
 /// Bytes of each ring, as in a run: larger than the nearer caches.
 const RING_BYTES: usize = 16 << 20;
@@ -76,12 +76,12 @@ pub fn codec(captured: &Captured) -> Result<Codec, Trouble> {
 pub fn machine(captured: &Captured) -> Result<(f64, f64), Trouble> {
     let mut machine = TickMachine::new(captured.plan(), None);
     let mut actions = Vec::new();
-    machine.apply(Input::Begin, &mut actions)?;
+    machine.apply(TickInput::Begin, &mut actions)?;
     let (mut on_outcomes, mut on_answer) = (0.0, 0.0);
     for (position, record) in captured.records.iter().enumerate() {
         actions.clear();
         let tick = Tick(position as u64 + 1);
-        let input = Input::Outcomes {
+        let input = TickInput::Outcomes {
             host: HostId(0),
             tick,
             outcomes: record.outcomes.clone(),
@@ -91,7 +91,7 @@ pub fn machine(captured: &Captured) -> Result<(f64, f64), Trouble> {
         on_outcomes += took;
         let is_asked = actions
             .iter()
-            .any(|action| matches!(action, Action::Infer(_)));
+            .any(|action| matches!(action, TickAction::Infer(_)));
         if is_asked && position + 1 < captured.records.len() {
             // What was asked for is freed here, as it is in a run: outside of the machine.
             actions.clear();
@@ -102,7 +102,7 @@ pub fn machine(captured: &Captured) -> Result<(f64, f64), Trouble> {
                 shape,
                 data,
             }]);
-            let input = Input::Answer {
+            let input = TickInput::Answer {
                 batch: BatchId(position as u64),
                 outputs,
             };

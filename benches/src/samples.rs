@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_does_not_depend_on_the_order_or_on_one_that_is_far_off() {
+    fn the_median_ignores_order_and_one_outlier() {
         let samples: Samples = [3.0, 1000.0, 1.0, 2.0, 4.0].into_iter().collect();
         assert_eq!(samples.show(2.0, 1), "6.0 (2.0..2000.0)");
         assert_eq!(samples.json()["median"], 3.0);

@@ -1,9 +1,10 @@
 //! An agent with as much state as is wanted, and steps that take as long as is wanted.
 
-use crate::{Trouble, handwritten};
+use crate::Trouble;
 use std::fs;
 use std::path::{Path, PathBuf};
 use supervisor::fleet::Fleet;
+use test_support::handwritten_agents;
 
 /// Fills its memory in its first step, and changes four pages in each. Then it turns for a while.
 const TEXT: &str = r#"
@@ -32,7 +33,10 @@ const TEXT: &str = r#"
 pub fn component(folder: &Path, kib: u64, turns: u64) -> Result<PathBuf, Trouble> {
     let module = TEXT.replace("{turns}", &turns.to_string());
     let path = folder.join(format!("state-{kib}-{turns}.wasm"));
-    fs::write(&path, handwritten::simple(&(kib / 64).to_string(), &module))?;
+    fs::write(
+        &path,
+        handwritten_agents::simple(&(kib / 64).to_string(), &module),
+    )?;
     Ok(path)
 }
 

@@ -121,9 +121,9 @@ impl Observer for Struck {
             RunEvent::HostLost { .. } => {
                 self.lost.get_or_insert_with(now);
             }
-            RunEvent::HostRestored { redone, .. } => {
+            RunEvent::HostRestarted { reexecuted, .. } => {
                 self.restored.get_or_insert_with(now);
-                self.redone = *redone;
+                self.redone = *reexecuted;
             }
             _ => {}
         }

@@ -5,13 +5,13 @@ use std::fs;
 use std::path::Path;
 
 /// A module by its path within the crate; the root has none.
-pub type Module = Vec<String>;
+pub(crate) type Module = Vec<String>;
 
 /// Names of files and folders that hold test code.
 const TESTS: [&str; 4] = ["simulation", "teeth", "testing", "tests"];
 
 /// The sources of a crate without their test code and comments, by module.
-pub struct Sources {
+pub(crate) struct Sources {
     modules: BTreeMap<Module, String>,
     /// Names that a module re-exports, with the module and the path from which it takes them.
     exports: BTreeMap<(Module, String), (Module, Vec<String>)>,
@@ -19,7 +19,7 @@ pub struct Sources {
 
 impl Sources {
     /// Reads all sources below a folder.
-    pub fn read(folder: &Path) -> Sources {
+    pub(crate) fn read(folder: &Path) -> Sources {
         let mut files = Vec::new();
         collect(folder, folder, &mut files);
         let files: Vec<(&str, &str)> = files
@@ -30,7 +30,7 @@ impl Sources {
     }
 
     /// Takes sources by the names of their files, relative to the folder of the crate's root.
-    pub fn of(files: &[(&str, &str)]) -> Sources {
+    pub(crate) fn of(files: &[(&str, &str)]) -> Sources {
         let modules = files
             .iter()
             .map(|(name, text)| (module_of(name), product_code(text)))
@@ -57,15 +57,37 @@ impl Sources {
     }
 
     /// Every module that takes names from another one, and which.
-    pub fn imports(&self) -> Vec<(Module, Module, BTreeSet<String>)> {
+    pub(crate) fn imports(&self) -> Vec<(Module, Module, BTreeSet<String>)> {
         let mut imports: BTreeMap<(Module, Module), BTreeSet<String>> = BTreeMap::new();
         for (module, text) in &self.modules {
             let private = uses(text).into_iter().filter(|(is_export, _)| !is_export);
-            let mut paths: Vec<Vec<String>> = private
-                .flat_map(|(_, tree)| leaves(&tree))
-                .map(|(path, _)| path)
-                .collect();
-            paths.extend(inline_paths(&without_uses(text)));
+            let mut paths = Vec::new();
+            // Modules that are imported by themselves, by the name that they have here.
+            let mut modules: BTreeMap<String, Module> = BTreeMap::new();
+            for (path, alias) in private.flat_map(|(_, tree)| leaves(&tree)) {
+                if let Some((from, rest)) = self.absolute(module, &path)
+                    && let (target, None) = self.resolve(from, rest, 0)
+                    && let Some(name) = alias.or_else(|| path.last().cloned())
+                {
+                    modules.insert(name, target);
+                }
+                paths.push(path);
+            }
+            for path in inline_paths(&without_uses(text)) {
+                match path.first().and_then(|first| modules.get(first)) {
+                    Some(target) => {
+                        let from_root = ["crate".to_owned()].into_iter();
+                        let rest = path[1..].iter().cloned();
+                        paths.push(
+                            from_root
+                                .chain(target.iter().cloned())
+                                .chain(rest)
+                                .collect(),
+                        );
+                    }
+                    None => paths.push(path),
+                }
+            }
             for path in paths {
                 let Some((from, rest)) = self.absolute(module, &path) else {
                     continue;

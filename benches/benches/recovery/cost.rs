@@ -139,8 +139,8 @@ impl Subject {
             agents: true,
             strict_providers: false,
             faults: Faults::none(),
-            spare: fleet.spare,
-            load_patience: supervisor::host::LOAD_PATIENCE,
+            hot_standby: fleet.hot_standby,
+            load_timeout: supervisor::host::LOAD_TIMEOUT,
             needed: None,
             providers: Vec::new(),
         };
@@ -159,15 +159,15 @@ impl Subject {
         };
         let began = now();
         let ended = EventLoop::new(
-            &mut RealHosts::new(&mut assembled.crew),
+            &mut RealHosts::new(&mut assembled.hosts),
             TickMachine::new(self.captured.plan(), Some(Tick(ticks))),
             &self.captured.header,
-            &assembled.orders,
+            &assembled.host_config,
             &mut forgets,
             Timeouts::of(&self.launch),
         )
         .run();
-        assembled.crew.drain()?;
+        assembled.hosts.drain()?;
         ended?;
         if forgets.ticks != ticks {
             return Err(format!("of {ticks} ticks {} came", forgets.ticks).into());

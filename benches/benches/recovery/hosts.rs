@@ -1,23 +1,23 @@
 //! A host is killed: when the run has heard of it, and when it ticks again.
 
 use crate::{Bench, heads, times};
-use lockstep_benches::chance::Chance;
 use lockstep_benches::fleets::demo;
 use lockstep_benches::live::{NEVER, untiring};
 use lockstep_benches::processes::{AGENT_HOST, INFERENCE_HOST};
 use lockstep_benches::samples::Samples;
 use lockstep_benches::struck::{Blow, Recovery, strike};
 use lockstep_benches::{Trouble, state_agent};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 use supervisor::fleet::Fleet;
+use test_support::TestRng;
 
 /// How long a supervisor rests after each tick until the kill is near, so that checkpoints keep up with ticks and a
 /// spare host is there.
 const PACE: Duration = Duration::from_micros(100);
 
 /// The last tick before the kill. A checkpoint is begun in every 64.
-const TICKS: Range<u64> = 512..576;
+const TICKS: RangeInclusive<u64> = 512..=575;
 
 /// How long after that tick the kill comes.
 const DELAY: Range<Duration> = Duration::ZERO..Duration::from_micros(300);
@@ -29,19 +29,19 @@ const LONG_STEP: u64 = 12_000_000;
 pub(crate) fn agents(bench: &mut Bench) -> Result<(), Trouble> {
     let repeats = bench.repeats(100);
     let fleet = untiring(state_agent::fleet(bench.folder(), 1088, 1)?);
-    let mut chance = Chance::new(1);
+    let mut random = TestRng::new(1);
     let mut all = [Told::new("with a spare"), Told::new("without a spare")];
     // In turns, so that whatever else the machine does hits both alike.
     for _ in 0..repeats {
         for (told, spare) in all.iter_mut().zip([true, false]) {
             let fleet = Fleet {
-                spare,
+                hot_standby: spare,
                 ..fleet.clone()
             };
             told.add(once(bench, &fleet, || Blow {
                 role: AGENT_HOST,
-                tick: chance.among(TICKS),
-                delay: chance.time(&DELAY),
+                tick: random.within(TICKS),
+                delay: random.duration(&DELAY),
                 pace: PACE,
                 is_slow: false,
             })?);
@@ -68,13 +68,13 @@ pub(crate) fn agents(bench: &mut Bench) -> Result<(), Trouble> {
 pub(crate) fn inference(bench: &mut Bench) -> Result<(), Trouble> {
     let repeats = bench.repeats(30);
     let fleet = untiring(demo(bench.folder())?);
-    let mut chance = Chance::new(2);
+    let mut random = TestRng::new(2);
     let mut told = Told::new("inference host");
     for _ in 0..repeats {
         told.add(once(bench, &fleet, || Blow {
             role: INFERENCE_HOST,
-            tick: chance.among(64..128),
-            delay: chance.time(&DELAY),
+            tick: random.within(64..=127),
+            delay: random.duration(&DELAY),
             pace: PACE,
             is_slow: false,
         })?);
@@ -91,23 +91,23 @@ pub(crate) fn inference(bench: &mut Bench) -> Result<(), Trouble> {
 /// The supervisor waits for a step when the host that takes it is killed.
 pub(crate) fn noticing(bench: &mut Bench) -> Result<(), Trouble> {
     let repeats = bench.repeats(50);
-    let mut chance = Chance::new(3);
+    let mut random = TestRng::new(3);
     let mut rows = Vec::new();
     for (what, kib) in [("small", 64), ("256 MiB", 256 << 10)] {
         let mut fleet = untiring(state_agent::fleet(bench.folder(), kib, LONG_STEP)?);
         // Large checkpoints would keep the disk busy, and are not what is measured.
-        (fleet.checkpoint_ticks, fleet.spare) = (NEVER, false);
+        (fleet.checkpoint_ticks, fleet.hot_standby) = (NEVER, false);
         let (mut looking, mut asleep) = (Samples::default(), Samples::default());
         for _ in 0..repeats {
             for (samples, delay) in [
-                (&mut looking, 0..100),
+                (&mut looking, 0..=99),
                 // It looks at the rings for less than half a millisecond, and the step takes several.
-                (&mut asleep, 1500..4500),
+                (&mut asleep, 1500..=4499),
             ] {
                 let recovery = once(bench, &fleet, || Blow {
                     role: AGENT_HOST,
                     tick: 2,
-                    delay: Duration::from_micros(chance.among(delay.clone())),
+                    delay: Duration::from_micros(random.within(delay.clone())),
                     pace: Duration::ZERO,
                     is_slow: true,
                 })?;

@@ -6,7 +6,6 @@
 
 use crate::{Bench, heads, times};
 use lockstep_benches::Trouble;
-use lockstep_benches::chance::Chance;
 use lockstep_benches::clock::{now, rest};
 use lockstep_benches::fleets::{self, Work};
 use lockstep_benches::samples::Samples;
@@ -19,6 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use test_support::TestRng;
 
 /// One start in so many finds an empty cache, and may be killed while it compiles.
 const COMPILES: usize = 10;
@@ -110,7 +110,7 @@ impl Scene {
 
     /// How long processes were there after each kill, and the most entries that a kill left among temporary files.
     fn kill(&self, repeats: usize) -> Result<(Samples, usize), Trouble> {
-        let (mut gone, mut most_left, mut chance) = (Samples::default(), 0, Chance::new(5));
+        let (mut gone, mut most_left, mut random) = (Samples::default(), 0, TestRng::new(5));
         let fresh = self.temporary.with_file_name("empty-cache");
         for number in 0..repeats {
             let cache = if number % COMPILES == 0 {
@@ -125,7 +125,7 @@ impl Scene {
                 .stderr(Stdio::null())
                 .spawn()?;
             // Half of them while they start.
-            rest(chance.time(&(Duration::ZERO..self.start * 2)));
+            rest(random.duration(&(Duration::ZERO..self.start * 2)));
             let killed = now();
             child.kill()?;
             child.wait()?;

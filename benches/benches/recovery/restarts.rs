@@ -125,7 +125,7 @@ impl Observer for Watch {
     }
 
     fn event(&mut self, event: &RunEvent) {
-        if matches!(event, RunEvent::HostRestored { .. }) {
+        if matches!(event, RunEvent::HostRestarted { .. }) {
             self.restarts += 1;
             if self.restarts == self.half {
                 self.censuses.push(Census::take());

@@ -3,7 +3,6 @@
 
 use crate::{Bench, heads, times};
 use lockstep_benches::Trouble;
-use lockstep_benches::chance::Chance;
 use lockstep_benches::clock::{now, rest};
 use lockstep_benches::fleets::{self, Work};
 use lockstep_benches::samples::Samples;
@@ -13,6 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use supervisor::rundir::RunEvent;
+use test_support::TestRng;
 
 /// How long a run ticks before its supervisor is killed.
 const TICKING: Range<Duration> = Duration::from_millis(20)..Duration::from_millis(150);
@@ -28,9 +28,9 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<(), Trouble> {
     let counters = Work::Counter.fleet(bench.folder(), 10)?;
     fleets::demo(bench.folder())?;
     let demo = bench.folder().join(fleets::DEMO);
-    let (mut rows, mut chance) = (Vec::new(), Chance::new(4));
+    let (mut rows, mut random) = (Vec::new(), TestRng::new(4));
     for (what, fleet) in [("demo", demo), ("10 counting agents", counters)] {
-        let (seen, told) = kill_and_resume(bench, &fleet, repeats, &mut chance)?;
+        let (seen, told) = kill_and_resume(bench, &fleet, repeats, &mut random)?;
         rows.push(times(&format!("{what}: next tick"), &seen));
         rows.push(times(&format!("{what}: as its event says"), &told));
         bench
@@ -53,7 +53,7 @@ fn kill_and_resume(
     bench: &Bench,
     fleet: &Path,
     repeats: usize,
-    chance: &mut Chance,
+    random: &mut TestRng,
 ) -> Result<(Samples, Samples), Trouble> {
     let dir = bench.folder().join("resumed");
     let mut command = Command::new(&bench.binary);
@@ -63,7 +63,7 @@ fn kill_and_resume(
     running.wait("the first ticks", || Ok(journal_bytes(&dir) > 10_000))?;
     let (mut seen, mut told) = (Samples::default(), Samples::default());
     for resumed in 1..=repeats {
-        rest(chance.time(&TICKING));
+        rest(random.duration(&TICKING));
         drop(running);
         let before = journal_bytes(&dir);
         let mut command = Command::new(&bench.binary);
