@@ -32,7 +32,7 @@ const LIMITS: [(Limit, u64); 3] = [
     (Limit::Descriptors, MAX_DESCRIPTORS),
 ];
 
-/// Gives the rights that the kernel takes from the calling thread and the threads that it starts later.
+/// Drops the rights of the calling thread, and of the threads that it starts later.
 pub(crate) fn before_threads() -> Vec<Layer> {
     vec![
         layer("no_new_privs", give_up_new_privileges()),

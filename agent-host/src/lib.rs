@@ -59,11 +59,8 @@ pub fn main(arguments: &[String]) -> u8 {
     }
 }
 
-/// Compiles one component and returns the exit code of [`exit_code`], with the reason on one
-/// line on
-/// standard error; or 70. why.
-///
-/// [`exit_code`]: shm_protocol::exit_code
+/// Compiles one component and returns one of the codes of [`shm_protocol::exit_code`], with the reason of a failure on one
+/// line of standard error. `arguments` are those after the role.
 #[must_use]
 pub fn compiler_main(arguments: &[String]) -> u8 {
     match compile::run(arguments) {

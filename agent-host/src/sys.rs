@@ -20,7 +20,7 @@ pub(crate) fn enable_features(config: &mut Config, features: &[&str]) {
     }
 }
 
-/// Whether an error of the engine is one that the kernel gave to the engine itself.
+/// True for an error of the engine that the kernel has caused.
 pub(crate) fn is_kernel_error(error: &wasmtime::Error) -> bool {
     error.root_cause().is::<rustix::io::Errno>()
 }

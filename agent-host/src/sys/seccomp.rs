@@ -13,9 +13,8 @@ use syscalls::{ALLOWED, FirstArgument, REFUSED, SyscallRule};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Kills the process when a thread makes a call that is in neither list of [`syscalls`], and answers those
-/// in [`REFUSED`] with `EACCES`. Both
-/// filters see every call, and the stricter result counts.
+/// Kills the process when a thread makes a call that is in neither list of [`syscalls`]. Calls in [`REFUSED`] fail with
+/// `EACCES`. Both filters see every call, and the stricter result counts.
 pub(crate) fn allow_listed_calls() -> Result<(), Error> {
     let known = rules(ALLOWED.iter().chain(REFUSED))?;
     let refused = rules(REFUSED)?;

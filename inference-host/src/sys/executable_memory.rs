@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-/// How often the seals are tried while the kernel says that it is busy.
+/// Attempts to seal the memory while the kernel says that it is busy.
 const SEAL_ATTEMPTS: u32 = 20;
 
 /// Sealed anonymous memory with `bytes`, from which code may be loaded.

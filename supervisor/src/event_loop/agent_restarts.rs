@@ -23,7 +23,7 @@ const MAX_REEXECUTED_AHEAD: usize = 4096;
 /// Restarts of agent hosts.
 #[derive(Debug)]
 pub(super) struct AgentRestarts {
-    /// Why the state of an agent cannot be captured, by the number of the agent, for those of which it cannot.
+    /// The reason for which the state of an agent cannot be captured, by the number of the agent; none if it can.
     pub(super) opaque: Vec<Option<String>>,
 }
 

@@ -1,5 +1,5 @@
-//! What every part of the event loop works with: the tick machine with the actions that it asks for, the hosts, the
-//! ledger, what the run is, and the points at which faults are injected. No part's state is in here.
+//! The context that all parts of the event loop share: the tick machine with the actions that it asks for, the hosts, the
+//! ledger, the run header, and the points at which faults are injected. No part's state is in here.
 
 use super::error::LoopError;
 use super::hosts::{Hosts, InjectedSignal};
@@ -18,7 +18,7 @@ use shm_protocol::id::{AgentId, HostId, Tick};
 use shm_protocol::ring::RecordHeader;
 use std::collections::VecDeque;
 
-/// What every part of the event loop works with.
+/// The context that all parts of the event loop share.
 pub(super) struct RunContext<'a> {
     pub(super) machine: TickMachine,
     pub(super) hosts: &'a mut dyn Hosts,

@@ -15,7 +15,7 @@ pub struct JournalMark {
     pub chain: Digest,
     /// The segment with the record, counted from 1.
     pub segment: u64,
-    /// The offset of the end of the record in that of the segment.
+    /// The offset of the end of the record in the segment.
     pub offset: u64,
 }
 
