@@ -56,6 +56,11 @@ impl Sources {
         sources
     }
 
+    /// All modules. A file `foo/mod.rs` is `foo::mod` here.
+    pub(crate) fn modules(&self) -> impl Iterator<Item = &Module> {
+        self.modules.keys()
+    }
+
     /// Every module that takes names from another one, and which.
     pub(crate) fn imports(&self) -> Vec<(Module, Module, BTreeSet<String>)> {
         let mut imports: BTreeMap<(Module, Module), BTreeSet<String>> = BTreeMap::new();

@@ -122,6 +122,20 @@ fn no_files_import_each_other_in_a_circle() {
 }
 
 #[test]
+fn modules_are_foo_rs_beside_foo() {
+    for (name, folder, _) in CRATES {
+        let sources = Sources::read(Path::new(folder));
+        let old_style = sources
+            .modules()
+            .find(|module| module.ends_with(&["mod".to_owned()]));
+        assert_eq!(
+            old_style, None,
+            "crate {name}: name the file after its folder"
+        );
+    }
+}
+
+#[test]
 fn an_import_is_followed_to_the_file_that_defines_the_name() {
     let sources = Sources::of(&[
         ("lib.rs", "mod a;\nmod b;"),
