@@ -92,7 +92,7 @@ pub enum AgentHostError {
     OutOfTurn {
         /// The agent.
         agent: AgentId,
-        /// What the supervisor sent.
+        /// The message of the supervisor.
         what: String,
     },
     /// An agent cannot be restored, or is used before it is restored.

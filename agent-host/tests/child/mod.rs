@@ -150,7 +150,7 @@ impl Child {
         assert_eq!(self.process.end().0.signal(), Some(9));
     }
 
-    /// How the process ended.
+    /// The exit status of the process.
     pub(crate) fn status(self) -> process::ExitStatus {
         self.process.end().0
     }

@@ -27,7 +27,7 @@ pub(super) struct RunContext<'a> {
     pub(super) config: &'a HostConfig,
     pub(super) timeouts: Timeouts,
     pub(super) faults: Faults,
-    /// What the machine has asked for and nobody has done yet, in order.
+    /// Actions that the machine has asked for and that are not performed yet, in order.
     pub(super) queue: VecDeque<TickAction>,
     actions: Vec<TickAction>,
     /// The tick for which faults were armed last.
@@ -88,7 +88,7 @@ impl<'a> RunContext<'a> {
             .filter(|agent| !self.machine.is_halted(*agent))
     }
 
-    /// What the kind of a host is called in events.
+    /// The name of a host's kind in events.
     pub(super) fn role(&self, host: HostId) -> String {
         match self.hosts.kind(host) {
             HostKind::Agents => AGENTS.to_owned(),

@@ -31,7 +31,7 @@ pub(super) struct Deadlines {
 pub(super) struct MissedDeadline {
     /// The key of the fleet file that gives it.
     pub(super) key: &'static str,
-    /// What happened, for people.
+    /// The message for people.
     pub(super) text: String,
 }
 
@@ -43,7 +43,7 @@ impl Deadlines {
         }
     }
 
-    /// How long to wait at most until time is counted again.
+    /// The longest wait until time is counted again.
     pub(super) fn slice(&self) -> Duration {
         self.slice
     }
