@@ -24,7 +24,7 @@ pub enum AgentCommand {
 }
 
 /// The configuration that all agents of the fleet share.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AgentSetup {
     /// Key of all random numbers of the run, derived from its seed.
     pub random_key: [u8; 32],

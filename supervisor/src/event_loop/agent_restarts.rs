@@ -7,6 +7,7 @@ use super::host_slot::HostStage;
 use super::host_slots::HostSlots;
 use super::reexecute::Reexecution;
 use super::restart::LoadProgress;
+use crate::host::LoadSequence;
 use crate::launch::plan;
 use crate::planted::{Bug, planted};
 use shm_protocol::agent_state::RESTORE;
@@ -14,7 +15,7 @@ use shm_protocol::agent_to_supervisor::{AGENT_LOADED, AgentLoaded};
 use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{AgentId, HostId, Tick};
 use shm_protocol::ring::RecordHeader;
-use shm_protocol::{limit, supervisor_to_agent as agents};
+use shm_protocol::supervisor_to_agent as agents;
 use std::collections::BTreeMap;
 
 /// Outcomes that may be under way while ticks are executed again. Enough to keep the host busy, and bounded.
@@ -44,22 +45,16 @@ impl AgentRestarts {
             base.as_ref()
                 .is_some_and(|base| base.states.iter().any(|(held, _)| *held == agent))
         };
-        let left = living
-            .iter()
-            .map(|agent| agents::LoadAgent {
-                restored: restored(*agent),
-                ..context.config.loads[agent.index()].clone()
-            })
-            .collect();
+        let loads = living.iter().map(|agent| agents::LoadAgent {
+            restored: restored(*agent),
+            ..context.config.loads[agent.index()].clone()
+        });
+        let loads = LoadSequence::agents(loads);
         let slot = slots.get_mut(host);
         if let Some(restart) = &mut slot.restart {
             restart.base = base.as_ref().map(|base| base.mark.tick);
         }
-        slot.stage = HostStage::Loading(LoadProgress::Agents {
-            left,
-            unanswered: 0,
-            base,
-        });
+        slot.stage = HostStage::Loading(LoadProgress::Agents { loads, base });
         if !context.hosts.is_set_up(host) && !planted(Bug::SkipSetup) {
             let setup = agents::AgentCommand::Setup(context.config.agent_setup.clone());
             context.hosts.command_agents(host, setup)?;
@@ -82,8 +77,8 @@ impl AgentRestarts {
         if let Some(opaque) = self.opaque.get_mut(loaded.agent.index()) {
             *opaque = loaded.opaque;
         }
-        if let HostStage::Loading(LoadProgress::Agents { unanswered, .. }) = &mut slot.stage {
-            *unanswered = unanswered.saturating_sub(1);
+        if let HostStage::Loading(LoadProgress::Agents { loads, .. }) = &mut slot.stage {
+            loads.on_reply();
         }
         load_more(context, slots, host)
     }
@@ -137,25 +132,17 @@ fn load_more(
     slots: &mut HostSlots,
     host: HostId,
 ) -> Result<(), LoopError> {
-    let mut loads = Vec::new();
     let slot = slots.get_mut(host);
-    let HostStage::Loading(LoadProgress::Agents {
-        left, unanswered, ..
-    }) = &mut slot.stage
-    else {
+    let HostStage::Loading(LoadProgress::Agents { loads, .. }) = &mut slot.stage else {
         return Ok(());
     };
-    while *unanswered < limit::COMMANDS_OUTSTANDING / 2
-        && let Some(load) = left.pop_front()
-    {
-        *unanswered += 1;
-        loads.push(load);
-    }
-    let is_done = *unanswered == 0;
-    slot.expect_replies(loads.len());
-    for load in loads {
-        let command = agents::AgentCommand::Load(load);
-        context.hosts.command_agents(host, command)?;
+    let next: Vec<agents::LoadAgent> = std::iter::from_fn(|| loads.next_to_send()).collect();
+    let is_done = loads.is_done();
+    slot.expect_replies(next.len());
+    for load in next {
+        context
+            .hosts
+            .command_agents(host, agents::AgentCommand::Load(load))?;
     }
     match is_done {
         true => begin_reexecution(context, slots, host),

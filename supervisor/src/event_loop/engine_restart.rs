@@ -7,6 +7,7 @@ use super::host_slots::HostSlots;
 use super::loaded_models::LoadedModels;
 use super::restart::LoadProgress;
 use crate::error::RunError;
+use crate::host::LoadSequence;
 use crate::record::EnginePin;
 use shm_protocol::id::HostId;
 use shm_protocol::inference_to_supervisor::{ENGINE_READY, EngineReady, MODEL_LOADED, ModelLoaded};
@@ -20,7 +21,7 @@ pub(super) fn begin(
     host: HostId,
 ) -> Result<(), LoopError> {
     let slot = slots.get_mut(host);
-    slot.stage = HostStage::Loading(LoadProgress::Engine { left: None });
+    slot.stage = HostStage::Loading(LoadProgress::Engine(None));
     slot.expect_replies(1);
     let setup = InferenceCommand::Setup(context.config.engine.clone());
     Ok(context.hosts.command_inference(setup)?)
@@ -35,25 +36,26 @@ pub(super) fn on_loaded(
     header: &RecordHeader,
 ) -> Result<bool, LoopError> {
     let stage = &mut slots.get_mut(host).stage;
-    let HostStage::Loading(LoadProgress::Engine { left }) = stage else {
+    let HostStage::Loading(LoadProgress::Engine(loads)) = stage else {
         unreachable!("the caller has looked");
     };
-    let mut left = match left.take() {
+    let mut loads = match loads.take() {
         None => {
             check_engine(context, host, header)?;
-            context.machine.needed_versions().into_iter().collect()
+            LoadSequence::models_after_setup(context.machine.needed_versions())
         }
-        Some(mut left) => {
+        Some(mut loads) => {
             let loaded: ModelLoaded = context.decode(host, header, MODEL_LOADED)?;
-            left.extend(models.take_loaded(context, loaded)?);
-            left
+            loads.extend(models.take_loaded(context, loaded)?);
+            loads
         }
     };
+    loads.on_reply();
     let slot = slots.get_mut(host);
     slot.on_replies(1);
-    if let Some(version) = left.pop_front() {
+    if let Some(version) = loads.next_to_send() {
         let load = InferenceCommand::Load(models.load_command(version));
-        slot.stage = HostStage::Loading(LoadProgress::Engine { left: Some(left) });
+        slot.stage = HostStage::Loading(LoadProgress::Engine(Some(loads)));
         slot.expect_replies(1);
         context.hosts.command_inference(load)?;
         return Ok(false);

@@ -222,11 +222,11 @@ impl LoadedModels {
         }
         if self.asked.contains_key(version) {
             self.stale.insert(*version);
-        } else if let HostStage::Loading(LoadProgress::Engine { left: Some(left) }) =
+        } else if let HostStage::Loading(LoadProgress::Engine(Some(loads))) =
             &mut slots.get_mut(host).stage
         {
             // It has been loaded, and others are still to be.
-            left.push_back(*version);
+            loads.extend([*version]);
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! The restart of a host: why it restarts, and what a new incarnation has still to be told.
 
 use crate::checkpoint::BaseState;
+use crate::host::LoadSequence;
 use shm_protocol::id::{Tick, VersionId};
 use shm_protocol::supervisor_to_agent::LoadAgent;
-use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The restart of a host, from its loss until it is back at work.
@@ -56,10 +56,9 @@ impl HostRestart {
 pub(super) enum LoadProgress {
     /// Of agents.
     Agents {
-        left: VecDeque<LoadAgent>,
-        unanswered: usize,
+        loads: LoadSequence<LoadAgent>,
         base: Option<BaseState>,
     },
-    /// Of the engine and the models: the versions that are still to be loaded, once the engine is.
-    Engine { left: Option<VecDeque<VersionId>> },
+    /// Of the models; none until the engine is loaded.
+    Engine(Option<LoadSequence<VersionId>>),
 }

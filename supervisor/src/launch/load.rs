@@ -1,17 +1,18 @@
-//! Loads agents and models into the hosts of a run before its first tick, all
-//! hosts at once, with a bounded number of unanswered commands each.
+//! Loads agents and models into the hosts of a run before its first tick, all hosts at once. The order within a host is
+//! that of every restart: [`LoadSequence`].
 
 use super::host_config::HostConfig;
 use crate::error::RunError;
-use crate::host::HostSet;
+use crate::host::{HostSet, HostSetError, LoadSequence};
 use crate::observer::Observer;
 use shm_protocol::agent_to_supervisor::{AGENT_LOADED, AgentLoaded};
 use shm_protocol::id::HostId;
 use shm_protocol::inference_to_supervisor::{
     ENGINE_READY, EngineReady, LoadRefused, MODEL_LOADED, ModelInfo, ModelLoaded,
 };
-use shm_protocol::{limit, supervisor_to_agent as agents, supervisor_to_inference as inference};
-use std::collections::VecDeque;
+use shm_protocol::ring::RecordHeader;
+use shm_protocol::supervisor_to_agent::{AgentCommand, LoadAgent};
+use shm_protocol::supervisor_to_inference::{InferenceCommand, LoadModel};
 use std::time::Duration;
 
 /// The report of the initial loading.
@@ -34,7 +35,19 @@ pub(crate) fn load(
     timeout: Duration,
     observer: &mut dyn Observer,
 ) -> Result<LoadReport, RunError> {
-    load_all(hosts, host_config, agents, timeout, observer).map_err(|error| explained(hosts, error))
+    let mut loading = InitialLoad::new(hosts, host_config, agents);
+    let result = loading
+        .begin(hosts, host_config)
+        .map_err(RunError::from)
+        .and_then(|()| {
+            while !loading.is_done() {
+                let (host, header) = hosts.record(timeout)?;
+                loading.on_record(hosts, host, &header, observer)?;
+            }
+            Ok(())
+        });
+    result.map_err(|error| explained(hosts, error))?;
+    Ok(loading.report)
 }
 
 /// Tells the hosts that nothing more will be loaded.
@@ -43,7 +56,7 @@ pub(crate) fn start(
     host_config: &HostConfig,
     agents: bool,
 ) -> Result<(), RunError> {
-    start_all(hosts, host_config, agents).map_err(|error| explained(hosts, error))
+    start_all(hosts, host_config, agents).map_err(|error| explained(hosts, error.into()))
 }
 
 /// Explains an error: a host that refuses says so and exits, while commands may be in flight to it.
@@ -54,148 +67,108 @@ fn explained(hosts: &mut HostSet, error: RunError) -> RunError {
     }
 }
 
-fn load_all(
+fn start_all(
     hosts: &mut HostSet,
     host_config: &HostConfig,
     agents: bool,
-    timeout: Duration,
-    observer: &mut dyn Observer,
-) -> Result<LoadReport, RunError> {
-    let mut loading = InitialLoad {
-        agents: Vec::new(),
-        engine: None,
-        models: Vec::new(),
-        opaque: vec![None; host_config.loads.len()],
-        agents_left: if agents { host_config.loads.len() } else { 0 },
-    };
-    loading.begin_inference(hosts, host_config)?;
-    if agents {
-        loading.begin_agents(hosts, host_config)?;
-    }
-    let models = if hosts.inference_host().is_some() {
-        host_config.versions.len()
-    } else {
-        0
-    };
-    while loading.agents_left > 0 || loading.models.len() < models {
-        let (host, header) = hosts.record(timeout)?;
-        if Some(host) == hosts.inference_host() {
-            if header.kind == ENGINE_READY {
-                loading.engine = Some(hosts.expect(host, &header, ENGINE_READY)?);
-            } else {
-                let loaded = hosts.expect(host, &header, MODEL_LOADED)?;
-                loading.model_loaded(hosts, host_config, loaded)?;
-            }
-        } else {
-            let loaded: AgentLoaded = hosts.expect(host, &header, AGENT_LOADED)?;
-            loaded
-                .logs
-                .iter()
-                .for_each(|line| observer.init_log(loaded.agent, line));
-            loading.agent_loaded(hosts, host, loaded)?;
-        }
-    }
-    Ok(LoadReport {
-        engine: loading.engine,
-        models: loading.models,
-        opaque: loading.opaque,
-    })
-}
-
-fn start_all(hosts: &mut HostSet, host_config: &HostConfig, agents: bool) -> Result<(), RunError> {
+) -> Result<(), HostSetError> {
     let agent_hosts = if agents { hosts.agent_hosts() } else { 0 };
     for host in (0..agent_hosts).map(HostId::from_index) {
-        hosts.command_agents(host, agents::AgentCommand::Start(host_config.start.clone()))?;
+        hosts.command_agents(host, AgentCommand::Start(host_config.start.clone()))?;
         hosts.started(host)?;
     }
     if let Some(host) = hosts.inference_host() {
-        hosts.command_inference(inference::InferenceCommand::Start)?;
+        hosts.command_inference(InferenceCommand::Start)?;
         hosts.started(host)?;
     }
     Ok(())
 }
 
+/// The loads of all hosts.
 struct InitialLoad {
-    /// Commands that wait for room, by host.
-    agents: Vec<VecDeque<agents::LoadAgent>>,
-    agents_left: usize,
-    engine: Option<EngineReady>,
-    models: Vec<ModelInfo>,
-    opaque: Vec<Option<String>>,
+    /// The agents, by host.
+    agents: Vec<LoadSequence<LoadAgent>>,
+    /// The models, if there is an inference host.
+    models: Option<(HostId, LoadSequence<LoadModel>)>,
+    report: LoadReport,
 }
 
 impl InitialLoad {
-    fn begin_inference(
-        &mut self,
-        hosts: &HostSet,
-        host_config: &HostConfig,
-    ) -> Result<(), RunError> {
-        if hosts.inference_host().is_none() {
-            return Ok(());
-        }
-        hosts.command_inference(inference::InferenceCommand::Setup(
-            host_config.engine.clone(),
-        ))?;
-        self.load_model(hosts, host_config)
-    }
-
-    /// Models are loaded one after the other: each may take all the memory there is for a while.
-    fn load_model(&mut self, hosts: &HostSet, host_config: &HostConfig) -> Result<(), RunError> {
-        match host_config.versions.get(self.models.len()) {
-            Some(load) => {
-                Ok(hosts.command_inference(inference::InferenceCommand::Load(load.clone()))?)
-            }
-            None => Ok(()),
+    fn new(hosts: &HostSet, host_config: &HostConfig, agents: bool) -> InitialLoad {
+        let agent_hosts = if agents { hosts.agent_hosts() } else { 0 };
+        let loads = |host| LoadSequence::agents(host_config.loads_of(host).cloned());
+        let versions = || LoadSequence::models_after_setup(host_config.versions.iter().cloned());
+        InitialLoad {
+            agents: (0..agent_hosts)
+                .map(HostId::from_index)
+                .map(loads)
+                .collect(),
+            models: hosts.inference_host().map(|host| (host, versions())),
+            report: LoadReport {
+                opaque: vec![None; host_config.loads.len()],
+                ..LoadReport::default()
+            },
         }
     }
 
-    fn begin_agents(&mut self, hosts: &HostSet, host_config: &HostConfig) -> Result<(), RunError> {
-        for host in (0..hosts.agent_hosts()).map(HostId::from_index) {
-            hosts.command_agents(
-                host,
-                agents::AgentCommand::Setup(host_config.agent_setup.clone()),
-            )?;
-            self.agents
-                .push(host_config.loads_of(host).cloned().collect());
-            for _ in 0..limit::COMMANDS_OUTSTANDING / 2 {
-                self.load_next_agent(hosts, host)?;
-            }
+    fn is_done(&self) -> bool {
+        let agents = self.agents.iter().all(LoadSequence::is_done);
+        let models = self.models.as_ref();
+        agents && models.is_none_or(|(_, models)| models.is_done())
+    }
+
+    /// The first commands of all hosts.
+    fn begin(&mut self, hosts: &HostSet, host_config: &HostConfig) -> Result<(), HostSetError> {
+        if self.models.is_some() {
+            let engine = host_config.engine.clone();
+            hosts.command_inference(InferenceCommand::Setup(engine))?;
+        }
+        for host in (0..self.agents.len()).map(HostId::from_index) {
+            let setup = host_config.agent_setup.clone();
+            hosts.command_agents(host, AgentCommand::Setup(setup))?;
+            self.send_agents(hosts, host)?;
         }
         Ok(())
     }
 
-    fn load_next_agent(&mut self, hosts: &HostSet, host: HostId) -> Result<(), RunError> {
-        match self.agents[host.index()].pop_front() {
-            Some(load) => Ok(hosts.command_agents(host, agents::AgentCommand::Load(load))?),
-            None => Ok(()),
-        }
-    }
-
-    fn agent_loaded(
+    /// The answer to a command, and the next commands.
+    fn on_record(
         &mut self,
         hosts: &HostSet,
         host: HostId,
-        loaded: AgentLoaded,
+        header: &RecordHeader,
+        observer: &mut dyn Observer,
     ) -> Result<(), RunError> {
-        loaded.result.map_err(RunError::AgentRefused)?;
-        if let Some(opaque) = self.opaque.get_mut(loaded.agent.index()) {
-            *opaque = loaded.opaque;
+        let Some((_, models)) = self.models.as_mut().filter(|(models, _)| *models == host) else {
+            let loaded: AgentLoaded = hosts.expect(host, header, AGENT_LOADED)?;
+            let lines = loaded.logs.iter();
+            lines.for_each(|line| observer.init_log(loaded.agent, line));
+            loaded.result.map_err(RunError::AgentRefused)?;
+            if let Some(opaque) = self.report.opaque.get_mut(loaded.agent.index()) {
+                *opaque = loaded.opaque;
+            }
+            self.agents[host.index()].on_reply();
+            return Ok(self.send_agents(hosts, host)?);
+        };
+        if header.kind == ENGINE_READY {
+            self.report.engine = Some(hosts.expect(host, header, ENGINE_READY)?);
+        } else {
+            let loaded: ModelLoaded = hosts.expect(host, header, MODEL_LOADED)?;
+            let refused =
+                |LoadRefused { blame, message }| RunError::ModelRefused { blame, message };
+            self.report.models.push(loaded.result.map_err(refused)?);
         }
-        self.agents_left -= 1;
-        self.load_next_agent(hosts, host)
+        models.on_reply();
+        if let Some(load) = models.next_to_send() {
+            hosts.command_inference(InferenceCommand::Load(load))?;
+        }
+        Ok(())
     }
 
-    fn model_loaded(
-        &mut self,
-        hosts: &HostSet,
-        host_config: &HostConfig,
-        loaded: ModelLoaded,
-    ) -> Result<(), RunError> {
-        let info = loaded.result.map_err(|refusal| {
-            let LoadRefused { blame, message } = refusal;
-            RunError::ModelRefused { blame, message }
-        })?;
-        self.models.push(info);
-        self.load_model(hosts, host_config)
+    fn send_agents(&mut self, hosts: &HostSet, host: HostId) -> Result<(), HostSetError> {
+        while let Some(load) = self.agents[host.index()].next_to_send() {
+            hosts.command_agents(host, AgentCommand::Load(load))?;
+        }
+        Ok(())
     }
 }

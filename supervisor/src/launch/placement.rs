@@ -6,7 +6,7 @@ use shm_protocol::limit;
 use std::thread::available_parallelism;
 
 /// The placement of agents on hosts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
     /// The host of each agent, by the agent's number.
     pub host_of: Vec<HostId>,
