@@ -22,6 +22,7 @@ use std::time::Duration;
 use supervisor::host::{HostProgram, StopSignals};
 use supervisor::launch::{Engines, StandaloneModel, StandaloneModelRequest};
 use supervisor::models::read_folder;
+use supervisor::record::{ModelDefinition, ModelSettings};
 
 // As in the program itself.
 #[global_allocator]
@@ -181,18 +182,20 @@ fn host(binary: &Path, folder: &Path) -> Result<StandaloneModel, Trouble> {
         cache: None,
         library: None,
     };
+    let bundle = read_folder(folder)?;
     let request = StandaloneModelRequest {
-        may_batch: true,
-        memory_bytes: 0,
-        name: "talk",
-        file: &read_folder(folder)?,
-        generator: Some(Generator {
-            max_concurrent_generations: 16,
-            tokens_per_tick: STEPS,
-            context_length: None,
-            cache_bytes: 1 << 30,
-        }),
-        providers: vec!["cpu".to_owned()],
+        model: ModelDefinition {
+            settings: ModelSettings {
+                generator: Some(Generator {
+                    max_concurrent_generations: 16,
+                    tokens_per_tick: STEPS,
+                    context_length: None,
+                    cache_bytes: 1 << 30,
+                }),
+                ..ModelSettings::default()
+            },
+            ..ModelDefinition::new("talk", bundle.as_slice())
+        },
         strict_providers: false,
         intra_op_threads: 1,
         tensor_bytes: 4 << 20,

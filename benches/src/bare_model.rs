@@ -149,7 +149,7 @@ fn batch_values(captured: &Captured) -> usize {
         .header
         .models
         .first()
-        .map_or(1, |model| model.max_batch);
+        .map_or(1, |model| model.settings.max_batch);
     WIDTH * usize::try_from(most).unwrap_or(usize::MAX / WIDTH)
 }
 

@@ -111,7 +111,7 @@ impl Captured {
         models
             .map(|model| ModelPorts {
                 signature: model.signature.clone(),
-                on_mismatch: model.on_mismatch,
+                on_mismatch: model.settings.on_mismatch,
             })
             .collect()
     }
@@ -131,10 +131,8 @@ impl Captured {
             name: model.name.clone(),
             signature: model.signature.clone(),
             timeline: VersionTimeline::new(version, model.batching == Batching::Joined),
-            max_batch: model.max_batch,
-            latency_ticks: model.latency_ticks,
-            rejects_nonfinite: false,
-            generator: None,
+            settings: model.settings,
+            seed: self.header.seed,
         });
         RunPlan::new(agents.collect(), models.collect(), limit::STEP_BYTES)
     }

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 use supervisor::launch::{StandaloneModel, StandaloneModelRequest};
 use supervisor::models::read_folder;
+use supervisor::record::{ModelDefinition, ModelSettings};
 
 /// Tokens of one decode request: few enough for a steady stream, and enough to make the round trip cheap.
 const STEPS: u32 = 4;
@@ -37,17 +38,19 @@ pub(super) fn generate(command: &GenerateArguments) -> Result<ExitStatus, CliErr
     let engines = engine_config::engines()?;
     let stop = stop_signals::install()?;
     let request = StandaloneModelRequest {
-        may_batch: true,
-        memory_bytes: 0,
-        name: &name,
-        file: &bundle,
-        generator: Some(Generator {
-            max_concurrent_generations: 1,
-            tokens_per_tick: STEPS,
-            context_length: command.context_length,
-            cache_bytes: CACHE_BYTES,
-        }),
-        providers: command.engine.providers.clone(),
+        model: ModelDefinition {
+            providers: command.engine.providers.clone(),
+            settings: ModelSettings {
+                generator: Some(Generator {
+                    max_concurrent_generations: 1,
+                    tokens_per_tick: STEPS,
+                    context_length: command.context_length,
+                    cache_bytes: CACHE_BYTES,
+                }),
+                ..ModelSettings::default()
+            },
+            ..ModelDefinition::new(&name, bundle.as_slice())
+        },
         strict_providers: command.engine.strict_providers,
         intra_op_threads: command.engine.intra_op_threads,
         tensor_bytes: TENSOR_BYTES,

@@ -19,6 +19,7 @@ use supervisor::analysis::TensorText;
 use supervisor::launch::{StandaloneModel, StandaloneModelRequest};
 use supervisor::models::npy::{self, Array};
 use supervisor::models::read_model;
+use supervisor::record::ModelDefinition;
 
 /// Runs a model once in an inference host, or shows its inputs and outputs.
 pub(super) fn infer(command: &InferArguments) -> Result<ExitStatus, CliError> {
@@ -31,13 +32,12 @@ pub(super) fn infer(command: &InferArguments) -> Result<ExitStatus, CliError> {
     let engines = engine_config::engines()?;
     let stop = stop_signals::install()?;
     let request = StandaloneModelRequest {
-        // There is only one request.
-        may_batch: false,
-        memory_bytes: 0,
-        name: &name,
-        file: &file,
-        generator: None,
-        providers: command.engine.providers.clone(),
+        model: ModelDefinition {
+            // There is only one request.
+            may_batch: false,
+            providers: command.engine.providers.clone(),
+            ..ModelDefinition::new(&name, file.as_slice())
+        },
         strict_providers: command.engine.strict_providers,
         intra_op_threads: command.engine.intra_op_threads,
         tensor_bytes: (command.tensor_mib as usize) << 20,

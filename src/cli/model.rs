@@ -6,15 +6,16 @@ use super::output::line;
 use super::progress::RunProgress;
 use serde_json::json;
 use std::path::absolute;
-use supervisor::control::{ChangeRequest, ModelAction, request_change};
+use supervisor::control::{ChangeRequest, request_change};
 use supervisor::observer::Observer;
+use supervisor::record::{ModelChange, NewVersion};
 
 /// Changes a model of an active run, and waits until the change is journaled.
 pub(super) fn model(command: &ModelArguments) -> Result<ExitStatus, CliError> {
     let ModelTarget { dir, model } = command.action.target();
     let (action, state) = match &command.action {
-        ModelSubcommand::Unload(_) => (ModelAction::Unload, "unloaded".to_owned()),
-        ModelSubcommand::Load(_) => (ModelAction::Load, "loaded again".to_owned()),
+        ModelSubcommand::Unload(_) => (ModelChange::Unload, "unloaded".to_owned()),
+        ModelSubcommand::Load(_) => (ModelChange::Load, "loaded again".to_owned()),
         ModelSubcommand::Replace { file, version, .. } => {
             // The run may have another working directory.
             let file = absolute(file).map_err(|error| CliError::io(file.display(), &error))?;
@@ -24,7 +25,7 @@ pub(super) fn model(command: &ModelArguments) -> Result<ExitStatus, CliError> {
             }
             let version = version.clone();
             let state = format!("version {version}");
-            (ModelAction::Replace { file, version }, state)
+            (ModelChange::Replace(NewVersion { file, version }), state)
         }
     };
     let request = ChangeRequest {

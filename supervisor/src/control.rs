@@ -5,5 +5,5 @@ mod protocol;
 mod server;
 
 pub use client::request_change;
-pub use protocol::{AppliedChange, ChangeRequest, ModelAction};
+pub use protocol::{AppliedChange, ChangeRequest};
 pub(crate) use server::{ChangeContext, ChangeServer};

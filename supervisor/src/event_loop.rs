@@ -38,7 +38,7 @@ mod send_queue;
 mod snapshot;
 mod timeouts;
 
-pub use change_requests::{ChangeSource, PendingChange, ProbedVersion, ToBecome};
+pub use change_requests::{ChangeSource, PendingChange, ProbedVersion};
 pub use hosts::{Hosts, InjectedSignal, RealHosts};
 pub(crate) use journal_follower::JournalFollower;
 pub use ledger::Ledger;

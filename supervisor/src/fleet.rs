@@ -38,8 +38,7 @@ pub use models::unfit_version;
 pub use problem::{Place, Problem};
 pub use source::SourceError;
 pub use spec::{
-    AgentSpec, ChangeSpec, ChangeTo, Durability, Fleet, ModelSpec, Nan, OnProviderLost,
-    RestartLimits, Source,
+    AgentSpec, Durability, Fleet, FleetChange, Nan, OnProviderLost, RestartLimits, Source,
 };
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(crate) use engines::check_build;
 pub use host_config::HostConfig;
 pub(crate) use host_config::{ports, version_title};
 pub use load::LoadReport;
-pub use manifest::{Builtin, Manifest, ModelSource};
+pub use manifest::{Builtin, Manifest};
 pub(crate) use placement::shared_hosts;
 pub use placement::{Placement, default_hosts};
 pub(crate) use preflight::prepare;

@@ -2,6 +2,8 @@
 //! No input or output happens here.
 
 mod digest;
+mod model_change;
+mod model_definition;
 mod pins;
 mod run_header;
 mod run_id;
@@ -10,7 +12,9 @@ mod tick_record;
 mod verdict;
 
 pub use digest::{Digest, hex};
-pub use pins::{AgentPin, Become, EnginePin, ModelChange, ModelPin, VersionPin};
+pub use model_change::{ModelChange, NewVersion, ScheduledChange};
+pub use model_definition::{ModelDefinition, ModelSettings};
+pub use pins::{AgentPin, EnginePin, ModelPin, VersionPin};
 pub use run_header::RunHeader;
 pub use run_id::RunId;
 pub use seal::{Seal, SealReason};

@@ -43,7 +43,7 @@ pub use action::{TickAction, TickInput};
 pub use batch::{InferenceBatch, Member};
 pub use machine::{PlanMismatch, TickMachine};
 pub use plan::RunPlan;
-pub use planned::{PlannedAgent, PlannedGenerator, PlannedModel};
+pub use planned::{PlannedAgent, PlannedModel};
 pub use recorded_answers::RecordedAnswers;
 pub use rounds::AwaitedRequest;
 pub use run_end::RunEnd;

@@ -2,7 +2,7 @@
 //! broken if it is long; elements of its lists and tensors follow on lines of their own, under the paths that `diff` names.
 
 use super::projection::{FieldValue, Project, relative};
-use crate::record::{AgentPin, ModelChange, RunHeader, TickRecord};
+use crate::record::{AgentPin, RunHeader, ScheduledChange, TickRecord, VersionPin};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use shm_protocol::id::{AgentId, Tick};
 use std::borrow::Cow;
@@ -38,7 +38,7 @@ pub fn agent_named(header: &RunHeader, name: &str) -> Option<AgentId> {
 
 /// A change of a model on one line.
 #[must_use]
-pub fn change_text(header: &RunHeader, change: &ModelChange) -> String {
+pub fn change_text(header: &RunHeader, change: &ScheduledChange<VersionPin>) -> String {
     let mut text = String::new();
     lines(&mut text, "", "change", &change.project(header)).expect("a string takes every text");
     text.trim_end().to_owned()

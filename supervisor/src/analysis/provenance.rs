@@ -105,7 +105,11 @@ impl<'run> ProvenanceTracker<'run> {
                 input,
                 &result.outcome,
             ));
-            if self.header.models[result.model.index()].generator.is_none() {
+            if self.header.models[result.model.index()]
+                .settings
+                .generator
+                .is_none()
+            {
                 self.open_requests.remove(&request);
             }
         }

@@ -1,6 +1,7 @@
 //! Requests and responses of the control socket: one JSON value a line, either way.
 
 use crate::error::ErrorKind;
+use crate::record::{ModelChange, NewVersion};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -13,25 +14,8 @@ pub(crate) const LINE_BYTES: u64 = 64 << 10;
 pub struct ChangeRequest {
     /// The name of the model.
     pub model: String,
-    /// The change.
-    pub action: ModelAction,
-}
-
-/// A change of a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum ModelAction {
-    /// It becomes another version.
-    Replace {
-        /// Its ONNX file or its folder, as an absolute path.
-        file: PathBuf,
-        /// Its name.
-        version: String,
-    },
-    /// It answers no requests.
-    Unload,
-    /// It answers requests again, as the version that it was last.
-    Load,
+    /// The change; a new version by the absolute path of its file.
+    pub action: ModelChange<NewVersion<PathBuf>>,
 }
 
 /// The response of a run to a request: any number of stages, then one of the others.

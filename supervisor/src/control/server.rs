@@ -4,16 +4,16 @@
 //! first one and put among the objects of the run, all while the run ticks; only then the event loop gets the change.
 
 use super::client::{read_line, socket_name, write_line};
-use super::protocol::{AppliedChange, ChangeRequest, ChangeResponse, ModelAction};
+use super::protocol::{AppliedChange, ChangeRequest, ChangeResponse};
 use crate::error::{ErrorKind, RunError};
-use crate::event_loop::{ChangeSource, PendingChange, ProbedVersion, ToBecome};
+use crate::event_loop::{ChangeSource, PendingChange, ProbedVersion};
 use crate::host::StopSignals;
 use crate::launch::{
     Engines, StandaloneModel, StandaloneModelRequest, bundle, check_version, refusal_reasons,
     version_title,
 };
 use crate::models::{read_folder, read_model};
-use crate::record::{Digest, RunHeader, VersionPin};
+use crate::record::{Digest, ModelDefinition, NewVersion, RunHeader, VersionPin};
 use crate::rundir::RunDir;
 use crate::sys::clock::now;
 use crate::sys::{free_disk_bytes, is_peer_same_user, listen_by_name, wait_readable};
@@ -188,32 +188,31 @@ impl ChangeWorker {
         stage: &dyn Fn(&str),
     ) -> Result<ChangeResponse, RunError> {
         let model = self.model(&request.model)?;
-        let (to, provider, refused_providers) = match &request.action {
-            ModelAction::Unload => (ToBecome::Unloaded, None, Vec::new()),
-            ModelAction::Load => (ToBecome::Loaded, None, Vec::new()),
-            ModelAction::Replace { file, version } => {
-                let probed = self.probe_version(model, file, version, stage)?;
-                let others = probed.refused.iter();
-                let others =
-                    others.map(|refused| (refused.provider.clone(), refused.detail.clone()));
-                let (provider, others) = (probed.pin.provider.clone(), others.collect());
-                (ToBecome::Version(Box::new(probed)), Some(provider), others)
-            }
-        };
-        let arrived = match &to {
-            ToBecome::Version(arriving) => Some((arriving.pin.version.clone(), arriving.pin.file)),
-            ToBecome::Unloaded | ToBecome::Loaded => None,
-        };
+        let change = request.action.try_map(|NewVersion { file, version }| {
+            let probed = self.probe_version(model, file, version, stage)?;
+            Ok::<_, RunError>(Box::new(probed))
+        })?;
+        let arriving = change.new_version();
+        let refused_providers = arriving.iter().flat_map(|probed| &probed.refused);
+        let refused_providers = refused_providers
+            .map(|refused| (refused.provider.clone(), refused.detail.clone()))
+            .collect();
+        let arriving = arriving.map(|probed| probed.pin.clone());
         stage("waiting for the end of a tick");
         let (answer, answered) = mpsc::channel();
-        let asked = PendingChange { model, to, answer };
+        let asked = PendingChange {
+            model,
+            change,
+            answer,
+        };
         self.event_loop.send(asked).map_err(|_| self.ended())?;
         let from = answered.recv().map_err(|_| self.ended())?;
         let from =
             from.map_err(|reason| refused(format!("model `{}`: {reason}", request.model)))?;
-        if let Some((version, file)) = arrived {
-            self.version_names[model.index()].insert(version);
-            self.files.insert(file);
+        let provider = arriving.as_ref().map(|pin| pin.provider.clone());
+        if let Some(pin) = arriving {
+            self.version_names[model.index()].insert(pin.version);
+            self.files.insert(pin.file);
         }
         Ok(ChangeResponse::Done(AppliedChange {
             from: from.0,
@@ -275,19 +274,19 @@ impl ChangeWorker {
             )));
         }
         stage("reading");
-        let bytes = match first.generator {
+        let bytes = match first.settings.generator {
             Some(_) => read_folder(file)?,
             None => read_model(file)?,
         };
         stage("loading the version in a separate host");
         let name = version_title(&first.name, version);
         let request = StandaloneModelRequest {
-            name: &name,
-            file: &bytes,
-            generator: first.generator,
-            may_batch: first.batching != Batching::Unwanted,
-            memory_bytes: first.memory_bytes,
-            providers: first.providers.clone(),
+            model: ModelDefinition {
+                may_batch: first.batching != Batching::Unwanted,
+                providers: first.providers.clone(),
+                settings: first.settings,
+                ..ModelDefinition::new(&name, bytes.as_slice())
+            },
             strict_providers: context.strict_providers,
             intra_op_threads: context
                 .header

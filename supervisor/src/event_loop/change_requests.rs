@@ -1,7 +1,7 @@
-//! Changes of models that somebody outside asks of a live run: what the event loop is given. Where the requests come
-//! from is [`crate::control`].
+//! Changes of models that somebody outside asks of a live run: as the event loop is given them. The requests come
+//! from [`crate::control`].
 
-use crate::record::{Digest, VersionPin};
+use crate::record::{Digest, ModelChange, VersionPin};
 use shm_protocol::boot::Extent;
 use shm_protocol::id::{ModelId, Tick};
 use shm_protocol::inference_to_supervisor::RefusedProvider;
@@ -9,43 +9,32 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::Sender;
 
-/// Who asks for changes of models.
+/// A source of requests to change models.
 pub trait ChangeSource {
-    /// What is asked for next, if anything is; `open` is the tick that is open.
+    /// The next request, if there is one; `open` is the tick that is open.
     fn next(&mut self, open: Tick) -> Option<PendingChange>;
 }
 
-/// What is asked for.
+/// A requested change.
 #[derive(Debug)]
 pub struct PendingChange {
     /// The model.
     pub model: ModelId,
-    /// What is to become of it.
-    pub to: ToBecome,
+    /// The change.
+    pub change: ModelChange<Box<ProbedVersion>>,
     /// Takes the first tick in which it holds, once that is as durable as the run promises, or why it cannot be.
     pub answer: Sender<Result<Tick, String>>,
 }
 
-/// What is to become of a model.
-#[derive(Debug)]
-pub enum ToBecome {
-    /// It answers no requests.
-    Unloaded,
-    /// It answers requests again.
-    Loaded,
-    /// It is another version.
-    Version(Box<ProbedVersion>),
-}
-
-/// A version that was looked at.
+/// A version that was loaded in a host of its own, and is fit for the run.
 #[derive(Debug)]
 pub struct ProbedVersion {
-    /// What it is.
+    /// Its pin.
     pub pin: VersionPin,
     /// Providers that were refused.
     pub refused: Vec<RefusedProvider>,
     /// Sealed memory with the files of all versions that the run has had, and of this one.
     pub memory: OwnedFd,
-    /// Where in it which file is.
+    /// The place of each file in that memory.
     pub files: BTreeMap<Digest, Extent>,
 }

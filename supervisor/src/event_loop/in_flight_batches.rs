@@ -120,7 +120,7 @@ impl InFlightBatches {
         batch: &InferenceBatch,
     ) -> Result<(), LoopError> {
         let model = &context.header.models[batch.model.index()];
-        let outputs = match model.generator {
+        let outputs = match model.settings.generator {
             None => model.signature.outputs.len(),
             Some(_) => generation::wire_signature().outputs.len(),
         };

@@ -4,11 +4,11 @@
 //! A version that comes in is in memory that the inference host does not have. It is started anew with that once the
 //! verdict is committed, as after a loss.
 
-use super::change_requests::{ChangeSource, PendingChange, ToBecome};
+use super::change_requests::{ChangeSource, PendingChange, ProbedVersion};
 use super::context::RunContext;
 use super::loaded_models::LoadedModels;
 use crate::error::RunError;
-use crate::record::{Become, Verdict};
+use crate::record::{ModelChange, Verdict};
 use crate::tick::{TickInput, VersionTimeline};
 use shm_protocol::id::{ModelId, Tick, VersionId};
 use std::os::fd::OwnedFd;
@@ -67,15 +67,19 @@ impl ModelChanges<'_> {
         let Some(change) = source.and_then(|source| source.next(open)) else {
             return Ok(());
         };
-        let PendingChange { model, to, answer } = change;
+        let PendingChange {
+            model,
+            change,
+            answer,
+        } = change;
         let verdict = match context.machine.timeline(model) {
-            Some(timeline) => verdict(open, models, model, timeline, &to),
+            Some(timeline) => verdict(open, models, model, timeline, &change),
             None => Err("the run has no such model".to_owned()),
         };
         match verdict {
             Ok(verdict) => {
                 self.unacknowledged.push((open, answer));
-                self.apply(context, models, verdict, to)
+                self.apply(context, models, verdict, change)
             }
             Err(reason) => {
                 let _ = answer.send(Err(reason));
@@ -89,21 +93,21 @@ impl ModelChanges<'_> {
         context: &mut RunContext<'_>,
         models: &mut LoadedModels,
         verdict: Verdict,
-        to: ToBecome,
+        change: ModelChange<Box<ProbedVersion>>,
     ) -> Result<(), RunError> {
         let Verdict::Changed { model, version, .. } = &verdict else {
             unreachable!("it was made a moment ago");
         };
         let (model, version) = (*model, *version);
         models.apply_verdict(&verdict);
-        let restart = match to {
-            ToBecome::Unloaded => None,
+        let restart = match change {
+            ModelChange::Unload => None,
             // Its drivers may have to be loaded, which a host that works may not do.
-            ToBecome::Loaded => {
+            ModelChange::Load => {
                 let pin = version.map(|version| &models.version(version).pin);
                 pin.is_some_and(|pin| pin.provider != "cpu").then_some(None)
             }
-            ToBecome::Version(probed) => {
+            ModelChange::Replace(probed) => {
                 models.arrange(model, version, &probed.files);
                 Some(Some(probed.memory))
             }
@@ -119,7 +123,7 @@ fn verdict(
     models: &LoadedModels,
     model: ModelId,
     timeline: &VersionTimeline,
-    to: &ToBecome,
+    change: &ModelChange<Box<ProbedVersion>>,
 ) -> Result<Verdict, String> {
     let next = open.next();
     if let Some(tick) = timeline.change_after(next) {
@@ -128,29 +132,24 @@ fn verdict(
         ));
     }
     let now = timeline.at(next).version;
-    let (version, called, to) = match to {
-        ToBecome::Unloaded if now.is_none() => return Err("it is not loaded".to_owned()),
-        ToBecome::Unloaded => (None, None, Become::Unloaded),
-        ToBecome::Loaded if now.is_some() => return Err("it is already loaded".to_owned()),
-        ToBecome::Loaded => {
+    let (version, called) = match change {
+        ModelChange::Unload if now.is_none() => return Err("it is not loaded".to_owned()),
+        ModelChange::Unload => (None, None),
+        ModelChange::Load if now.is_some() => return Err("it is already loaded".to_owned()),
+        ModelChange::Load => {
             let last = timeline.last_version(next).unwrap_or(VersionId(model.0));
             let called = models.version(last).pin.version.clone();
-            (Some(last), Some(called), Become::Loaded)
+            (Some(last), Some(called))
         }
-        ToBecome::Version(probed) => {
-            let pin = probed.pin.clone();
-            let called = pin.version.clone();
-            (
-                Some(models.next_version()),
-                Some(called),
-                Become::Version(pin),
-            )
+        ModelChange::Replace(probed) => {
+            let called = probed.pin.version.clone();
+            (Some(models.next_version()), Some(called))
         }
     };
     Ok(Verdict::Changed {
         model,
         version,
         called,
-        to,
+        change: change.map(|probed| probed.pin.clone()),
     })
 }

@@ -2,15 +2,16 @@
 
 use super::models::{file, version};
 use super::parse::POSITIVE;
-use super::spec::{ChangeSpec, ChangeTo, ModelSpec, Source};
+use super::spec::{FleetChange, Source};
 use super::table::TableReader;
+use crate::record::{ModelChange, ModelDefinition, NewVersion};
 use shm_protocol::id::{ModelId, Tick};
 
 /// Adds the changes of all tables to those that models begin with, in the order of their ticks.
 pub(super) fn read(
     tables: Vec<TableReader<'_, '_>>,
-    models: &[ModelSpec],
-    changes: &mut Vec<ChangeSpec>,
+    models: &[ModelDefinition<Source>],
+    changes: &mut Vec<FleetChange>,
 ) {
     for mut table in tables {
         if let Some(change) = read_table(&mut table, models) {
@@ -26,8 +27,8 @@ pub(super) fn read(
 
 pub(super) fn read_table(
     table: &mut TableReader<'_, '_>,
-    models: &[ModelSpec],
-) -> Option<ChangeSpec> {
+    models: &[ModelDefinition<Source>],
+) -> Option<FleetChange> {
     // The state in the first tick of a run is in the table of the model itself.
     let tick = table.require("tick", "100");
     let tick = tick.and_then(|tick| tick.number(2..=*POSITIVE.end()));
@@ -37,31 +38,34 @@ pub(super) fn read_table(
     let of_version = ["file", "folder", "version"].map(|key| table.get(key));
     let words = [
         ("replace", None),
-        ("unload", Some(ChangeTo::Unloaded)),
-        ("load", Some(ChangeTo::Loaded)),
+        ("unload", Some(ModelChange::Unload)),
+        ("load", Some(ModelChange::Load)),
     ];
-    let to = match table.chosen("action", &words)? {
+    let change = match table.chosen("action", &words)? {
         None => replaced(table, model.map(|model| &models[model])),
-        Some(to) => {
+        Some(change) => {
             for value in of_version.into_iter().flatten() {
                 let message = format!("{} is for `action = \"replace\"`", value.called);
                 value.problem(message, "for nothing", "leave it out");
             }
-            to
+            change
         }
     };
-    Some(ChangeSpec {
+    Some(FleetChange {
         from: Tick(tick?),
         model: ModelId::from_index(model?),
-        to,
+        change,
     })
 }
 
 /// The version that takes a model's place: of the same kind.
-fn replaced(table: &mut TableReader<'_, '_>, model: Option<&ModelSpec>) -> ChangeTo {
+fn replaced(
+    table: &mut TableReader<'_, '_>,
+    model: Option<&ModelDefinition<Source>>,
+) -> ModelChange<NewVersion<Source>> {
     let (file, is_folder) = file(table);
     if let (Some(model), Some(_)) = (model, &file)
-        && is_folder != model.generator.is_some()
+        && is_folder != model.is_generator()
     {
         let (wanted, message) = match is_folder {
             true => ("file", "a folder takes the place of a file"),
@@ -73,45 +77,45 @@ fn replaced(table: &mut TableReader<'_, '_>, model: Option<&ModelSpec>) -> Chang
         );
     }
     let _ = table.require("version", "\"2\"");
-    ChangeTo::Version {
+    ModelChange::Replace(NewVersion {
         version: version(table).unwrap_or_default(),
         file: file.unwrap_or_else(|| Source::Builtin(String::new())),
-    }
+    })
 }
 
 /// The reason why a change cannot follow those before it, and the next step.
 fn conflict(
-    earlier: &[ChangeSpec],
-    change: &ChangeSpec,
-    models: &[ModelSpec],
+    earlier: &[FleetChange],
+    change: &FleetChange,
+    models: &[ModelDefinition<Source>],
 ) -> Option<(String, &'static str)> {
-    let ModelSpec { name, version, .. } = &models[change.model.index()];
+    let ModelDefinition { name, version, .. } = &models[change.model.index()];
     let of_model = || {
         earlier
             .iter()
             .filter(|earlier| earlier.model == change.model)
     };
     let last = of_model().next_back();
-    let was_loaded = last.is_none_or(|last| last.to != ChangeTo::Unloaded);
+    let was_loaded = last.is_none_or(|last| last.change != ModelChange::Unload);
     let is_taken = |new: &String| {
-        let is_new = |earlier: &ChangeSpec| matches!(&earlier.to, ChangeTo::Version { version, .. } if version == new);
-        new == version || of_model().any(is_new)
+        let mut later = of_model().filter_map(|earlier| earlier.change.new_version());
+        new == version || later.any(|earlier| earlier.version == *new)
     };
     let tick = change.from;
-    Some(match (&change.to, last) {
-        (_, Some(ChangeSpec { from, .. })) if *from >= tick => (
+    Some(match (&change.change, last) {
+        (_, Some(FleetChange { from, .. })) if *from >= tick => (
             format!("model `{name}` changes in tick {from} and, further down, in tick {tick}"),
             "write the changes of a model in the order of their ticks, at most one for each",
         ),
-        (ChangeTo::Unloaded, _) if !was_loaded => (
+        (ModelChange::Unload, _) if !was_loaded => (
             format!("model `{name}` is unloaded in tick {tick}, and is not loaded then"),
             "leave one of the two out",
         ),
-        (ChangeTo::Loaded, _) if was_loaded => (
+        (ModelChange::Load, _) if was_loaded => (
             format!("model `{name}` is loaded in tick {tick}, and is loaded already"),
             "unload it before, or begin with `loaded = false` in its table",
         ),
-        (ChangeTo::Version { version, .. }, _) if is_taken(version) => (
+        (ModelChange::Replace(NewVersion { version, .. }), _) if is_taken(version) => (
             format!("model `{name}` has two versions `{version}`"),
             "give each version a name of its own; `action = \"load\"` brings back the last one",
         ),

@@ -3,10 +3,11 @@
 use super::context::Context;
 use super::error::FleetError;
 use super::parse::POSITIVE;
-use super::spec::{AgentSpec, Fleet, ModelSpec};
+use super::spec::{AgentSpec, Fleet, Source};
 use super::table::TableReader;
 use super::text::{read_text, understand};
 use crate::faults::{DEFAULT_MS, FaultPlan, FaultRule, FaultTarget};
+use crate::record::ModelDefinition;
 use shm_protocol::fault::{FaultKind, FaultPoint};
 use shm_protocol::id::{AgentId, HostId, ModelId, Tick};
 use shm_protocol::limit;
@@ -26,7 +27,7 @@ pub(super) struct TargetNames<'f> {
 }
 
 impl<'f> TargetNames<'f> {
-    pub(super) fn of(agents: &'f [AgentSpec], models: &'f [ModelSpec]) -> Self {
+    pub(super) fn of(agents: &'f [AgentSpec], models: &'f [ModelDefinition<Source>]) -> Self {
         TargetNames {
             agents: agents.iter().map(|agent| agent.name.as_str()).collect(),
             models: models.iter().map(|model| model.name.as_str()).collect(),

@@ -2,8 +2,9 @@
 
 use super::names::UniqueNames;
 use super::parse::{Unfit, check_version};
-use super::spec::{ChangeSpec, ChangeTo, ModelSpec, Source};
+use super::spec::{FleetChange, Source};
 use super::table::TableReader;
+use crate::record::{ModelChange, ModelDefinition, ModelSettings};
 use shm_protocol::generation::{Generator, MAX_SEQUENCES, MAX_TOKENS};
 use shm_protocol::id::{ModelId, Tick};
 use shm_protocol::provider::Provider;
@@ -24,18 +25,18 @@ const OF_LANGUAGE_MODELS: [&str; 4] = [
 /// The models of all tables, in the order of the file. Those that are not loaded at first begin with a change.
 pub(super) fn read(
     tables: Vec<TableReader<'_, '_>>,
-    changes: &mut Vec<ChangeSpec>,
-) -> Vec<ModelSpec> {
-    let mut models: Vec<ModelSpec> = Vec::new();
+    changes: &mut Vec<FleetChange>,
+) -> Vec<ModelDefinition<Source>> {
+    let mut models: Vec<ModelDefinition<Source>> = Vec::new();
     let mut names = UniqueNames::new("models");
     for mut table in tables {
         let (model, is_loaded) = read_table(&mut table, &mut names);
         if let (Some(_), false) = (&model, is_loaded) {
             let number = ModelId::from_index(models.len());
-            changes.push(ChangeSpec {
+            changes.push(FleetChange {
                 from: Tick(1),
                 model: number,
-                to: ChangeTo::Unloaded,
+                change: ModelChange::Unload,
             });
         }
         models.extend(model);
@@ -48,34 +49,39 @@ pub(super) fn read(
 pub(super) fn read_table(
     table: &mut TableReader<'_, '_>,
     names: &mut UniqueNames,
-) -> (Option<ModelSpec>, bool) {
+) -> (Option<ModelDefinition<Source>>, bool) {
     let name = table.name("\"my-model\"");
     let (file, is_folder) = file(table);
-    let model = ModelSpec {
-        name: name
-            .as_ref()
-            .map_or_else(String::new, |name| name.get_ref().to_string()),
-        file: file.unwrap_or_else(|| Source::Builtin(String::new())),
+    let name_text = name.as_ref();
+    let name_text = name_text.map_or_else(String::new, |name| name.get_ref().to_string());
+    let defaults = ModelDefinition::new(
+        name_text,
+        file.unwrap_or_else(|| Source::Builtin(String::new())),
+    );
+    let settings = ModelSettings {
         generator: generator(table, is_folder),
-        version: version(table).unwrap_or_else(|| "1".to_owned()),
         memory_bytes: table
             .optional_number("memory_mib", MIB)
             .map_or(0, |mib: u64| mib << 20),
-        providers: providers(table),
         // Every tick of latency holds the requests of one more tick in memory.
-        latency_ticks: table.number("latency_ticks", 1..=1_024, 1),
-        batch: table.boolean("batch", true),
-        // As many rows as the inference host tries.
-        max_batch: table.number("max_batch", 1..=1 << 20, 256),
+        latency_ticks: table.number("latency_ticks", 1..=1_024, defaults.settings.latency_ticks),
+        max_batch: table.number("max_batch", 1..=1 << 20, defaults.settings.max_batch),
         on_mismatch: table.choice(
             "on_mismatch",
             &[("stop", OnMismatch::Stop), ("reject", OnMismatch::Reject)],
         ),
         rejects_nonfinite: table.choice("nonfinite", &[("pass", false), ("reject", true)]),
+    };
+    let model = ModelDefinition {
+        version: version(table).unwrap_or_else(|| defaults.version.clone()),
+        providers: providers(table).unwrap_or_else(|| defaults.providers.clone()),
+        may_batch: table.boolean("batch", true),
         inputs: table.ports("inputs"),
         outputs: table.ports("outputs"),
+        settings,
+        ..defaults
     };
-    if model.generator.is_some() && model.latency_ticks != 1 {
+    if is_folder && settings.latency_ticks != 1 {
         let message = format!(
             "`latency_ticks` in {} is not 1 for a language model",
             table.title
@@ -144,10 +150,8 @@ fn generator(table: &mut TableReader<'_, '_>, is_language_model: bool) -> Option
 }
 
 /// The providers to try, in order; each at most once. Those that this machine has are known at the start of a run.
-fn providers(table: &mut TableReader<'_, '_>) -> Vec<String> {
-    let Some(list) = table.get("providers") else {
-        return vec!["cpu".to_owned()];
-    };
+fn providers(table: &mut TableReader<'_, '_>) -> Option<Vec<String>> {
+    let list = table.get("providers")?;
     let help = "write it as in `providers = [\"cuda\", \"cpu\"]`";
     let items = list.items("a list of texts", help);
     if items.as_ref().is_some_and(Vec::is_empty) {
@@ -169,5 +173,5 @@ fn providers(table: &mut TableReader<'_, '_>) -> Vec<String> {
         }
         providers.push(name.to_owned());
     }
-    providers
+    Some(providers)
 }

@@ -2,11 +2,9 @@
 //! `count` written out as agents of their own.
 
 use crate::faults::FaultPlan;
+use crate::record::{ModelDefinition, NewVersion, ScheduledChange};
 use serde::{Deserialize, Serialize};
-use shm_protocol::generation::Generator;
-use shm_protocol::id::{ModelId, Tick};
-use shm_protocol::supervisor_to_agent::{OnFailure, OnMismatch};
-use shm_protocol::tensor::Port;
+use shm_protocol::supervisor_to_agent::OnFailure;
 use std::path::PathBuf;
 
 /// The agents, models, schedule and limits of one run.
@@ -49,9 +47,9 @@ pub struct Fleet {
     /// The agents; the position is the agent's number.
     pub agents: Vec<AgentSpec>,
     /// The models; the position is the model's number.
-    pub models: Vec<ModelSpec>,
+    pub models: Vec<ModelDefinition<Source>>,
     /// Changes of models during the run, in the order of their ticks.
-    pub changes: Vec<ChangeSpec>,
+    pub changes: Vec<FleetChange>,
     /// Reaction to a provider that is no longer available.
     pub on_provider_lost: OnProviderLost,
     /// Faults to inject.
@@ -108,63 +106,8 @@ pub struct AgentSpec {
     pub on_failure: OnFailure,
 }
 
-/// One model.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelSpec {
-    /// Its name, unique in the fleet.
-    pub name: String,
-    /// Its ONNX file, or the folder of a language model.
-    pub file: Source,
-    /// Name of its first version.
-    pub version: String,
-    /// Limit of its memory in bytes; zero for no limit.
-    pub memory_bytes: u64,
-    /// Limits of its generations, if it is a language model.
-    pub generator: Option<Generator>,
-    /// Providers to try, in order.
-    pub providers: Vec<String>,
-    /// A request of tick `t` is answered in tick `t + latency_ticks`; at least 1.
-    pub latency_ticks: u64,
-    /// Allows requests of one tick to run as one batch.
-    pub batch: bool,
-    /// Most rows of one batch.
-    pub max_batch: u64,
-    /// Reaction to a request that does not fit its inputs.
-    pub on_mismatch: OnMismatch,
-    /// Rejects NaN and infinities in inputs and outputs.
-    pub rejects_nonfinite: bool,
-    /// Inputs that the model must have, if the fleet says so.
-    pub inputs: Vec<Port>,
-    /// Outputs that the model must have, if the fleet says so.
-    pub outputs: Vec<Port>,
-}
-
-/// A change of a model at a tick.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ChangeSpec {
-    /// The first tick with the change.
-    pub from: Tick,
-    /// The model.
-    pub model: ModelId,
-    /// The change.
-    pub to: ChangeTo,
-}
-
-/// The change of a model.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ChangeTo {
-    /// It answers no requests.
-    Unloaded,
-    /// It answers requests again, as the version that it was last.
-    Loaded,
-    /// It is another version.
-    Version {
-        /// Name of the version.
-        version: String,
-        /// Its ONNX file, or its folder.
-        file: Source,
-    },
-}
+/// A change of a model as a fleet file has it.
+pub type FleetChange = ScheduledChange<NewVersion<Source>>;
 
 /// Reaction of a run to a model whose provider is no longer available.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

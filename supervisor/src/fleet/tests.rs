@@ -9,8 +9,9 @@ use super::renamed::RENAMED;
 use super::table::keys_of;
 use super::*;
 use crate::faults::FaultPlan;
+use crate::record::ModelDefinition;
 use shm_protocol::fault::FaultPoint;
-use shm_protocol::supervisor_to_agent::{OnFailure, OnMismatch};
+use shm_protocol::supervisor_to_agent::OnFailure;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,21 +73,7 @@ fn a_small_fleet_gets_the_documented_defaults() {
         every: 1,
         on_failure: OnFailure::Halt,
     };
-    let model = ModelSpec {
-        name: "m".into(),
-        file: Source::Builtin("m".into()),
-        version: "1".into(),
-        memory_bytes: 0,
-        generator: None,
-        providers: vec!["cpu".into()],
-        latency_ticks: 1,
-        batch: true,
-        max_batch: 256,
-        on_mismatch: OnMismatch::Stop,
-        rejects_nonfinite: false,
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-    };
+    let model = ModelDefinition::new("m", Source::Builtin("m".into()));
     let expected = Fleet {
         name: "right".into(),
         seed: 1,

@@ -5,15 +5,15 @@ use super::writer::JournalWriter;
 use crate::fleet::Durability;
 use crate::journal::create_run_dir_on;
 use crate::record::{
-    AgentPin, Digest, DroppedMessages, EnginePin, ModelPin, ResultRecord, RunHeader, SealReason,
-    TickRecord,
+    AgentPin, Digest, DroppedMessages, EnginePin, ModelPin, ModelSettings, ResultRecord, RunHeader,
+    SealReason, TickRecord,
 };
 use crate::rundir::{Outbox, RunDir};
 use crate::sys::memory_disk::MemoryDisk;
 use shm_protocol::agent_to_supervisor::{Effect, LogLevel, LogLine, Outcome, Status};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
-use shm_protocol::supervisor_to_agent::{OnFailure, OnMismatch};
+use shm_protocol::supervisor_to_agent::OnFailure;
 use shm_protocol::tensor::{DType, Port, Shape, Signature, Tensor};
 use std::path::Path;
 use std::sync::Arc;
@@ -53,12 +53,7 @@ pub(crate) fn header(seed: u64) -> RunHeader {
                 outputs: vec![port("action", 1)],
             },
             batching: Batching::Joined,
-            max_batch: 256,
-            latency_ticks: 1,
-            on_mismatch: OnMismatch::Stop,
-            rejects_nonfinite: false,
-            memory_bytes: 0,
-            generator: None,
+            settings: ModelSettings::default(),
         }],
         changes: Vec::new(),
         engine: Some(EnginePin {

@@ -3,7 +3,7 @@
 use super::engines::Engines;
 use super::manifest::Manifest;
 use super::placement::Placement;
-use crate::record::{Digest, ModelPin, RunHeader};
+use crate::record::{Digest, ModelDefinition, ModelPin, RunHeader};
 use shm_protocol::boot::Extent;
 use shm_protocol::id::{AgentId, HostId, ModelId, VersionId};
 use shm_protocol::supervisor_to_agent::ModelPorts;
@@ -47,24 +47,20 @@ impl HostConfig {
             on_failure: pin.on_failure,
             restored: false,
         };
-        let names: Vec<&str> = manifest.later_versions().map(|(_, name)| name).collect();
+        let names: Vec<&str> = manifest
+            .later_versions()
+            .map(|(_, new)| new.version.as_str())
+            .collect();
         let version = |(number, (id, file)): (usize, (ModelId, &Digest))| {
             let model = &manifest.models[id.index()];
             let version = VersionId::from_index(number);
             Some(inference::LoadModel {
-                version,
-                model: id,
-                keep: kept.contains(&version),
                 name: match number < manifest.models.len() {
                     true => model.name.clone(),
                     false => version_title(&model.name, names[number - manifest.models.len()]),
                 },
-                artifact: *models.get(file)?,
-                providers: model.providers.clone(),
-                strict_providers,
-                may_batch: model.may_batch,
-                memory_bytes: model.memory_bytes,
-                generator: model.generator,
+                keep: kept.contains(&version),
+                ..load_command(model, (version, id), *models.get(file)?, strict_providers)
             })
         };
         HostConfig {
@@ -89,11 +85,47 @@ impl HostConfig {
         }
     }
 
+    /// The configuration of an inference host with one model, without agents.
+    pub(crate) fn of_model(
+        engine: inference::EngineSetup,
+        load: inference::LoadModel,
+    ) -> HostConfig {
+        HostConfig {
+            placement: Placement::default(),
+            agent_setup: agents::AgentSetup::default(),
+            loads: Vec::new(),
+            start: agents::StartAgents { models: Vec::new() },
+            engine,
+            versions: vec![load],
+        }
+    }
+
     /// The load commands of the agents of a host.
     pub fn loads_of(&self, host: HostId) -> impl Iterator<Item = &agents::LoadAgent> {
         self.placement
             .agents_of(host)
             .map(|agent| &self.loads[agent.index()])
+    }
+}
+
+/// The load command of a model, as the version that is named as the model itself.
+pub(crate) fn load_command<F>(
+    definition: &ModelDefinition<F>,
+    (version, model): (VersionId, ModelId),
+    artifact: Extent,
+    strict_providers: bool,
+) -> inference::LoadModel {
+    inference::LoadModel {
+        version,
+        model,
+        keep: true,
+        name: definition.name.clone(),
+        artifact,
+        providers: definition.providers.clone(),
+        strict_providers,
+        may_batch: definition.may_batch,
+        memory_bytes: definition.settings.memory_bytes,
+        generator: definition.settings.generator,
     }
 }
 
@@ -121,7 +153,7 @@ fn agent_setup(manifest: &Manifest) -> agents::AgentSetup {
 pub(crate) fn ports(header: &RunHeader) -> Vec<ModelPorts> {
     let of = |model: &ModelPin| ModelPorts {
         signature: model.signature.clone(),
-        on_mismatch: model.on_mismatch,
+        on_mismatch: model.settings.on_mismatch,
     };
     header.models.iter().map(of).collect()
 }

@@ -1,16 +1,13 @@
 //! The parts of a run, from a fleet file or from the journal of an earlier run.
 
 use crate::error::RunError;
-use crate::fleet::{ChangeTo, Fleet, Nan, Source};
+use crate::fleet::{Fleet, Nan, Source};
 use crate::models::{external_data, read_folder, read_model};
-use crate::record::{AgentPin, Become, Digest, RunHeader};
+use crate::record::{AgentPin, Digest, ModelDefinition, NewVersion, RunHeader, ScheduledChange};
 use crate::rundir::RunDir;
-use shm_protocol::generation::Generator;
-use shm_protocol::id::{ModelId, Tick};
+use shm_protocol::id::ModelId;
 use shm_protocol::inference_to_supervisor::Batching;
 use shm_protocol::limit;
-use shm_protocol::supervisor_to_agent::OnMismatch;
-use shm_protocol::tensor::Port;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -35,69 +32,11 @@ pub struct Manifest {
     /// For each agent, true if it has its own host process.
     pub isolated: Vec<bool>,
     /// The models; the position is the model's number.
-    pub models: Vec<ModelSource>,
+    pub models: Vec<ModelDefinition<Digest>>,
     /// Changes of the models during the run, in the order of the ticks.
-    pub changes: Vec<ChangeAsked>,
+    pub changes: Vec<ScheduledChange<NewVersion<Digest>>>,
     /// The bytes of components and models by their digests.
     pub objects: BTreeMap<Digest, Vec<u8>>,
-}
-
-/// A requested change of a model.
-#[derive(Clone, Debug)]
-pub struct ChangeAsked {
-    /// The first tick in which it holds.
-    pub from: Tick,
-    /// The model.
-    pub model: ModelId,
-    /// The requested state of the model.
-    pub to: AskedToBecome,
-}
-
-/// The requested state of a model.
-#[derive(Clone, Debug)]
-pub enum AskedToBecome {
-    /// It answers no requests.
-    Unloaded,
-    /// It answers requests again.
-    Loaded,
-    /// It is another version.
-    Version {
-        /// The name of the version.
-        version: String,
-        /// BLAKE3 of its file.
-        file: Digest,
-    },
-}
-
-/// A requested model.
-#[derive(Clone, Debug)]
-pub struct ModelSource {
-    /// Its name.
-    pub name: String,
-    /// The name of its first version.
-    pub version: String,
-    /// BLAKE3 of its file.
-    pub file: Digest,
-    /// Providers to try, in order.
-    pub providers: Vec<String>,
-    /// True if requests may be batched.
-    pub may_batch: bool,
-    /// Limit of the rows of one batch.
-    pub max_batch: u64,
-    /// Ticks from request to result.
-    pub latency_ticks: u64,
-    /// The fate of a request that does not fit.
-    pub on_mismatch: OnMismatch,
-    /// Inputs that the model must have, if the fleet lists them.
-    pub inputs: Vec<Port>,
-    /// Outputs that the model must have, if the fleet lists them.
-    pub outputs: Vec<Port>,
-    /// True if numbers that are not finite are refused, in inputs and outputs.
-    pub rejects_nonfinite: bool,
-    /// Limit of its memory, in bytes; zero for no limit.
-    pub memory_bytes: u64,
-    /// Decoding settings of a language model.
-    pub generator: Option<Generator>,
 }
 
 impl Manifest {
@@ -126,37 +65,18 @@ impl Manifest {
         }
         let mut models = Vec::with_capacity(fleet.models.len());
         for model in &fleet.models {
-            models.push(ModelSource {
-                name: model.name.clone(),
-                version: model.version.clone(),
-                file: reader.read_any(&model.file, model.generator.is_some())?,
-                providers: model.providers.clone(),
-                may_batch: model.batch,
-                max_batch: model.max_batch,
-                latency_ticks: model.latency_ticks,
-                on_mismatch: model.on_mismatch,
-                inputs: model.inputs.clone(),
-                outputs: model.outputs.clone(),
-                rejects_nonfinite: model.rejects_nonfinite,
-                memory_bytes: model.memory_bytes,
-                generator: model.generator,
-            });
+            let file = reader.read_any(&model.file, model.is_generator())?;
+            models.push(model.with_file(file));
         }
         let mut changes = Vec::with_capacity(fleet.changes.len());
         for change in &fleet.changes {
-            let is_folder = fleet.models[change.model.index()].generator.is_some();
-            changes.push(ChangeAsked {
-                from: change.from,
-                model: change.model,
-                to: match &change.to {
-                    ChangeTo::Unloaded => AskedToBecome::Unloaded,
-                    ChangeTo::Loaded => AskedToBecome::Loaded,
-                    ChangeTo::Version { version, file } => AskedToBecome::Version {
-                        version: version.clone(),
-                        file: reader.read_any(file, is_folder)?,
-                    },
-                },
-            });
+            let is_folder = fleet.models[change.model.index()].is_generator();
+            changes.push(change.try_map(|NewVersion { version, file }| {
+                Ok::<_, RunError>(NewVersion {
+                    version: version.clone(),
+                    file: reader.read_any(file, is_folder)?,
+                })
+            })?);
         }
         Ok(Manifest {
             fleet: fleet.name.clone(),
@@ -195,32 +115,18 @@ impl Manifest {
                 vacant.insert(run.object(&digest)?);
             }
         }
-        let asked = header.models.iter().map(|model| ModelSource {
-            name: model.name.clone(),
-            version: model.version.clone(),
-            file: model.file,
-            providers: model.providers.clone(),
-            may_batch: model.batching != Batching::Unwanted,
-            max_batch: model.max_batch,
-            latency_ticks: model.latency_ticks,
-            on_mismatch: model.on_mismatch,
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            rejects_nonfinite: model.rejects_nonfinite,
-            memory_bytes: model.memory_bytes,
-            generator: model.generator,
+        let models = header.models.iter().map(|pin| ModelDefinition {
+            version: pin.version.clone(),
+            providers: pin.providers.clone(),
+            may_batch: pin.batching != Batching::Unwanted,
+            settings: pin.settings,
+            ..ModelDefinition::new(&pin.name, pin.file)
         });
-        let changes = header.changes.iter().map(|change| ChangeAsked {
-            from: change.from,
-            model: change.model,
-            to: match &change.to {
-                Become::Unloaded => AskedToBecome::Unloaded,
-                Become::Loaded => AskedToBecome::Loaded,
-                Become::Version(pin) => AskedToBecome::Version {
-                    version: pin.version.clone(),
-                    file: pin.file,
-                },
-            },
+        let changes = header.changes.iter().map(|change| {
+            change.map(|pin| NewVersion {
+                version: pin.version.clone(),
+                file: pin.file,
+            })
         });
         Ok(Manifest {
             fleet: header.fleet.clone(),
@@ -236,7 +142,7 @@ impl Manifest {
                 .iter()
                 .map(|agent| isolated.contains(&agent.name))
                 .collect(),
-            models: asked.collect(),
+            models: models.collect(),
             changes: changes.collect(),
             agents: header.agents.clone(),
             objects,
@@ -247,19 +153,13 @@ impl Manifest {
     pub fn versions(&self) -> impl Iterator<Item = (ModelId, &Digest)> {
         let numbers = (0..).map(ModelId);
         let firsts = numbers.zip(self.models.iter().map(|model| &model.file));
-        let later = self.changes.iter().filter_map(|change| match &change.to {
-            AskedToBecome::Version { file, .. } => Some((change.model, file)),
-            _ => None,
-        });
-        firsts.chain(later)
+        firsts.chain(self.later_versions().map(|(model, new)| (model, &new.file)))
     }
 
-    /// The model and the name of every version after the first ones.
-    pub fn later_versions(&self) -> impl Iterator<Item = (ModelId, &str)> {
-        self.changes.iter().filter_map(|change| match &change.to {
-            AskedToBecome::Version { version, .. } => Some((change.model, version.as_str())),
-            _ => None,
-        })
+    /// The model and the description of every version after the first ones.
+    pub fn later_versions(&self) -> impl Iterator<Item = (ModelId, &NewVersion<Digest>)> {
+        let changes = self.changes.iter();
+        changes.filter_map(|scheduled| Some((scheduled.model, scheduled.change.new_version()?)))
     }
 
     /// Limit of everything that one step does, in memory.

@@ -1,12 +1,14 @@
 //! Makes the first record of a journal from a manifest and the report of its loading.
 
 use super::load::LoadReport;
-use super::manifest::{AskedToBecome, ChangeAsked, Manifest, ModelSource};
+use super::manifest::Manifest;
 use super::placement::Placement;
 use crate::error::RunError;
 use crate::models::timeline;
-use crate::record::{Become, EnginePin, ModelChange, ModelPin, RunHeader, VersionPin};
-use crate::tick::{PlannedAgent, PlannedGenerator, PlannedModel, RunPlan};
+use crate::record::{
+    Digest, EnginePin, ModelDefinition, ModelPin, NewVersion, RunHeader, VersionPin,
+};
+use crate::tick::{PlannedAgent, PlannedModel, RunPlan};
 use shm_protocol::id::ModelId;
 use shm_protocol::inference_to_supervisor::{ModelInfo, RefusalReason};
 use shm_protocol::limit;
@@ -19,7 +21,7 @@ pub(crate) fn run_header(
     lockstep: &str,
     wasmtime: &str,
 ) -> RunHeader {
-    let pin = |(requested, found): (&ModelSource, &ModelInfo)| ModelPin {
+    let pin = |(requested, found): (&ModelDefinition<Digest>, &ModelInfo)| ModelPin {
         name: requested.name.clone(),
         version: requested.version.clone(),
         file: requested.file,
@@ -28,34 +30,22 @@ pub(crate) fn run_header(
         refused: refusal_reasons(found),
         signature: found.signature.clone(),
         batching: found.batching.journaled(),
-        max_batch: requested.max_batch,
-        latency_ticks: requested.latency_ticks,
-        on_mismatch: requested.on_mismatch,
-        rejects_nonfinite: requested.rejects_nonfinite,
-        memory_bytes: requested.memory_bytes,
-        generator: requested.generator,
+        settings: requested.settings,
     };
     // Versions after the first come in the order of the changes that bring them in.
     let mut later = report.models.iter().skip(manifest.models.len());
-    let change = |requested: &ChangeAsked| ModelChange {
-        from: requested.from,
-        model: requested.model,
-        to: match &requested.to {
-            AskedToBecome::Unloaded => Become::Unloaded,
-            AskedToBecome::Loaded => Become::Loaded,
-            AskedToBecome::Version { version, file } => {
-                let found = later.next().expect("every version is loaded once");
-                Become::Version(VersionPin {
-                    version: version.clone(),
-                    file: *file,
-                    provider: found.provider.clone(),
-                    refused: refusal_reasons(found),
-                    batching: found.batching.journaled(),
-                })
-            }
-        },
+    let mut pin_version = |new: &NewVersion<Digest>| {
+        let found = later.next().expect("every version is loaded once");
+        VersionPin {
+            version: new.version.clone(),
+            file: new.file,
+            provider: found.provider.clone(),
+            refused: refusal_reasons(found),
+            batching: found.batching.journaled(),
+        }
     };
-    let changes = manifest.changes.iter().map(change).collect();
+    let changes = manifest.changes.iter();
+    let changes = changes.map(|change| change.map(&mut pin_version)).collect();
     RunHeader {
         lockstep: lockstep.to_owned(),
         wasmtime: wasmtime.to_owned(),
@@ -122,9 +112,9 @@ pub(crate) fn check_signatures(manifest: &Manifest, report: &LoadReport) -> Resu
         }
     }
     let later = report.models.iter().skip(manifest.models.len());
-    for ((model, version), found) in manifest.later_versions().zip(later) {
+    for ((model, new), found) in manifest.later_versions().zip(later) {
         let name = &manifest.models[model.index()].name;
-        check_version((name, version), &report.models[model.index()], found)?;
+        check_version((name, &new.version), &report.models[model.index()], found)?;
     }
     Ok(())
 }
@@ -185,13 +175,8 @@ pub(crate) fn plan(header: &RunHeader, placement: &Placement) -> RunPlan {
         name: model.name.clone(),
         signature: model.signature.clone(),
         timeline: timeline(header, ModelId::from_index(number)),
-        max_batch: model.max_batch,
-        latency_ticks: model.latency_ticks,
-        rejects_nonfinite: model.rejects_nonfinite,
-        generator: model.generator.map(|how| PlannedGenerator {
-            settings: how,
-            seed: header.seed,
-        }),
+        settings: model.settings,
+        seed: header.seed,
     };
     let models = header.models.iter().enumerate().map(planned);
     let max_step_bytes = usize::try_from(header.max_step_bytes).unwrap_or(limit::MAX_STEP_BYTES);

@@ -2,21 +2,24 @@
 //! host is confined, tensors pass through the rings.
 
 use super::engines::Engines;
+use super::host_config::{HostConfig, load_command};
+use super::load;
 use super::startup::bundle;
 use crate::error::RunError;
 use crate::faults::Faults;
 use crate::host::{HostSet, HostSetError, SpawnConfig, StopSignals, batch_messages};
+use crate::observer::NoopObserver;
+use crate::record::ModelDefinition;
 use crate::sys::clock::now;
 use shm_protocol::agent_to_supervisor::Blame;
-use shm_protocol::generation::{Generator, wire_signature};
+use shm_protocol::generation::wire_signature;
 use shm_protocol::id::{BatchId, HostId, ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::{
-    BATCH_FAILED, BatchFailed, ENGINE_READY, EngineReady, LoadRefused, MODEL_LOADED, ModelInfo,
-    ModelLoaded, OUTPUT,
+    BATCH_FAILED, BatchFailed, EngineReady, ModelInfo, OUTPUT,
 };
 use shm_protocol::link::LinkSizes;
 use shm_protocol::ring::RecordHeader;
-use shm_protocol::supervisor_to_inference::{EngineSetup, InferenceCommand, LoadModel};
+use shm_protocol::supervisor_to_inference::EngineSetup;
 use shm_protocol::sys::sealed_memory;
 use shm_protocol::tensor::Tensor;
 use std::sync::Arc;
@@ -28,18 +31,8 @@ const RECORDS_OF_A_RING: usize = 4;
 /// A request to load a standalone model.
 #[derive(Clone, Debug)]
 pub struct StandaloneModelRequest<'a> {
-    /// Name of the model, for messages.
-    pub name: &'a str,
-    /// The ONNX file, or a model bundle.
-    pub file: &'a [u8],
-    /// Decoding settings of a language model.
-    pub generator: Option<Generator>,
-    /// True if its requests may be batched, which is then probed.
-    pub may_batch: bool,
-    /// Limit of its memory, in bytes; zero for no limit.
-    pub memory_bytes: u64,
-    /// Providers to try, in order.
-    pub providers: Vec<String>,
+    /// The model, with the bytes of its ONNX file or of its bundle.
+    pub model: ModelDefinition<&'a [u8]>,
     /// True if only the first provider is accepted.
     pub strict_providers: bool,
     /// Threads inside one operator.
@@ -79,8 +72,11 @@ impl StandaloneModel {
             what: "memory for the model",
             source,
         };
-        let digest = blake3::hash(request.file).into();
-        let (extents, models) = bundle("lockstep-models", [(digest, request.file)].into_iter())?;
+        let digest = blake3::hash(request.model.file).into();
+        let (extents, models) = bundle(
+            "lockstep-models",
+            [(digest, request.model.file)].into_iter(),
+        )?;
         let ring = request
             .tensor_bytes
             .saturating_mul(RECORDS_OF_A_RING)
@@ -100,43 +96,43 @@ impl StandaloneModel {
             standby_setup: None,
         };
         let mut hosts = HostSet::start(spawn_config, request.timeout, stop)?;
-        hosts.command_inference(InferenceCommand::Setup(EngineSetup {
-            library: engines.library.clone(),
-            intra_op_threads: request.intra_op_threads,
-            loads_drivers_later: false,
-        }))?;
-        let (host, header) = hosts.record(request.timeout)?;
-        let engine = hosts.expect(host, &header, ENGINE_READY)?;
-        hosts.command_inference(InferenceCommand::Load(LoadModel {
-            version: VersionId(0),
-            model: ModelId(0),
-            keep: true,
-            name: request.name.to_owned(),
-            artifact: extents[&digest],
-            providers: request.providers.clone(),
-            strict_providers: request.strict_providers,
-            memory_bytes: request.memory_bytes,
-            may_batch: request.may_batch,
-            generator: request.generator,
-        }))?;
-        let (host, header) = hosts
-            .record(request.timeout)
-            .map_err(|error| lost_with_model(request.name, "was loaded", error))?;
-        let loaded: ModelLoaded = hosts.expect(host, &header, MODEL_LOADED)?;
-        let info = loaded
-            .result
-            .map_err(|LoadRefused { blame, message }| RunError::ModelRefused { blame, message })?;
-        hosts.command_inference(InferenceCommand::Start)?;
-        hosts.started(host)?;
+        let config = HostConfig::of_model(
+            EngineSetup {
+                library: engines.library.clone(),
+                intra_op_threads: request.intra_op_threads,
+                loads_drivers_later: false,
+            },
+            load_command(
+                &request.model,
+                (VersionId(0), ModelId(0)),
+                extents[&digest],
+                request.strict_providers,
+            ),
+        );
+        let loaded = load::load(
+            &mut hosts,
+            &config,
+            false,
+            request.timeout,
+            &mut NoopObserver,
+        );
+        let mut report = loaded.map_err(|error| match error {
+            RunError::Crew(error) => lost_with_model(&request.model.name, "was loaded", error),
+            error => error,
+        })?;
+        load::start(&mut hosts, &config, false)?;
+        let engine = report.engine.take().expect("the engine is loaded");
+        let info = report.models.swap_remove(0);
+        let host = hosts.inference_host().expect("the host is started");
         // The signature that agents see of a language model is not that of the ring.
-        let outputs = match request.generator {
-            Some(_) => wire_signature().outputs.len(),
-            None => info.signature.outputs.len(),
+        let outputs = match request.model.is_generator() {
+            true => wire_signature().outputs.len(),
+            false => info.signature.outputs.len(),
         };
         Ok(StandaloneModel {
             hosts,
             host,
-            name: request.name.to_owned(),
+            name: request.model.name.clone(),
             timeout: request.timeout,
             batches: 0,
             outputs,

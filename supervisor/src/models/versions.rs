@@ -1,6 +1,6 @@
 //! All versions of all models of a run, by their numbers.
 
-use crate::record::{Become, ModelChange, ModelPin, RunHeader, Verdict, VersionPin};
+use crate::record::{ModelChange, ModelPin, RunHeader, ScheduledChange, Verdict, VersionPin};
 use crate::tick::{VersionSpan, VersionTimeline};
 use shm_protocol::id::{ModelId, Tick, VersionId};
 use shm_protocol::inference_to_supervisor::Batching;
@@ -42,15 +42,10 @@ pub(crate) fn versions(header: &RunHeader) -> Vec<ModelVersion> {
     let first = |(number, pin): (usize, &ModelPin)| {
         ModelVersion::reloaded(ModelId::from_index(number), pin.clone())
     };
-    let later = |change: &ModelChange| match &change.to {
-        Become::Version(version) => {
-            let pin = header.models.get(change.model.index())?;
-            Some(ModelVersion::reloaded(
-                change.model,
-                as_version(pin, version),
-            ))
-        }
-        Become::Unloaded | Become::Loaded => None,
+    let later = |scheduled: &ScheduledChange<VersionPin>| {
+        let version = scheduled.change.new_version()?;
+        let pin = as_version(header.models.get(scheduled.model.index())?, version);
+        Some(ModelVersion::reloaded(scheduled.model, pin))
     };
     let firsts = header.models.iter().enumerate().map(first);
     firsts
@@ -107,7 +102,7 @@ pub(crate) fn apply_verdicts<'a>(
             Verdict::Changed {
                 model,
                 version: Some(number),
-                to: Become::Version(version),
+                change: ModelChange::Replace(version),
                 ..
             } if number.index() == versions.len() => {
                 let first = versions.get(model.index());
@@ -127,20 +122,19 @@ pub(crate) fn timeline(header: &RunHeader, model: ModelId) -> VersionTimeline {
     let (mut version, mut is_batched) = (VersionId(model.0), joined(&pin.batching));
     let mut timeline = VersionTimeline::new(version, is_batched);
     let mut later = (header.models.len()..).map(VersionId::from_index);
-    for change in &header.changes {
-        let number = match change.to {
-            Become::Version(_) => later.next(),
-            _ => None,
-        };
-        if change.model != model {
+    for scheduled in &header.changes {
+        let pin = scheduled.change.new_version();
+        // Versions are numbered over all models.
+        let number = pin.and_then(|_| later.next());
+        if scheduled.model != model {
             continue;
         }
-        if let (Become::Version(pin), Some(number)) = (&change.to, number) {
+        if let (Some(pin), Some(number)) = (pin, number) {
             (version, is_batched) = (number, joined(&pin.batching));
         }
-        let is_loaded = change.to != Become::Unloaded;
+        let is_loaded = scheduled.change != ModelChange::Unload;
         timeline.insert(VersionSpan {
-            from: change.from,
+            from: scheduled.from,
             version: is_loaded.then_some(version),
             is_batched,
         });

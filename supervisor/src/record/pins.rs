@@ -1,11 +1,10 @@
 //! Agents, models and the inference engine as a run pins them: by name, digest and settings.
 
 use super::digest::Digest;
+use super::model_definition::ModelSettings;
 use bincode::{Decode, Encode};
-use shm_protocol::generation::Generator;
-use shm_protocol::id::{ModelId, Tick};
 use shm_protocol::inference_to_supervisor::{Batching, RefusalReason};
-use shm_protocol::supervisor_to_agent::{OnFailure, OnMismatch};
+use shm_protocol::supervisor_to_agent::OnFailure;
 use shm_protocol::tensor::Signature;
 use std::fmt;
 
@@ -49,41 +48,8 @@ pub struct ModelPin {
     pub signature: Signature,
     /// Batching of its requests, as its probe found it.
     pub batching: Batching,
-    /// Limit of the rows of one batch.
-    pub max_batch: u64,
-    /// A request of tick `t` is answered in tick `t + latency_ticks`.
-    pub latency_ticks: u64,
-    /// The fate of a request that does not fit.
-    pub on_mismatch: OnMismatch,
-    /// True if numbers that are not finite are refused, in inputs and outputs.
-    pub rejects_nonfinite: bool,
-    /// Limit of its memory, in bytes; zero for no limit.
-    pub memory_bytes: u64,
-    /// Decoding settings of a language model.
-    pub generator: Option<Generator>,
-}
-
-/// A change of a model from a tick on: it holds for requests of that tick and later ones. Earlier requests are answered
-/// as they would have been.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct ModelChange {
-    /// The first tick in which it holds.
-    pub from: Tick,
-    /// The model.
-    pub model: ModelId,
-    /// The state of the model from then on.
-    pub to: Become,
-}
-
-/// The state of a model after a change.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Become {
-    /// It answers no requests.
-    Unloaded,
-    /// It answers requests again, as its last version.
-    Loaded,
-    /// It is another version.
-    Version(VersionPin),
+    /// The settings that no probe changes.
+    pub settings: ModelSettings,
 }
 
 /// Another version of a model, with the same inputs and outputs.

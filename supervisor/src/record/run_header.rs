@@ -6,7 +6,8 @@
 //! write the same journal, byte for byte.
 
 use super::digest::Digest;
-use super::pins::{AgentPin, Become, EnginePin, ModelChange, ModelPin, VersionPin};
+use super::model_change::ScheduledChange;
+use super::pins::{AgentPin, EnginePin, ModelPin, VersionPin};
 use bincode::{Decode, Encode};
 use shm_protocol::id::{AgentId, ModelId};
 
@@ -30,7 +31,7 @@ pub struct RunHeader {
     /// The models; the position is the model's number.
     pub models: Vec<ModelPin>,
     /// Changes of models during the run, in the order of their ticks.
-    pub changes: Vec<ModelChange>,
+    pub changes: Vec<ScheduledChange<VersionPin>>,
     /// The inference engine, if the fleet has models.
     pub engine: Option<EnginePin>,
 }
@@ -39,11 +40,9 @@ impl RunHeader {
     /// BLAKE3 of the files of all versions of all models, by the numbers of the versions.
     pub fn model_files(&self) -> impl Iterator<Item = Digest> + '_ {
         let firsts = self.models.iter().map(|model| model.file);
-        let later = self.changes.iter().filter_map(|change| match &change.to {
-            Become::Version(pin) => Some(pin.file),
-            Become::Unloaded | Become::Loaded => None,
-        });
-        firsts.chain(later)
+        let later = self.changes.iter();
+        let later = later.filter_map(|scheduled| scheduled.change.new_version());
+        firsts.chain(later.map(|pin| pin.file))
     }
 
     /// The versions of a model after its first one.
@@ -52,10 +51,7 @@ impl RunHeader {
             .changes
             .iter()
             .filter(move |change| change.model == model);
-        of_model.filter_map(|change| match &change.to {
-            Become::Version(pin) => Some(pin),
-            Become::Unloaded | Become::Loaded => None,
-        })
+        of_model.filter_map(|scheduled| scheduled.change.new_version())
     }
 
     /// The name of an agent, for messages.

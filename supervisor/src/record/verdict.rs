@@ -1,7 +1,8 @@
 //! Verdicts: decisions that change a run. A reason follows from the run.
 
 use super::digest::Digest;
-use super::pins::{Become, ModelChange};
+use super::model_change::{ModelChange, ScheduledChange};
+use super::pins::VersionPin;
 use super::run_header::RunHeader;
 use bincode::{Decode, Encode};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick, VersionId};
@@ -53,8 +54,8 @@ pub enum Verdict {
         version: Option<VersionId>,
         /// The name of that version.
         called: Option<String>,
-        /// The state of the model from then on.
-        to: Become,
+        /// The change.
+        change: ModelChange<VersionPin>,
     },
 }
 
@@ -116,10 +117,7 @@ impl Verdict {
     #[must_use]
     pub fn file(&self) -> Option<Digest> {
         match self {
-            Verdict::Changed {
-                to: Become::Version(pin),
-                ..
-            } => Some(pin.file),
+            Verdict::Changed { change, .. } => Some(change.new_version()?.file),
             _ => None,
         }
     }
@@ -162,14 +160,17 @@ impl Verdict {
                 )
             }
             Verdict::Changed {
-                model, called, to, ..
+                model,
+                called,
+                change,
+                ..
             } => {
                 let name = header.model_name(*model);
                 let called = called.as_deref().unwrap_or("?");
-                let becomes = match to {
-                    Become::Version(_) => format!("becomes version {called}"),
-                    Become::Loaded => format!("is loaded again, as version {called},"),
-                    Become::Unloaded => "is unloaded".to_owned(),
+                let becomes = match change {
+                    ModelChange::Replace(_) => format!("becomes version {called}"),
+                    ModelChange::Load => format!("is loaded again, as version {called},"),
+                    ModelChange::Unload => "is unloaded".to_owned(),
                 };
                 format!("model {name} {becomes} from the next tick on")
             }
@@ -185,10 +186,10 @@ impl RunHeader {
         let changes = verdicts
             .into_iter()
             .filter_map(|(tick, verdict)| match verdict {
-                Verdict::Changed { model, to, .. } => Some(ModelChange {
+                Verdict::Changed { model, change, .. } => Some(ScheduledChange {
                     from: tick.next(),
                     model: *model,
-                    to: to.clone(),
+                    change: change.clone(),
                 }),
                 _ => None,
             });

@@ -23,7 +23,8 @@ pub(crate) struct JournalScan {
 pub(crate) fn scan_journal(run_dir: &RunDir) -> Result<JournalScan, RunError> {
     let (header, mut journal) = JournalReader::open(run_dir)?;
     let numbers = (0..header.models.len()).map(ModelId::from_index);
-    let generators = numbers.filter(|model| header.models[model.index()].generator.is_some());
+    let generators =
+        numbers.filter(|model| header.models[model.index()].settings.generator.is_some());
     let (mut verdicts, mut recorded_answers) =
         (BTreeMap::new(), RecordedAnswers::new(generators.collect()));
     while let Some(JournalEntry { tick, record, .. }) = journal.next_tick()? {

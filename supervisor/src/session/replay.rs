@@ -19,7 +19,7 @@ use crate::launch::{
 };
 use crate::models::header_at;
 use crate::observer::Observer;
-use crate::record::{Become, Digest, RunHeader, Verdict};
+use crate::record::{Digest, ModelChange, RunHeader, Verdict};
 use crate::rundir::RunDir;
 use crate::tick::{RunEnd, TickMachine};
 use shm_protocol::id::Tick;
@@ -222,8 +222,8 @@ fn excuse_providers(present: &mut RunHeader, recorded: &RunHeader) {
         present.batching.clone_from(&recorded.batching);
     }
     for (present, recorded) in present.changes.iter_mut().zip(&recorded.changes) {
-        if let (Become::Version(present), Become::Version(recorded)) =
-            (&mut present.to, &recorded.to)
+        if let (ModelChange::Replace(present), ModelChange::Replace(recorded)) =
+            (&mut present.change, &recorded.change)
         {
             present.provider.clone_from(&recorded.provider);
             present.refused.clone_from(&recorded.refused);
@@ -243,8 +243,8 @@ fn excuse_untried(present: &mut RunHeader, recorded: &RunHeader) {
         excuse(&mut present.batching, &recorded.batching);
     }
     for (present, recorded) in present.changes.iter_mut().zip(&recorded.changes) {
-        if let (Become::Version(present), Become::Version(recorded)) =
-            (&mut present.to, &recorded.to)
+        if let (ModelChange::Replace(present), ModelChange::Replace(recorded)) =
+            (&mut present.change, &recorded.change)
         {
             excuse(&mut present.batching, &recorded.batching);
         }

@@ -1,8 +1,8 @@
 //! Somebody who changes the models of a simulated run while it goes on.
 
 use super::fleet::{Fleet, MODEL};
-use crate::event_loop::{ChangeSource, PendingChange, ProbedVersion, ToBecome};
-use crate::record::{Become, Verdict};
+use crate::event_loop::{ChangeSource, PendingChange, ProbedVersion};
+use crate::record::Verdict;
 use shm_protocol::boot::Extent;
 use shm_protocol::id::Tick;
 use std::collections::BTreeMap;
@@ -38,20 +38,18 @@ impl ChangeSource for Wishing<'_> {
             offset: 0,
             bytes: 0,
         };
-        let to = match &wish.to {
-            Become::Unloaded => ToBecome::Unloaded,
-            Become::Loaded => ToBecome::Loaded,
-            Become::Version(pin) => ToBecome::Version(Box::new(ProbedVersion {
+        let change = wish.change.map(|pin| {
+            Box::new(ProbedVersion {
                 refused: Vec::new(),
                 pin: pin.clone(),
                 memory: File::open("/dev/null").expect("every system has it").into(),
                 files: BTreeMap::from([(*blake3::hash(MODEL).as_bytes(), nothing)]),
-            })),
-        };
+            })
+        });
         let (answer, _) = mpsc::channel();
         Some(PendingChange {
             model: wish.model,
-            to,
+            change,
             answer,
         })
     }

@@ -12,7 +12,7 @@ use crate::event_loop::{EventLoop, Timeouts};
 use crate::fleet::Durability;
 use crate::journal::{JournalError, JournalReader};
 use crate::launch::plan;
-use crate::record::{Become, ModelChange, TickRecord, Verdict, VersionPin};
+use crate::record::{ModelChange, ScheduledChange, TickRecord, Verdict, VersionPin};
 use crate::rundir::RunDir;
 use crate::session::comparing_ledger::ComparingLedger;
 use crate::session::journal_scan::scan_journal;
@@ -175,9 +175,9 @@ fn who_ran_a_model_is_gone_and_the_run_goes_on_with_the_next() {
 }
 
 /// Three versions of a model and a pause, which somebody asks for in these ticks.
-fn wishes(ticks: [u64; 4]) -> Vec<ModelChange> {
+fn wishes(ticks: [u64; 4]) -> Vec<ScheduledChange<VersionPin>> {
     let version = |name: &str, batching| {
-        Become::Version(VersionPin {
+        ModelChange::Replace(VersionPin {
             version: name.to_owned(),
             file: *blake3::hash(MODEL).as_bytes(),
             provider: FAST.to_owned(),
@@ -187,14 +187,14 @@ fn wishes(ticks: [u64; 4]) -> Vec<ModelChange> {
     };
     let to = [
         version("second", Batching::Unwanted),
-        Become::Unloaded,
-        Become::Loaded,
+        ModelChange::Unload,
+        ModelChange::Load,
         version("third", Batching::Joined),
     ];
-    let wish = |(tick, to)| ModelChange {
+    let wish = |(tick, change)| ScheduledChange {
         from: Tick(tick),
         model: ModelId(0),
-        to,
+        change,
     };
     ticks.into_iter().zip(to).map(wish).collect()
 }

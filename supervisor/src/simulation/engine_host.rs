@@ -176,7 +176,10 @@ impl EngineHost {
             INPUT => {
                 let run = self.run.take().expect("an input belongs to a batch");
                 assert_eq!((header.correlation, header.subject), (run.batch.0, 0));
-                let is_order = fleet.header.models[run.model.index()].generator.is_some();
+                let is_order = fleet.header.models[run.model.index()]
+                    .settings
+                    .generator
+                    .is_some();
                 let requests = requests_of(is_order, payload);
                 if let Some(deadly) = &fleet.deadly
                     && requests.iter().any(|bytes| deadly.is(header.tick, bytes))
@@ -187,10 +190,12 @@ impl EngineHost {
                     };
                 }
                 let is_fast = self.loaded[&run.version].is_fast;
-                Done::of(match fleet.header.models[run.model.index()].generator {
-                    None => answer(fleet, header, &run, is_fast, payload),
-                    Some(_) => vec![write(fleet, header, &run, is_fast, payload)],
-                })
+                Done::of(
+                    match fleet.header.models[run.model.index()].settings.generator {
+                        None => answer(fleet, header, &run, is_fast, payload),
+                        Some(_) => vec![write(fleet, header, &run, is_fast, payload)],
+                    },
+                )
             }
             LOAD => {
                 let load = codec::decode_record::<LoadModel>(payload)

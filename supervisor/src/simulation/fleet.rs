@@ -5,7 +5,9 @@ use super::reply::Ends;
 use crate::fleet::{Durability, OnProviderLost, RestartLimits};
 use crate::launch::{HostConfig, Placement, ports, version_title};
 use crate::models::{ModelVersion, timeline, versions};
-use crate::record::{AgentPin, Become, EnginePin, ModelChange, ModelPin, RunHeader, Verdict};
+use crate::record::{
+    AgentPin, EnginePin, ModelPin, ModelSettings, RunHeader, ScheduledChange, Verdict, VersionPin,
+};
 use crate::rundir::LaunchSettings;
 
 use shm_protocol::boot::Extent;
@@ -88,7 +90,7 @@ pub(super) struct Fleet {
     pub(super) loses_provider: Option<u64>,
     /// What somebody wants of the models while the run goes on: each is asked for in its tick, or as soon after it as
     /// somebody listens.
-    pub(super) wishes: Vec<ModelChange>,
+    pub(super) wishes: Vec<ScheduledChange<VersionPin>>,
 }
 
 impl Fleet {
@@ -187,9 +189,7 @@ impl Fleet {
         }
         let brought = self.wishes.iter().find_map(|wish| {
             let first = &self.header.models[wish.model.index()];
-            let Become::Version(pin) = &wish.to else {
-                return None;
-            };
+            let pin = wish.change.new_version()?;
             let name = version_title(&first.name, &pin.version);
             let expected = inference::LoadModel {
                 version: load.version,
@@ -228,7 +228,10 @@ impl Fleet {
     pub(super) fn writer(&self) -> Option<ModelId> {
         let models = &self.header.models;
         let last = models.len().checked_sub(1)?;
-        models[last].generator.map(|_| ModelId::from_index(last))
+        models[last]
+            .settings
+            .generator
+            .map(|_| ModelId::from_index(last))
     }
 
     pub(super) fn agent_names(&self) -> Vec<String> {
@@ -287,12 +290,12 @@ fn header(seed: u64, random: &mut TestRng, agents: usize, models: u64, ticks: u6
             true => Batching::Joined,
             false => Batching::Alone("its rows are not independent".to_owned()),
         },
-        max_batch: random.within(2..=8),
-        latency_ticks: random.within(1..=3),
-        on_mismatch: OnMismatch::Reject,
-        rejects_nonfinite: false,
-        memory_bytes: 0,
-        generator: None,
+        settings: ModelSettings {
+            max_batch: random.within(2..=8),
+            latency_ticks: random.within(1..=3),
+            on_mismatch: OnMismatch::Reject,
+            ..ModelSettings::default()
+        },
     };
     let mut models: Vec<ModelPin> = (0..models).map(model).collect();
     // Drawn from a stream of its own, so that the rest of a fleet stays what its seed has always made it.
@@ -300,13 +303,13 @@ fn header(seed: u64, random: &mut TestRng, agents: usize, models: u64, ticks: u6
     if let Some(last) = models.last_mut()
         && random.chance(1, 2)
     {
-        last.generator = Some(Generator {
+        last.settings.generator = Some(Generator {
             max_concurrent_generations: u32::try_from(random.within(1..=4)).expect("few"),
             tokens_per_tick: u32::try_from(random.within(1..=3)).expect("few"),
             context_length: None,
             cache_bytes: 1 << 20,
         });
-        (last.signature, last.latency_ticks) = (generation::signature(), 1);
+        (last.signature, last.settings.latency_ticks) = (generation::signature(), 1);
     }
     RunHeader {
         lockstep: "0.1.0".to_owned(),
@@ -394,7 +397,7 @@ fn orders(header: &RunHeader, layout: Placement) -> HostConfig {
             strict_providers: false,
             may_batch: true,
             memory_bytes: 0,
-            generator: pin.generator,
+            generator: pin.settings.generator,
         };
     HostConfig {
         placement: layout,

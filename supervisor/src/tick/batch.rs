@@ -191,7 +191,7 @@ impl BatchBuilder {
             .map(|position| &mut self.batches[*position]);
         if let Some(batch) = newest
             && rows > 0
-            && fits(batch, request.inputs, rows, model.max_batch)
+            && fits(batch, request.inputs, rows, model.settings.max_batch)
         {
             batch.rows += rows;
             for held in &mut batch.inputs {

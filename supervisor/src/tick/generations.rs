@@ -16,7 +16,6 @@ mod scheduled_request;
 pub(super) use saved::SavedGenerations;
 
 use crate::tick::plan::RunPlan;
-use crate::tick::planned::PlannedGenerator;
 use crate::tick::violation::Violation;
 use scheduled_request::ScheduledRequest;
 use shm_protocol::generation::{Finish, Sequence};
@@ -194,22 +193,20 @@ impl Generations {
             return Ok(Vec::new());
         };
         let planned = plan.model(in_flight.model);
-        let planned = planned.and_then(|planned| Some((planned, planned.generator.as_ref()?)));
+        let planned = planned.and_then(|planned| Some((planned, planned.settings.generator?)));
         let (planned, generator) = planned.expect("an order has a language model");
         let count = in_flight.members.len();
         let answers: Vec<RequestResult> = match outputs {
             Err(reason) => vec![Err(reason); count],
-            Ok(outputs) => {
-                answer::parse_deltas(&outputs, count, generator.settings.tokens_per_tick)
-                    .map_err(|reason| Violation::BadAnswer {
-                        batch,
-                        model: planned.name.clone(),
-                        reason,
-                    })?
-                    .into_iter()
-                    .map(|delta| delta.and_then(|delta| answer::of_delta(&delta)))
-                    .collect()
-            }
+            Ok(outputs) => answer::parse_deltas(&outputs, count, generator.tokens_per_tick)
+                .map_err(|reason| Violation::BadAnswer {
+                    batch,
+                    model: planned.name.clone(),
+                    reason,
+                })?
+                .into_iter()
+                .map(|delta| delta.and_then(|delta| answer::of_delta(&delta)))
+                .collect(),
         };
         let (members, requested) = (in_flight.members.clone(), in_flight.requested);
         let mut agents = Vec::with_capacity(count);
@@ -313,9 +310,9 @@ impl Generations {
 }
 
 impl Generation {
-    fn sequence(&self, generator: &PlannedGenerator) -> Sequence {
+    fn sequence(&self, seed: u64) -> Sequence {
         Sequence {
-            seed: generator.seed,
+            seed,
             agent: self.agent,
             request: self.request,
             asked: self.body.to_vec(),

@@ -1,8 +1,9 @@
 //! The plan of a run: its agents, its models with the timelines of their versions, and its limits.
 
 use super::order::schedule_order;
-use super::planned::{PlannedAgent, PlannedGenerator, PlannedModel};
+use super::planned::{PlannedAgent, PlannedModel};
 use super::version_timeline::VersionSpan;
+use shm_protocol::generation::Generator;
 use shm_protocol::id::{AgentId, ModelId, Tick, VersionId};
 
 /// The plan of a run, with the changes that verdicts made.
@@ -70,11 +71,12 @@ impl RunPlan {
         &self.agents[agent.index()]
     }
 
-    /// The language models, in the order of their numbers.
-    pub fn generators(&self) -> impl Iterator<Item = (ModelId, &PlannedGenerator)> {
+    /// The language models, in the order of their numbers, with the settings and the seed of their generations.
+    pub fn generators(&self) -> impl Iterator<Item = (ModelId, &Generator, u64)> {
         let models = self.models.iter().enumerate();
         models.filter_map(|(number, model)| {
-            Some((ModelId::from_index(number), model.generator.as_ref()?))
+            let generator = model.settings.generator.as_ref()?;
+            Some((ModelId::from_index(number), generator, model.seed))
         })
     }
 
@@ -126,7 +128,7 @@ impl RunPlan {
     #[must_use]
     pub fn is_generator(&self, model: ModelId) -> bool {
         self.model(model)
-            .is_some_and(|model| model.generator.is_some())
+            .is_some_and(|model| model.settings.generator.is_some())
     }
 
     /// A model of the fleet, if the number is one.

@@ -1,7 +1,7 @@
 //! Agents and models as the tick machine sees them.
 
 use super::version_timeline::VersionTimeline;
-use shm_protocol::generation::Generator;
+use crate::record::ModelSettings;
 use shm_protocol::id::HostId;
 use shm_protocol::supervisor_to_agent::OnFailure;
 use shm_protocol::tensor::Signature;
@@ -28,21 +28,8 @@ pub struct PlannedModel {
     pub signature: Signature,
     /// The version that answers in each tick, and its batching.
     pub timeline: VersionTimeline,
-    /// Limit of the rows of one batch.
-    pub max_batch: u64,
-    /// Ticks from request to result; at least 1.
-    pub latency_ticks: u64,
-    /// True if numbers that are not finite are refused, in inputs and outputs.
-    pub rejects_nonfinite: bool,
-    /// Decoding settings of a language model.
-    pub generator: Option<PlannedGenerator>,
-}
-
-/// Decoding settings of a language model in a run.
-#[derive(Clone, Copy, Debug)]
-pub struct PlannedGenerator {
-    /// The settings that its host has too.
-    pub settings: Generator,
+    /// Its settings, as the run pins them.
+    pub settings: ModelSettings,
     /// The seed of the run, from which the random numbers of its generations come.
     pub seed: u64,
 }

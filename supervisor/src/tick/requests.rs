@@ -175,10 +175,10 @@ impl Requests {
                 let planned = plan
                     .model(*model)
                     .expect("checked when the outcome came in");
-                if planned.generator.is_some() {
+                if planned.settings.generator.is_some() {
                     continue;
                 }
-                let due = tick.plus(planned.latency_ticks);
+                let due = tick.plus(planned.settings.latency_ticks);
                 let slot = self.take_slot(RequestSlot {
                     agent: agent_outcome.agent,
                     request: *request,
@@ -343,7 +343,7 @@ pub(super) fn check_request(
     inputs: &[Tensor],
 ) -> Result<(), String> {
     loaded_version(model, tick)?;
-    match model.rejects_nonfinite {
+    match model.settings.rejects_nonfinite {
         true => finite::check("input", &model.signature.inputs, inputs),
         false => Ok(()),
     }

@@ -293,7 +293,7 @@ impl Round {
 /// Checks that an awaited request may go to its model.
 fn check_await(model: &PlannedModel, tick: Tick, inputs: &[Tensor]) -> Result<(), String> {
     // A sound host refuses this itself.
-    if model.generator.is_some() {
+    if model.settings.generator.is_some() {
         return Err(format!(
             "model {} writes over many ticks, and no step can wait for that",
             model.name

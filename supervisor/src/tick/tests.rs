@@ -10,7 +10,7 @@ use super::{
     InferenceBatch, PlannedAgent, PlannedModel, RunEnd, RunPlan, TickAction, TickInput,
     TickMachine, Violation,
 };
-use crate::record::{DroppedMessages, TickRecord};
+use crate::record::{DroppedMessages, ModelSettings, TickRecord};
 use proptest::prelude::*;
 use shm_protocol::agent_to_supervisor::{Effect, Outcome, Status};
 use shm_protocol::id::{AgentId, HostId, ModelId, RequestId, Tick, VersionId};
@@ -49,10 +49,12 @@ fn model(joined: bool, max_batch: u64, latency_ticks: u64) -> PlannedModel {
         name: "double".to_owned(),
         signature,
         timeline: VersionTimeline::new(VersionId(0), joined),
-        max_batch,
-        latency_ticks,
-        rejects_nonfinite: false,
-        generator: None,
+        settings: ModelSettings {
+            max_batch,
+            latency_ticks,
+            ..ModelSettings::default()
+        },
+        seed: 0,
     }
 }
 
@@ -351,7 +353,7 @@ fn results_come_after_the_latency_and_never_earlier() {
 #[test]
 fn a_step_waits_for_its_results_and_for_nobody_elses() {
     let mut plan = vec![model(true, 8, 1)];
-    plan[0].latency_ticks = 1;
+    plan[0].settings.latency_ticks = 1;
     let mut machine = TickMachine::new(RunPlan::new(vec![agent(0), agent(0)], plan, 64), None);
     let mut actions = Vec::new();
     machine

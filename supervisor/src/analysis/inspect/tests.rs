@@ -5,7 +5,7 @@ use crate::analysis::RunSummary;
 use crate::analysis::diff::{diff, ticks};
 use crate::journal::testing::{Small, header, record, tensor};
 use crate::journal::{JournalReader, check};
-use crate::record::{AwaitedRecord, Become, QuarantineReason, RequestName, Verdict};
+use crate::record::{AwaitedRecord, ModelChange, QuarantineReason, RequestName, Verdict};
 use shm_protocol::agent_to_supervisor::{Effect, Status};
 use shm_protocol::generation::Generator;
 use shm_protocol::id::{ModelId, RequestId, VersionId};
@@ -136,7 +136,7 @@ fn differences_are_named_down_to_the_byte() {
 /// The header of a run whose model is a language model.
 fn language_model_header() -> RunHeader {
     let mut header = header(1);
-    header.models[0].generator = Some(Generator {
+    header.models[0].settings.generator = Some(Generator {
         max_concurrent_generations: 4,
         tokens_per_tick: 1,
         context_length: None,
@@ -182,7 +182,7 @@ fn every_changed_byte_of_a_record_is_a_difference() {
             model: ModelId(0),
             version: Some(VersionId(1)),
             called: Some("2".to_owned()),
-            to: Become::Unloaded,
+            change: ModelChange::Unload,
         },
     ];
     let bytes = codec::encode(&left);

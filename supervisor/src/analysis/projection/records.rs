@@ -3,8 +3,9 @@
 
 use super::{FieldValue, Project};
 use crate::record::{
-    AgentPin, AwaitedRecord, Become, Digest, DroppedMessages, EnginePin, ModelChange, ModelPin,
-    QuarantineReason, RequestName, ResultRecord, RunHeader, TickRecord, Verdict, VersionPin,
+    AgentPin, AwaitedRecord, Digest, DroppedMessages, EnginePin, ModelChange, ModelPin,
+    ModelSettings, QuarantineReason, RequestName, ResultRecord, RunHeader, ScheduledChange,
+    TickRecord, Verdict, VersionPin,
 };
 use shm_protocol::agent_to_supervisor::{Effect, LogLevel, LogLine, Outcome, Status};
 use shm_protocol::generation::Generator;
@@ -51,10 +52,6 @@ project! {
         lockstep, wasmtime, fleet, seed, canonical_nan, max_step_bytes, agents, models, changes, engine,
     }
     AgentPin { name, component, settings, fuel, memory_bytes, priority, every, on_failure }
-    ModelPin {
-        name, version, file, providers, provider, refused, signature, batching, max_batch, latency_ticks, on_mismatch,
-        rejects_nonfinite, memory_bytes, generator,
-    }
     VersionPin { version, file, provider, refused, batching }
     EnginePin { name, library, intra_op_threads }
     Signature { inputs, outputs }
@@ -96,13 +93,22 @@ project! {
     OnMismatch: |code, _header| snake_case(code);
     LogLevel: |code, _header| snake_case(code);
     RefusalReason: |code, _header| snake_case(code);
-    ModelChange: |change, header| {
-        let ModelChange { from, model, to } = change;
-        record!(header; from_tick = from.project(header), model, to)
+    ModelPin: |pin, header| {
+        let ModelPin { name, version, file, providers, provider, refused, signature, batching, settings } = pin;
+        let ModelSettings { max_batch, latency_ticks, on_mismatch, rejects_nonfinite, memory_bytes, generator } = settings;
+        record!(
+            header; name, version, file, providers, provider, refused, signature, batching, max_batch, latency_ticks,
+            on_mismatch, rejects_nonfinite, memory_bytes, generator
+        )
     };
-    Become: |to, header| match to {
-        Become::Unloaded | Become::Loaded => snake_case(to),
-        Become::Version(pin) => pin.project(header),
+    ScheduledChange<VersionPin>: |scheduled, header| {
+        let ScheduledChange { from, model, change } = scheduled;
+        record!(header; from_tick = from.project(header), model, to = change.project(header))
+    };
+    ModelChange<VersionPin>: |change, header| match change {
+        ModelChange::Unload => FieldValue::Code("unloaded".into()),
+        ModelChange::Load => FieldValue::Code("loaded".into()),
+        ModelChange::Replace(pin) => pin.project(header),
     };
     Batching: |batching, header| match batching {
         Batching::Joined => FieldValue::Code("batched".into()),
@@ -145,9 +151,9 @@ project! {
             "provider_lost",
             record!(header; model, version_id = version.project(header), version = called.project(header), provider, refused, batching),
         ),
-        Verdict::Changed { model, version, called, to } => variant(
+        Verdict::Changed { model, version, called, change } => variant(
             "model_changed",
-            record!(header; model, version_id = version.project(header), version = called.project(header), to),
+            record!(header; model, version_id = version.project(header), version = called.project(header), to = change.project(header)),
         ),
     };
     QuarantineReason: |reason, header| match reason {
@@ -216,7 +222,7 @@ fn tensors<'run>(
 ) -> FieldValue<'run> {
     let pin = header.models.get(model.index());
     let ports = pin.map_or(&[][..], |pin| ports(&pin.signature));
-    let is_text = pin.is_some_and(|pin| pin.generator.is_some());
+    let is_text = pin.is_some_and(|pin| pin.settings.generator.is_some());
     let fields = tensors.iter().enumerate().map(|(position, tensor)| {
         let name = match ports.get(position) {
             Some(port) => Cow::from(&port.name),

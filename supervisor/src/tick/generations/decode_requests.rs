@@ -32,12 +32,8 @@ impl Generations {
                 ));
             }
         }
-        for (model, generator) in plan.generators() {
-            self.start_queued(
-                tick,
-                model,
-                generator.settings.max_concurrent_generations as usize,
-            );
+        for (model, generator, seed) in plan.generators() {
+            self.start_queued(tick, model, generator.max_concurrent_generations as usize);
             for generation in self
                 .open
                 .iter_mut()
@@ -62,13 +58,13 @@ impl Generations {
                     && generation.delta.is_none()
                 {
                     let builder = builders.entry(version).or_default();
-                    builder.add(position, generation.sequence(generator));
+                    builder.add(position, generation.sequence(seed));
                 }
             }
             for (version, builder) in builders {
                 for (sequences, positions) in builder.finish() {
                     let request = DecodeRequest {
-                        steps: generator.settings.tokens_per_tick,
+                        steps: generator.tokens_per_tick,
                         sequences,
                     };
                     let target = (model, version);

@@ -102,7 +102,8 @@ impl Generations {
     ) -> Option<(Generations, Vec<(InferenceBatch, usize)>)> {
         let is_known = |agent: AgentId, model: ModelId| {
             let planned = plan.model(model);
-            agent.index() < plan.agents() && planned.is_some_and(|model| model.generator.is_some())
+            agent.index() < plan.agents()
+                && planned.is_some_and(|model| model.settings.generator.is_some())
         };
         let (mut generations, mut numbers, mut batches) =
             (Generations::default(), Vec::new(), Vec::new());

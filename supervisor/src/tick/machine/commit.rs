@@ -1,6 +1,6 @@
 //! The end of a tick: its outcomes in schedule order, their effects, and the decision to end the run.
 
-use crate::record::{Become, DroppedMessages, TickRecord, Verdict};
+use crate::record::{DroppedMessages, TickRecord, Verdict};
 use crate::tick::action::TickAction;
 use crate::tick::machine::{AgentPhase, TickMachine};
 use crate::tick::run_end::RunEnd;
@@ -63,12 +63,13 @@ impl TickMachine {
                     .set_batching(*model, *version, tick.next(), is_batched);
             }
             Verdict::Changed {
-                model, version, to, ..
+                model,
+                version,
+                change,
+                ..
             } => {
-                let is_batched = match to {
-                    Become::Version(pin) => Some(pin.batching == Batching::Joined),
-                    Become::Unloaded | Become::Loaded => None,
-                };
+                let pin = change.new_version();
+                let is_batched = pin.map(|pin| pin.batching == Batching::Joined);
                 self.plan
                     .set_version(*model, *version, tick.next(), is_batched);
             }

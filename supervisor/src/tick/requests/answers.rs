@@ -37,7 +37,7 @@ pub(in crate::tick) fn split_outputs(
         check_outputs(batch.id, model, outputs)?;
     }
     let mut answers = split(batch, outputs);
-    if model.rejects_nonfinite {
+    if model.settings.rejects_nonfinite {
         for answer in &mut answers {
             let outputs = answer.as_ref().clone();
             *answer = Arc::new(finite::check_answer(&model.signature.outputs, outputs));

@@ -3,11 +3,9 @@
 //! ends after the token 5.
 
 use super::{agent, begun_with, committed, outcome};
-use crate::record::{ResultRecord, TickRecord};
+use crate::record::{ModelSettings, ResultRecord, TickRecord};
 use crate::tick::version_timeline::VersionTimeline;
-use crate::tick::{
-    InferenceBatch, PlannedGenerator, PlannedModel, RunPlan, TickAction, TickInput, TickMachine,
-};
+use crate::tick::{InferenceBatch, PlannedModel, RunPlan, TickAction, TickInput, TickMachine};
 use shm_protocol::agent_to_supervisor::Effect;
 use shm_protocol::generation::{self, DecodeRequest, Delta, Deltas, Finish, Generator};
 use shm_protocol::id::{AgentId, ModelId, RequestId, Tick, VersionId};
@@ -29,18 +27,17 @@ fn writer(sequences: u32, tokens_per_tick: u32) -> PlannedModel {
         name: "writer".to_owned(),
         signature: generation::signature(),
         timeline: VersionTimeline::new(VersionId(0), true),
-        max_batch: 1,
-        latency_ticks: 1,
-        rejects_nonfinite: false,
-        generator: Some(PlannedGenerator {
-            settings: Generator {
+        settings: ModelSettings {
+            max_batch: 1,
+            generator: Some(Generator {
                 max_concurrent_generations: sequences,
                 tokens_per_tick,
                 context_length: None,
                 cache_bytes: 0,
-            },
-            seed: 7,
-        }),
+            }),
+            ..ModelSettings::default()
+        },
+        seed: 7,
     }
 }
 
