@@ -9,9 +9,9 @@
 use crate::bindings::AgentPre;
 use crate::capture::{self, PreparedComponent, StateCapture};
 use crate::component_check::{ComponentError, check_component, one_line};
-use crate::sys::process::{Limit, set_limits};
 use crate::{confine, determinism, imports};
 use shm_protocol::host_process::{BeginError, die_with, inherit};
+use shm_protocol::sys::own_process::{ResourceLimit, set_limits};
 use shm_protocol::{boot, exit_code};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -28,13 +28,13 @@ const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
 /// Maximum number of descriptors. The process has five: component, artifact, and the three that every process has.
 const MAX_DESCRIPTORS: u64 = 16;
 /// All limits of a compiler.
-const LIMITS: [(Limit, u64); 6] = [
-    (Limit::AddressSpace, MAX_ADDRESS_BYTES),
-    (Limit::Data, MAX_ADDRESS_BYTES),
-    (Limit::ProcessorSeconds, MAX_PROCESSOR_SECONDS),
-    (Limit::FileBytes, MAX_ARTIFACT_BYTES),
-    (Limit::Descriptors, MAX_DESCRIPTORS),
-    (Limit::CoreBytes, 0),
+const LIMITS: [(ResourceLimit, u64); 6] = [
+    (ResourceLimit::AddressSpace, MAX_ADDRESS_BYTES),
+    (ResourceLimit::Data, MAX_ADDRESS_BYTES),
+    (ResourceLimit::ProcessorSeconds, MAX_PROCESSOR_SECONDS),
+    (ResourceLimit::FileBytes, MAX_ARTIFACT_BYTES),
+    (ResourceLimit::Descriptors, MAX_DESCRIPTORS),
+    (ResourceLimit::CoreBytes, 0),
 ];
 
 /// An error that ends a compiler.

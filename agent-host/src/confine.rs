@@ -8,10 +8,12 @@
 //! [`before_steps`] forbids new machine code once everything is loaded.
 
 use crate::error::AgentHostError;
-use crate::sys::process::{Limit, forbid_dumps, give_up_new_privileges, set_limits};
 use crate::sys::seccomp;
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
 use shm_protocol::agent_to_supervisor::Layer;
+use shm_protocol::sys::own_process::{
+    ResourceLimit, forbid_dumps, give_up_new_privileges, set_limits,
+};
 use std::fmt::Display;
 
 /// The newest version of Landlock whose rights are dropped. An older kernel drops those that it knows.
@@ -26,10 +28,10 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// No core dumps, which would hold what agents know, and few descriptors. Address space is not limited: the 4 GiB
 /// that each agent reserves are nothing but numbers.
-const LIMITS: [(Limit, u64); 3] = [
-    (Limit::CoreBytes, 0),
-    (Limit::FileBytes, MAX_FILE_BYTES),
-    (Limit::Descriptors, MAX_DESCRIPTORS),
+const LIMITS: [(ResourceLimit, u64); 3] = [
+    (ResourceLimit::CoreBytes, 0),
+    (ResourceLimit::FileBytes, MAX_FILE_BYTES),
+    (ResourceLimit::Descriptors, MAX_DESCRIPTORS),
 ];
 
 /// Drops the rights of the calling thread, and of the threads that it starts later.

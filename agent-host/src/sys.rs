@@ -2,7 +2,6 @@
 
 mod guest;
 mod memory;
-pub(crate) mod process;
 pub(crate) mod seccomp;
 
 pub(crate) use guest::GuestStore;

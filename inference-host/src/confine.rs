@@ -12,10 +12,12 @@
 //! A seccomp filter would belong at the end of [`after_engine`]. There is none yet: drivers of GPUs need many system
 //! calls.
 
-use crate::sys::limits::{Limit, forbid_dumps, give_up_new_privileges, set_limit};
 use crate::sys::signal;
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
 use shm_protocol::agent_to_supervisor::Layer;
+use shm_protocol::sys::own_process::{
+    ResourceLimit, forbid_dumps, give_up_new_privileges, set_limits,
+};
 use std::fmt::Display;
 use std::io;
 
@@ -47,10 +49,12 @@ fn layer<E: Display>(name: &str, current: Result<(), E>) -> Layer {
 /// No core dumps, few descriptors, and no writes to files. Standard error may be a file, and a message must not end
 /// the process.
 fn limits() -> io::Result<()> {
-    set_limit(Limit::CoreBytes, 0)?;
-    set_limit(Limit::Descriptors, DESCRIPTORS)?;
     signal::ignore_file_size_signal()?;
-    set_limit(Limit::FileBytes, 0)
+    set_limits(&[
+        (ResourceLimit::CoreBytes, 0),
+        (ResourceLimit::Descriptors, DESCRIPTORS),
+        (ResourceLimit::FileBytes, 0),
+    ])
 }
 
 /// No right to any file, no TCP, no signals and no abstract sockets beyond this process.

@@ -1,4 +1,5 @@
-//! The operating-system calls: memfd, seals, mappings, futex, event counters, inherited descriptors, the tie to the parent.
+//! The operating-system calls: memfd, seals, mappings, futex, event counters, inherited descriptors, the tie to the
+//! parent, rights and limits of the own process.
 //!
 //! All `unsafe` code of this crate is here. [`SharedMemory`] is the [`crate::ring::SegmentMemory`] of the product;
 //! those for model checking are in the tests.
@@ -12,6 +13,7 @@ pub mod inherited;
 pub(crate) mod life;
 mod mapping;
 mod memfd;
+pub mod own_process;
 pub(crate) mod parent;
 mod sealed;
 mod shared;
