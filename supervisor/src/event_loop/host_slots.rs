@@ -8,6 +8,7 @@ use super::host_slot::{HostSlot, HostStage};
 use crate::error::RunError;
 use crate::planted::{Bug, planted};
 use crate::rundir::RunEvent;
+use bincode::Encode;
 use shm_protocol::codec;
 use shm_protocol::fault::FaultPoint;
 use shm_protocol::id::{HostId, Incarnation, Tick};
@@ -134,7 +135,7 @@ impl HostSlots {
         Ok(())
     }
 
-    /// Puts steps into the ring of a host. One record serves the usual case; steps that outgrow it are sent in halves.
+    /// Puts steps into the ring of a host.
     pub(super) fn push_steps(
         &mut self,
         context: &mut RunContext<'_>,
@@ -142,21 +143,35 @@ impl HostSlots {
         tick: Tick,
         steps: &[Step],
     ) -> Result<(), LoopError> {
-        let mut encoded = std::mem::take(&mut self.encoded);
-        encoded.clear();
-        codec::encode_into(&steps, &mut encoded);
-        if encoded.len() > context.hosts.most_payload_bytes(host) && steps.len() > 1 {
-            self.encoded = encoded;
-            let (front, back) = steps.split_at(steps.len() / 2);
-            self.push_steps(context, host, tick, front)?;
-            return self.push_steps(context, host, tick, back);
-        }
-        let pushed = self.push_bytes(context, host, &RecordHeader::new(STEPS, tick), &encoded);
-        self.encoded = encoded;
-        pushed?;
+        self.push_list(context, host, &RecordHeader::new(STEPS, tick), steps)?;
         self.get_mut(host).expect_replies(steps.len());
         context.hosts.notify(host);
         Ok(())
+    }
+
+    /// Puts a list into the ring of a host. One record serves the usual case; a list that outgrows it is sent in halves.
+    fn push_list<T: Encode>(
+        &mut self,
+        context: &mut RunContext<'_>,
+        host: HostId,
+        header: &RecordHeader,
+        list: &[T],
+    ) -> Result<(), LoopError> {
+        let mut encoded = std::mem::take(&mut self.encoded);
+        encoded.clear();
+        codec::encode_into(&list, &mut encoded);
+        let is_too_large = encoded.len() > context.hosts.most_payload_bytes(host) && list.len() > 1;
+        let pushed = match is_too_large {
+            true => Ok(()),
+            false => self.push_bytes(context, host, header, &encoded),
+        };
+        self.encoded = encoded;
+        if is_too_large {
+            let (front, back) = list.split_at(list.len() / 2);
+            self.push_list(context, host, header, front)?;
+            return self.push_list(context, host, header, back);
+        }
+        pushed
     }
 
     /// Lets a host go on with agents that await these results. One that has not got the step yet gets them with it.
@@ -225,7 +240,7 @@ impl HostSlots {
         self.push_await_results(context, host, tick, &results)
     }
 
-    /// Puts results into the ring of a host, in one record or, if they outgrow it, in halves.
+    /// Puts results into the ring of a host.
     pub(super) fn push_await_results(
         &mut self,
         context: &mut RunContext<'_>,
@@ -233,17 +248,15 @@ impl HostSlots {
         tick: Tick,
         results: &[AwaitResult],
     ) -> Result<(), LoopError> {
-        if results.is_empty() {
-            return Ok(());
+        match results {
+            [] => Ok(()),
+            results => self.push_list(
+                context,
+                host,
+                &RecordHeader::new(AWAIT_RESULTS, tick),
+                results,
+            ),
         }
-        let encoded = codec::encode(&results);
-        if encoded.len() > context.hosts.most_payload_bytes(host) && results.len() > 1 {
-            let (front, back) = results.split_at(results.len() / 2);
-            self.push_await_results(context, host, tick, front)?;
-            return self.push_await_results(context, host, tick, back);
-        }
-        let header = RecordHeader::new(AWAIT_RESULTS, tick);
-        self.push_bytes(context, host, &header, &encoded)
     }
 
     /// Ends the restart of a host that serves and for which everything that was known has come again as it was.
