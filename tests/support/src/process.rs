@@ -189,6 +189,11 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            // Where a test fails over another process, the cause is often here.
+            eprintln!("standard error of {}:", self.arguments);
+            eprintln!("{}", fs::read_to_string(&self.err).unwrap_or_default());
+        }
     }
 }
 
