@@ -10,7 +10,7 @@ use supervisor::fleet::{Durability, Fleet, RestartLimits};
 use supervisor::host::{HostProgram, StopSignals};
 use supervisor::launch::Engines;
 use supervisor::observer::Observer;
-use supervisor::session::{RunRequest, RunSummary, run};
+use supervisor::session::{RunReport, RunRequest, run};
 
 /// Runs fleets in this process.
 pub struct Live {
@@ -53,7 +53,7 @@ impl Live {
         fleet: &Fleet,
         faults: FaultPlan,
         observer: &mut dyn Observer,
-    ) -> Result<RunSummary, Trouble> {
+    ) -> Result<RunReport, Trouble> {
         if self.dir.exists() {
             fs::remove_dir_all(&self.dir)?;
         }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use supervisor::faults::FaultPlan;
 use supervisor::fleet::Fleet;
 use supervisor::session;
-use supervisor::session::{RunRequest, RunSummary};
+use supervisor::session::{RunReport, RunRequest};
 use supervisor::tick::RunEnd;
 
 /// Runs a fleet.
@@ -79,7 +79,7 @@ pub(super) fn launch(
 
 /// Reports a run that ended in good order.
 pub(super) fn report(
-    summary: &RunSummary,
+    summary: &RunReport,
     view: Option<&dyn LiveView>,
     as_json: bool,
 ) -> Result<(), CliError> {

@@ -16,7 +16,7 @@ pub(crate) mod run;
 pub(crate) mod run_store;
 pub(crate) mod stats;
 
-pub use live_run::RunSummary;
+pub use live_run::RunReport;
 pub use replay::{ReplayReport, ReplayRequest, replay};
 pub use resume::{ResumeRequest, resume};
 pub use run::{RunRequest, run};

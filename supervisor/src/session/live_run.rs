@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 /// The summary of a run at its end.
 #[derive(Clone, Debug)]
-pub struct RunSummary {
+pub struct RunReport {
     /// The header of the run.
     pub header: RunHeader,
     /// The last provider of each model, by its number.
@@ -79,7 +79,7 @@ impl LiveRun {
         requested_at: Instant,
         path: &Path,
         observer: &mut dyn Observer,
-    ) -> Result<RunSummary, RunError> {
+    ) -> Result<RunReport, RunError> {
         self.store.pass(FaultPoint::HostsReady);
         let resume_progress = self.resume_actions.as_ref().map(|_| ResumeProgress {
             requested_at,
@@ -175,7 +175,7 @@ impl RunShutdown {
         stats: RunStats,
         requested_at: Instant,
         path: &Path,
-    ) -> Result<RunSummary, RunError> {
+    ) -> Result<RunReport, RunError> {
         let committed = self.store.committed();
         let reason = match &result {
             Ok(RunEnd::Finished | RunEnd::AllHalted) => SealReason::Finished,
@@ -200,7 +200,7 @@ impl RunShutdown {
         drained?;
         let verdicts = self.plan_changes.iter().chain(&stats.verdicts);
         let shown = header_at(&self.header, verdicts, committed);
-        Ok(RunSummary {
+        Ok(RunReport {
             providers: shown
                 .models
                 .into_iter()

@@ -4,7 +4,7 @@
 //! agent host is treated as a lost one: its agents get their state and execute the later ticks again.
 
 use super::catch_up::CaughtUpRun;
-use super::live_run::{LiveRun, RunShutdown, RunSummary};
+use super::live_run::{LiveRun, RunReport, RunShutdown};
 use super::stats::RunStats;
 use crate::analysis::diff;
 use crate::error::RunError;
@@ -51,7 +51,7 @@ pub struct ResumeRequest<'a> {
 pub fn resume(
     request: ResumeRequest<'_>,
     observer: &mut dyn Observer,
-) -> Result<RunSummary, RunError> {
+) -> Result<RunReport, RunError> {
     let requested_at = now();
     let run_dir = RunDir::open(request.dir)?;
     sweep_socket_folders();

@@ -1,6 +1,6 @@
 //! A run of a fleet, with a journal to write.
 
-use super::live_run::{LiveRun, RunSummary};
+use super::live_run::{LiveRun, RunReport};
 use super::run_store::RunStore;
 use crate::error::RunError;
 use crate::event_loop::Timeouts;
@@ -41,7 +41,7 @@ pub struct RunRequest<'a> {
 /// # Errors
 /// [`RunError`]. Nothing is left behind when the run did not begin; a run that
 /// began leaves a journal that verifies.
-pub fn run(request: RunRequest<'_>, observer: &mut dyn Observer) -> Result<RunSummary, RunError> {
+pub fn run(request: RunRequest<'_>, observer: &mut dyn Observer) -> Result<RunReport, RunError> {
     let requested_at = now();
     let run_dir = create_run_dir(request.dir)?;
     let plan = request.fleet.faults.clone().joined(request.faults.clone());

@@ -1,6 +1,6 @@
 //! Many seeds, one after the other, and what is said of one that fails.
 
-use super::case::{Case, Reference, RunReport};
+use super::case::{Case, CaseReport, Reference};
 use std::fmt::Write as _;
 
 /// Faults of a campaign within the tests.
@@ -17,11 +17,11 @@ const POISON_ONE_IN: u64 = 6;
 pub(super) struct Count {
     pub(super) runs: u64,
     pub(super) faults: u64,
-    all: RunReport,
+    all: CaseReport,
 }
 
 impl Count {
-    fn add(&mut self, report: &RunReport) {
+    fn add(&mut self, report: &CaseReport) {
         self.runs += 1;
         self.faults += report.faults();
         for (host_fault, times) in &report.host_faults {
@@ -72,7 +72,7 @@ pub(super) fn run(first_seed: u64, faults: u64, poison_one_in: u64) -> Result<Co
     Ok(count)
 }
 
-fn failed(seed: u64, reason: &str, report: &RunReport) -> String {
+fn failed(seed: u64, reason: &str, report: &CaseReport) -> String {
     let mut text = format!("seed {seed}: {reason}\n");
     for line in &report.story {
         let _ = writeln!(text, "  {line}");

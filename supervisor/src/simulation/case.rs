@@ -11,7 +11,7 @@ use crate::error::{ErrorKind, RunError};
 use crate::fleet::Durability;
 use crate::journal::JournalError;
 use crate::rundir::RunDirError;
-use crate::session::RunSummary;
+use crate::session::RunReport;
 use crate::sys::memory_disk::{DiskFault, MemoryDisk};
 use crate::tick::RunEnd;
 use shm_protocol::id::Tick;
@@ -93,7 +93,7 @@ impl Reference {
 
 /// What happened in a run.
 #[derive(Debug, Default)]
-pub(super) struct RunReport {
+pub(super) struct CaseReport {
     pub(super) host_faults: BTreeMap<HostFault, u64>,
     pub(super) disk_failures: BTreeMap<&'static str, u64>,
     pub(super) power_cuts: u64,
@@ -116,7 +116,7 @@ pub(super) struct RunReport {
     pub(super) story: Vec<String>,
 }
 
-impl RunReport {
+impl CaseReport {
     /// Faults of any kind.
     pub(super) fn faults(&self) -> u64 {
         self.host_faults.values().sum::<u64>()
@@ -143,7 +143,7 @@ pub(super) struct Case<'fleet> {
     emitted: Tick,
     /// Whether what a checkpoint says of the outbox may be untrue.
     is_meddled_with: bool,
-    pub(super) report: RunReport,
+    pub(super) report: CaseReport,
 }
 
 /// How a life of the supervisor ended.
@@ -170,7 +170,7 @@ impl<'fleet> Case<'fleet> {
             torn_outbox: None,
             emitted: Tick::ZERO,
             is_meddled_with: false,
-            report: RunReport::default(),
+            report: CaseReport::default(),
         }
     }
 
@@ -295,7 +295,7 @@ impl<'fleet> Case<'fleet> {
     /// Looks at what a life has left, and puts another disk in place if the supervisor or the machine is gone.
     fn go_on_after(
         &mut self,
-        ended: Result<RunSummary, RunError>,
+        ended: Result<RunReport, RunError>,
         struck: Option<DiskFailure>,
     ) -> Result<Ended, String> {
         self.has_begun = true;

@@ -15,7 +15,7 @@ use super::observer::RunObserver;
 use super::{check, supervisor_run as life};
 use crate::error::RunError;
 use crate::fleet::Durability;
-use crate::session::RunSummary;
+use crate::session::RunReport;
 use crate::sys::memory_disk::{DiskCall, DiskFault, MemoryDisk};
 use shm_protocol::id::Tick;
 use std::collections::BTreeMap;
@@ -136,7 +136,7 @@ fn live(
     fleet: &Fleet,
     disk: &MemoryDisk,
     begins: bool,
-) -> Result<(Result<RunSummary, RunError>, Tick), String> {
+) -> Result<(Result<RunReport, RunError>, Tick), String> {
     let random = TestRng::for_purpose(fleet.seed, 3);
     let mut hosts = SimHosts::assembled(fleet, begins, true, random, HostFaults::none());
     let mut observer = RunObserver::default();

@@ -8,7 +8,7 @@ use super::hosts::SimHosts;
 use super::observer::RunObserver;
 use super::{check, supervisor_run as life};
 use crate::error::RunError;
-use crate::session::RunSummary;
+use crate::session::RunReport;
 use crate::sys::memory_disk::{DiskFault, MemoryDisk};
 use std::sync::Arc;
 use test_support::TestRng;
@@ -19,7 +19,7 @@ const FLEETS: u64 = 40;
 const DEATHS: u64 = 3;
 
 /// One life of the supervisor, in which nothing goes wrong with hosts but what their agents do.
-fn live(fleet: &Fleet, disk: &MemoryDisk, begins: bool) -> Result<RunSummary, RunError> {
+fn live(fleet: &Fleet, disk: &MemoryDisk, begins: bool) -> Result<RunReport, RunError> {
     let random = TestRng::for_purpose(fleet.seed, 5);
     let mut hosts = SimHosts::assembled(fleet, begins, true, random, HostFaults::none());
     let (disk, mut observer) = (Arc::new(disk.clone()), RunObserver::default());

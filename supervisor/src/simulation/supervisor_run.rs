@@ -13,7 +13,7 @@ use crate::models::{apply_verdicts, versions};
 use crate::observer::Observer;
 use crate::rundir::{Outbox, RunDir};
 use crate::session::catch_up::CaughtUpRun;
-use crate::session::live_run::{RunShutdown, RunSummary};
+use crate::session::live_run::{RunReport, RunShutdown};
 use crate::session::recording_ledger::{RecordingLedger, ResumeProgress};
 use crate::session::run_store::RunStore;
 use crate::session::stats::RunStats;
@@ -32,7 +32,7 @@ pub(super) fn begin(
     disk: Arc<dyn Disk>,
     hosts: &mut SimHosts<'_>,
     observer: &mut dyn Observer,
-) -> Result<RunSummary, RunError> {
+) -> Result<RunReport, RunError> {
     let run_dir = create_run_dir_on(disk, Path::new(DIRECTORY))?;
     for object in [COMPONENT, MODEL] {
         run_dir.put_object(object)?;
@@ -69,7 +69,7 @@ pub(super) fn resume(
     disk: Arc<dyn Disk>,
     hosts: &mut SimHosts<'_>,
     observer: &mut dyn Observer,
-) -> Result<RunSummary, RunError> {
+) -> Result<RunReport, RunError> {
     let run_dir = RunDir::open_on(disk, Path::new(DIRECTORY))?;
     let (header, _) = JournalReader::open(&run_dir)?;
     assert_eq!(header, fleet.header, "the run is what it was");
@@ -135,7 +135,7 @@ impl Launched<'_> {
         mut self,
         hosts: &mut SimHosts<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<RunSummary, RunError> {
+    ) -> Result<RunReport, RunError> {
         let going_on = self.going_on.as_ref().map(|_| ResumeProgress {
             requested_at: now(),
             hosts: self.fleet.orders.placement.hosts,
