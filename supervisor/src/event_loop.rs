@@ -52,7 +52,7 @@ use crate::record::{RunHeader, Verdict};
 use crate::tick::{RunEnd, TickAction, TickInput, TickMachine};
 use context::RunContext;
 use host_supervision::HostSupervision;
-use model_changes::{EngineRestart, ModelChanges};
+use model_changes::ModelChanges;
 use shm_protocol::id::Tick;
 use std::ops::ControlFlow;
 
@@ -195,12 +195,14 @@ impl<'a> EventLoop<'a> {
 
     fn after_commit(&mut self, tick: Tick, verdicts: &[Verdict]) -> Result<(), RunError> {
         self.hosts.follow_verdicts(&mut self.context, verdicts)?;
-        if let Some(EngineRestart { memory }) = self.changes.due_restart(tick) {
-            self.hosts.renew_engine(&mut self.context, memory);
+        if self.changes.is_restart_due(tick) {
+            self.hosts.renew_engine(&mut self.context);
         }
         self.acknowledge_durable();
-        self.changes
-            .take_next(&mut self.context, &mut self.hosts.state.models)?;
+        if self.hosts.can_change_models(&self.context) {
+            self.changes
+                .take_next(&mut self.context, &mut self.hosts.state.models)?;
+        }
         self.feed_results(tick)?;
         if self.context.hosts.stop_asked()? {
             self.context.apply_own(TickInput::Stop)?;

@@ -57,6 +57,8 @@ shm_protocol::planted_bugs! {
     ForgetChanged: "forget-changed", CHANGES;
     /// A version that was brought in goes by a number that another one has.
     ReuseVersion: "reuse-version", CHANGES;
+    /// A version is loaded from the place that its file has in the memory of a later incarnation.
+    PlaceTooEarly: "place-too-early", CAMPAIGN;
     /// A batch that is submitted again goes to the version that answers now, not to the one that was asked.
     AskNewestVersion: "ask-newest-version", CAMPAIGN;
     /// One tick too few is executed again.

@@ -27,7 +27,6 @@ use shm_protocol::id::{HostId, Tick};
 use shm_protocol::inference_to_supervisor::MODEL_LOADED;
 use shm_protocol::ring::RecordHeader;
 use shm_protocol::supervisor_to_agent::{AwaitResult, Step};
-use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -159,12 +158,23 @@ impl HostSupervision {
         Ok(())
     }
 
-    /// Starts the inference host anew, with other models in memory if some are given.
-    pub(super) fn renew_engine(&mut self, context: &mut RunContext<'_>, memory: Option<OwnedFd>) {
+    /// True if a change of a model can be taken: not while an incarnation of the inference host loads models, because
+    /// it finds them where they are now.
+    pub(super) fn can_change_models(&self, context: &RunContext<'_>) -> bool {
+        let is_serving = |host| self.state.slots.is_serving(host);
+        let serves = context.hosts.inference_host().is_some_and(is_serving);
+        serves && !self.state.models.is_loading()
+    }
+
+    /// Starts the inference host anew, unless it was lost since that was asked for.
+    pub(super) fn renew_engine(&mut self, context: &mut RunContext<'_>) {
         let Some(host) = context.hosts.inference_host() else {
             return;
         };
-        context.hosts.retire_engine(host, memory);
+        if !self.state.models.awaits_restart() {
+            return;
+        }
+        context.hosts.retire_engine(host);
         let now = context.hosts.clock();
         let restart = HostRestart::as_planned(now, "a model was changed");
         self.state

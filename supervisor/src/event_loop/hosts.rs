@@ -98,9 +98,11 @@ pub trait Hosts {
     /// When it is gone.
     fn started(&mut self, host: HostId) -> Result<(), HostSetError>;
 
-    /// Ends the incarnation of the inference host, if there is one, which is to be started anew: with its models in this
-    /// memory, if some is given.
-    fn retire_engine(&mut self, host: HostId, memory: Option<OwnedFd>);
+    /// Sets the memory in which the next incarnations of the inference host find their models.
+    fn set_models(&mut self, memory: OwnedFd);
+
+    /// Ends the incarnation of the inference host, if there is one, which is to be started anew.
+    fn retire_engine(&mut self, host: HostId);
 
     /// Ends the incarnation of a host, whatever it does; nothing of it is told any more. Gives the end of its standard error.
     fn end(&mut self, host: HostId) -> String;
@@ -275,11 +277,12 @@ impl Hosts for RealHosts<'_> {
         self.crew.started(host)
     }
 
-    fn retire_engine(&mut self, host: HostId, memory: Option<OwnedFd>) {
-        if let Some(memory) = memory {
-            self.crew.set_models(memory);
-        }
-        // It was sound, and the end of its standard error mean nothing.
+    fn set_models(&mut self, memory: OwnedFd) {
+        self.crew.set_models(memory);
+    }
+
+    fn retire_engine(&mut self, host: HostId) {
+        // It was sound, and the end of its standard error means nothing.
         self.crew.end(host);
     }
 

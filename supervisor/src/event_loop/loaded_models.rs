@@ -38,6 +38,10 @@ pub(super) struct LoadedModels {
     asked: BTreeMap<VersionId, usize>,
     /// Those that are run by somebody else since they were told to be loaded: they are loaded again.
     stale: BTreeSet<VersionId>,
+    /// True if the inference host is to be started anew, and the living incarnation was there when that was asked for.
+    awaits_restart: bool,
+    /// The places of files in the memory of the next incarnation, if it has another one.
+    next_files: FileExtents,
     /// Whether models ever change.
     changes: bool,
     /// Whether they stay with whom they are run by, whatever verdicts say.
@@ -64,6 +68,8 @@ impl LoadedModels {
             loaded: kept.map(|load| load.version).collect(),
             asked: BTreeMap::new(),
             stale: BTreeSet::new(),
+            awaits_restart: false,
+            next_files: FileExtents::new(),
             changes,
             stays: false,
             looked: Tick::ZERO,
@@ -89,6 +95,17 @@ impl LoadedModels {
         self.loaded.clear();
         self.asked.clear();
         self.stale.clear();
+        self.awaits_restart = false;
+        self.use_next_files();
+    }
+
+    /// Notes that the inference host is to be started anew.
+    pub(super) fn await_restart(&mut self) {
+        self.awaits_restart = true;
+    }
+
+    pub(super) fn awaits_restart(&self) -> bool {
+        self.awaits_restart
     }
 
     pub(super) fn apply_verdict(&mut self, verdict: &Verdict) {
@@ -102,22 +119,31 @@ impl LoadedModels {
         VersionId::from_index(all)
     }
 
-    /// Says how a version that has come in is loaded, and from where all are.
+    /// Takes in a new version, and the places of all files in the memory of the next incarnation.
     pub(super) fn arrange(
         &mut self,
         model: ModelId,
         version: Option<VersionId>,
-        files: &FileExtents,
+        files: FileExtents,
     ) {
         if let (Some(version), Some(first)) = (version, self.loads.get(model.index())) {
             let pin = &self.version(version).pin;
             let load = LoadModel {
                 version,
                 name: version_title(&pin.name, &pin.version),
+                artifact: files[&pin.file],
                 ..first.clone()
             };
             self.loads.push(load);
         }
+        self.next_files = files;
+        if planted(Bug::PlaceTooEarly) {
+            self.use_next_files();
+        }
+    }
+
+    fn use_next_files(&mut self) {
+        let files = std::mem::take(&mut self.next_files);
         for (load, version) in self.loads.iter_mut().zip(&self.all) {
             if let Some(extent) = files.get(&version.pin.file) {
                 load.artifact = *extent;

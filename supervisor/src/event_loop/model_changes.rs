@@ -1,8 +1,8 @@
 //! Changes of models that somebody asks for: one at a time is taken in, as a verdict about the open tick, and holds from
 //! the next one on.
 //!
-//! A version that comes in is in memory that the inference host does not have. It is started anew with that once the
-//! verdict is committed, as after a loss.
+//! A version that comes in is in memory that the inference host does not have: the next incarnation has it, and it is
+//! started once the verdict is committed, or earlier if the living one is lost.
 
 use super::change_requests::{ChangeSource, PendingChange, ProbedVersion};
 use super::context::RunContext;
@@ -11,32 +11,23 @@ use crate::error::RunError;
 use crate::record::{ModelChange, Verdict};
 use crate::tick::{TickInput, VersionTimeline};
 use shm_protocol::id::{ModelId, Tick, VersionId};
-use std::os::fd::OwnedFd;
 use std::sync::mpsc::Sender;
 
 /// Changes of models that somebody asks for.
 #[derive(Default)]
 pub(super) struct ModelChanges<'a> {
     pub(super) source: Option<&'a mut dyn ChangeSource>,
-    /// The tick with whose commit the inference host is started anew, and with which memory if with another.
-    engine_restart: Option<(Tick, Option<OwnedFd>)>,
+    /// The tick with whose commit the inference host is started anew.
+    engine_restart: Option<Tick>,
     /// The verdicts that are not durable yet, by their tick, with where that is told.
     unacknowledged: Vec<(Tick, Sender<Result<Tick, String>>)>,
 }
 
-/// An inference host that is to be started anew, with these models in memory if some are given.
-#[derive(Debug)]
-pub(super) struct EngineRestart {
-    pub(super) memory: Option<OwnedFd>,
-}
-
 impl ModelChanges<'_> {
-    /// The restart of the inference host that the verdicts of a committed tick ask for.
-    pub(super) fn due_restart(&mut self, committed: Tick) -> Option<EngineRestart> {
-        let due = self
-            .engine_restart
-            .take_if(|(tick, _)| *tick <= committed)?;
-        Some(EngineRestart { memory: due.1 })
+    /// True if the inference host is to be started anew for the verdicts of a committed tick.
+    pub(super) fn is_restart_due(&mut self, committed: Tick) -> bool {
+        let due = self.engine_restart.take_if(|tick| *tick <= committed);
+        due.is_some()
     }
 
     /// Acknowledges the changes whose verdicts are durable by now.
@@ -100,19 +91,23 @@ impl ModelChanges<'_> {
         };
         let (model, version) = (*model, *version);
         models.apply_verdict(&verdict);
-        let restart = match change {
-            ModelChange::Unload => None,
+        let needs_restart = match change {
+            ModelChange::Unload => false,
             // Its drivers may have to be loaded, which a host that works may not do.
             ModelChange::Load => {
                 let pin = version.map(|version| &models.version(version).pin);
-                pin.is_some_and(|pin| pin.provider != "cpu").then_some(None)
+                pin.is_some_and(|pin| pin.provider != "cpu")
             }
             ModelChange::Replace(probed) => {
-                models.arrange(model, version, &probed.files);
-                Some(Some(probed.memory))
+                models.arrange(model, version, probed.files);
+                context.hosts.set_models(probed.memory);
+                true
             }
         };
-        self.engine_restart = restart.map(|memory| (context.machine.tick(), memory));
+        if needs_restart {
+            models.await_restart();
+            self.engine_restart = Some(context.machine.tick());
+        }
         context.apply_own(TickInput::Verdict(verdict))
     }
 }

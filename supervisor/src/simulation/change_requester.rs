@@ -5,8 +5,8 @@ use crate::event_loop::{ChangeSource, PendingChange, ProbedVersion};
 use crate::record::Verdict;
 use shm_protocol::boot::Extent;
 use shm_protocol::id::Tick;
+use shm_protocol::sys::sealed_memory;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::sync::mpsc;
 
 /// Asks for one thing after the other, each as soon as its tick has come.
@@ -34,16 +34,18 @@ impl ChangeSource for Wishing<'_> {
             return None;
         }
         self.asked += 1;
-        let nothing = Extent {
-            offset: 0,
+        // The length of a simulated memory is its number, and the place of every file in it.
+        let number = self.asked;
+        let place = Extent {
+            offset: number as u64,
             bytes: 0,
         };
         let change = wish.change.map(|pin| {
             Box::new(ProbedVersion {
                 refused: Vec::new(),
                 pin: pin.clone(),
-                memory: File::open("/dev/null").expect("every system has it").into(),
-                files: BTreeMap::from([(*blake3::hash(MODEL).as_bytes(), nothing)]),
+                memory: sealed_memory("models", &[&vec![0; number]]).expect("memory"),
+                files: BTreeMap::from([(*blake3::hash(MODEL).as_bytes(), place)]),
             })
         });
         let (answer, _) = mpsc::channel();

@@ -4,6 +4,7 @@
 
 use super::fleet::{FAST, Fleet, ROW_BYTES, SLOW};
 use super::reply::{Done, Reply};
+use shm_protocol::boot::Extent;
 use shm_protocol::codec;
 use shm_protocol::generation::{DecodeRequest, Delta, Deltas, Finish, Sequence};
 use shm_protocol::id::{BatchId, Tick, VersionId};
@@ -30,6 +31,8 @@ pub(super) struct EngineHost {
     loaded: BTreeMap<VersionId, Runs>,
     /// Who runs models fast is gone.
     has_lost: bool,
+    /// The number of the memory in which it finds its models.
+    memory: u64,
     is_started: bool,
     /// The batch whose input comes next.
     run: Option<BatchHead>,
@@ -50,10 +53,11 @@ impl EngineHost {
         }
     }
 
-    /// One that begins, and may have lost who runs models fast.
-    pub(super) fn losing(has_lost: bool) -> EngineHost {
+    /// One that begins with its models in this memory, and may have lost who runs models fast.
+    pub(super) fn losing(has_lost: bool, memory: u64) -> EngineHost {
         EngineHost {
             has_lost,
+            memory,
             ..EngineHost::default()
         }
     }
@@ -101,6 +105,11 @@ impl EngineHost {
         let is_asked = LoadModel {
             keep: true,
             providers: load.providers.clone(),
+            // The simulated place of a file in a memory is the number of that memory.
+            artifact: Extent {
+                offset: self.memory,
+                bytes: 0,
+            },
             ..expected
         };
         assert_eq!(*load, is_asked, "a version is loaded as it is");

@@ -24,6 +24,7 @@ use shm_protocol::ring::{PushError, RecordHeader, RingViolation};
 use shm_protocol::supervisor_to_inference::{self as inference, LoadModel};
 use shm_protocol::{codec, supervisor_to_agent as agents};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -71,6 +72,8 @@ pub(super) struct SimHosts<'fleet> {
     waits: u64,
     /// How often the engine was started again.
     engine_starts: u64,
+    /// The number of the memory in which the next one finds its models.
+    model_memory: u64,
     /// Whether who runs models may be gone at some time.
     pub(super) may_lose: bool,
     /// The next step that is executed again comes to something else.
@@ -126,6 +129,7 @@ impl<'fleet> SimHosts<'fleet> {
             batches: BTreeMap::new(),
             waits: 0,
             engine_starts: 0,
+            model_memory: 0,
             may_lose: true,
             misremembers: false,
             seen: Seen::default(),
@@ -148,7 +152,8 @@ impl<'fleet> SimHosts<'fleet> {
     fn engine_again(&mut self) -> EngineHost {
         self.engine_starts += 1;
         let lost = self.fleet.loses_provider.filter(|_| self.may_lose);
-        EngineHost::losing(lost.is_some_and(|after| self.engine_starts > after))
+        let has_lost = lost.is_some_and(|after| self.engine_starts > after);
+        EngineHost::losing(has_lost, self.model_memory)
     }
 
     fn life(&mut self, host: HostId) -> &mut Life {
@@ -438,7 +443,12 @@ impl Hosts for SimHosts<'_> {
         Ok(())
     }
 
-    fn retire_engine(&mut self, host: HostId, _memory: Option<OwnedFd>) {
+    fn set_models(&mut self, memory: OwnedFd) {
+        let length = File::from(memory).metadata().map(|found| found.len());
+        self.model_memory = length.expect("a memory has a length");
+    }
+
+    fn retire_engine(&mut self, host: HostId) {
         // What was wrong with it is never told.
         self.places[host.index()].life = None;
     }
