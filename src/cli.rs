@@ -27,6 +27,7 @@ mod replay;
 mod resume;
 mod run;
 mod run_directory;
+mod run_report;
 mod stop_signals;
 mod verify;
 mod warnings;

@@ -6,13 +6,17 @@ mod shadow_memory;
 mod state_records;
 mod suspended_step;
 
-use crate::bindings::{Config, Event};
+use crate::bindings::{Config, Event, v0_1};
 use crate::compiled_component::CompiledComponent;
 use crate::effects;
 use crate::error::{AgentHostError, RestoreError};
+use crate::interface_version::InterfaceVersion;
 use crate::shared_config::SharedConfig;
 use crate::store_data::StoreData;
-use instance::{AgentInstance, INIT_FUEL, StepExport, fuel_left, instantiate, new_store, refuel};
+use instance::{
+    AgentInstance, INIT_FUEL, StepExport, VersionedConfig, fuel_left, instantiate, new_store,
+    refuel,
+};
 use partial_restore::PartialRestore;
 use shadow_memory::ShadowMemory;
 use shm_protocol::agent_to_supervisor::{
@@ -202,8 +206,8 @@ impl HostedAgent {
         data.effects.begin(std::mem::take(spare), logs);
         refuel(&mut context, self.load.fuel);
         let step = match &instance.exports.step {
-            StepExport::Direct(exports) => {
-                let result = exports.call_step(&mut context, events);
+            StepExport::Direct(step) => {
+                let result = step.call(context, events);
                 return self.conclude(result).map(StepProgress::Done);
             }
             StepExport::OnFiber(step) => *step,
@@ -316,20 +320,21 @@ impl HostedAgent {
     }
 
     fn name(&self) -> &str {
-        self.shared
-            .setup
-            .agents
-            .get(self.load.agent.index())
-            .map_or("?", String::as_str)
+        self.shared.agents.name(self.load.agent.0).unwrap_or("?")
     }
 
-    fn config(&self) -> Config {
-        Config {
-            name: self.name().to_owned(),
-            id: self.load.agent.0,
-            settings: self.load.settings.clone(),
-            agents: self.shared.setup.agents.clone(),
-            models: self.shared.setup.models.clone(),
+    fn config(&self) -> VersionedConfig {
+        let (name, id) = (self.name().to_owned(), self.load.agent.0);
+        let settings = self.load.settings.clone();
+        match self.component.interface {
+            InterfaceVersion::V0_1 => VersionedConfig::V0_1(v0_1::Config {
+                name,
+                id,
+                settings,
+                agents: self.shared.agents.names().to_vec(),
+                models: self.shared.models.names().to_vec(),
+            }),
+            InterfaceVersion::V0_2 => VersionedConfig::V0_2(Config { name, id, settings }),
         }
     }
 }

@@ -80,7 +80,7 @@ impl AgentSet {
 
     /// Sets the inputs and outputs of the models.
     pub(crate) fn set_models(&mut self, models: Vec<ModelPorts>) {
-        self.shared.set_models(models);
+        self.shared.set_ports(models);
     }
 
     /// Takes a step. [`AgentSet::recycle`] takes the outcome back.

@@ -6,9 +6,11 @@
 //! With memory rather than a pipe, nobody has to read while the compiler writes, and an incomplete artifact is never
 //! used.
 
-use crate::bindings::AgentPre;
+use crate::bindings::{self, v0_1};
 use crate::capture::{self, PreparedComponent, StateCapture};
 use crate::component_check::{ComponentError, check_component, one_line};
+use crate::interface_version::InterfaceVersion;
+use crate::store_data::StoreData;
 use crate::{confine, determinism, imports};
 use shm_protocol::host_process::{BeginError, die_with, inherit};
 use shm_protocol::sys::own_process::{ResourceLimit, set_limits};
@@ -17,7 +19,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use thiserror::Error;
 use wasmtime::Engine;
-use wasmtime::component::Component;
+use wasmtime::component::{Component, Linker};
 
 /// Maximum bytes of address space. Bounds the memory that a hostile component can make the compiler allocate.
 const MAX_ADDRESS_BYTES: u64 = 4 << 30;
@@ -114,8 +116,7 @@ pub(crate) fn compile(component: &[u8], canonical_nan: bool) -> Result<Vec<u8>, 
     let message = |error: wasmtime::Error| one_line(&format!("{error:#}"));
     let machine_code = |component: &[u8]| {
         let compiled = Component::new(&engine, component).and_then(|compiled| {
-            // Checks the types of imports and exports against the interface.
-            AgentPre::new(linker.instantiate_pre(&compiled)?)?;
+            check_types(&engine, &linker, &compiled)?;
             compiled.serialize()
         });
         compiled.map_err(message)
@@ -136,6 +137,21 @@ pub(crate) fn compile(component: &[u8], canonical_nan: bool) -> Result<Vec<u8>, 
     }
     let code = machine_code(component).map_err(ComponentError::Types)?;
     Ok(capture::encode_artifact(&capture, &code))
+}
+
+/// Checks the types of imports and exports against the version of the interface that the component imports.
+fn check_types(
+    engine: &Engine,
+    linker: &Linker<StoreData>,
+    component: &Component,
+) -> wasmtime::Result<()> {
+    let instance_pre = linker.instantiate_pre(component)?;
+    let imports = component.component_type();
+    let imports = imports.imports(engine).map(|(name, _)| name);
+    match InterfaceVersion::of_imports(imports) {
+        InterfaceVersion::V0_1 => v0_1::AgentPre::new(instance_pre).map(drop),
+        InterfaceVersion::V0_2 => bindings::AgentPre::new(instance_pre).map(drop),
+    }
 }
 
 fn parse(arguments: &[String]) -> Result<(bool, i32), CompileError> {

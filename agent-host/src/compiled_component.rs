@@ -1,8 +1,8 @@
 //! A compiled component, loaded and ready to be instantiated.
 
-use crate::bindings::AgentIndices;
 use crate::capture::{self, ArtifactDecodeError, StateCapture};
 use crate::imports;
+use crate::interface_version::InterfaceVersion;
 use crate::store_data::StoreData;
 use crate::sys;
 use thiserror::Error;
@@ -13,8 +13,10 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 /// A compiled component, loaded and ready to be instantiated.
 pub(crate) struct CompiledComponent {
     pub(crate) instance_pre: InstancePre<StoreData>,
-    /// Indices of `init` and `step`.
-    pub(crate) exports: AgentIndices,
+    /// The version of the interface that it was built against.
+    pub(crate) interface: InterfaceVersion,
+    /// Index of `step`.
+    pub(crate) step: ComponentExportIndex,
     capture: StateCapture,
     /// True if its agents can await within a step, and so need a stack that can be suspended.
     pub(crate) can_await: bool,
@@ -38,9 +40,9 @@ pub(crate) enum ComponentLoadError {
     /// The engine refuses the machine code.
     #[error("{0:#}")]
     Engine(wasmtime::Error),
-    /// The artifact names globals, and the component does not export the functions that access them.
+    /// The component lacks a function that our compiler has found in it or added to it.
     #[error("the component does not export {0}")]
-    Accessor(&'static str),
+    Export(&'static str),
 }
 
 impl CompiledComponent {
@@ -58,7 +60,7 @@ impl CompiledComponent {
             .map_err(ComponentLoadError::Engine)?;
         let find = |name| {
             let index = component.get_export_index(None, name);
-            index.ok_or(ComponentLoadError::Accessor(name))
+            index.ok_or(ComponentLoadError::Export(name))
         };
         let accessors = match artifact.capture {
             StateCapture::Complete { globals } if globals > 0 => Some(GlobalAccessors {
@@ -70,11 +72,14 @@ impl CompiledComponent {
         let instance_pre = linker
             .instantiate_pre(&component)
             .map_err(ComponentLoadError::Engine)?;
-        let exports = AgentIndices::new(&instance_pre).map_err(ComponentLoadError::Engine)?;
+        let imports = component.component_type();
+        let imports = imports.imports(engine).map(|(name, _)| name);
+        let interface = InterfaceVersion::of_imports(imports);
         Ok(CompiledComponent {
             instance_pre,
-            exports,
-            can_await: imports_infer(&component, engine),
+            interface,
+            step: find("step")?,
+            can_await: imports_infer(&component, engine, interface),
             capture: artifact.capture,
             accessors,
         })
@@ -98,11 +103,11 @@ impl CompiledComponent {
 }
 
 /// True if a component imports the function that awaits.
-fn imports_infer(component: &Component, engine: &Engine) -> bool {
+fn imports_infer(component: &Component, engine: &Engine, interface: InterfaceVersion) -> bool {
     let ty = component.component_type();
     let host = ty
         .imports(engine)
-        .find(|(name, _)| *name == imports::HOST_INTERFACE);
+        .find(|(name, _)| *name == interface.host_interface());
     match host.map(|(_, import)| import.ty) {
         Some(ComponentItem::ComponentInstance(host)) => {
             let mut functions = host.exports(engine);

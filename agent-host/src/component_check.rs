@@ -3,6 +3,7 @@
 //! It runs before anything is compiled and looks at imports, exports and memories. Their types are checked afterwards,
 //! by wasmtime.
 
+use crate::interface_version::InterfaceVersion;
 use thiserror::Error;
 use wasmparser::{
     BinaryReaderError, ComponentExternalKind, ComponentTypeRef, Encoding, Parser, Payload,
@@ -24,6 +25,11 @@ pub(crate) enum ComponentError {
     /// It imports interfaces that agents do not have.
     #[error("it imports {}", .0.join(", and "))]
     Imports(Vec<String>),
+    /// It imports two versions of the agent interface.
+    #[error(
+        "it imports two versions of lockstep:agent; build all parts of it against one wit/lockstep.wit"
+    )]
+    TwoVersions,
     /// It lacks functions that the host calls.
     #[error("it does not export {}; an agent implements the world `agent` of wit/lockstep.wit", .0.join(" and "))]
     Exports(Vec<&'static str>),
@@ -41,7 +47,6 @@ pub(crate) enum ComponentError {
 /// The first bytes of every WebAssembly binary.
 const MAGIC: &[u8] = b"\0asm";
 const PACKAGE_PREFIX: &str = "lockstep:agent/";
-const HOST_INTERFACES: [&str; 2] = ["lockstep:agent/host@0.1.0", "lockstep:agent/types@0.1.0"];
 const REQUIRED_EXPORTS: [&str; 2] = ["init", "step"];
 
 /// The alternatives to imports that agents do not have, by the prefix of the import. Longer prefixes come first.
@@ -159,7 +164,12 @@ impl ComponentShape {
         if self.is_module {
             return Err(ComponentError::CoreModule);
         }
-        let foreign = |name: &&String| !HOST_INTERFACES.contains(&name.as_str());
+        let of_version =
+            |version: InterfaceVersion, name: &str| version.interfaces().contains(&name);
+        let foreign = |name: &&String| {
+            let mut versions = InterfaceVersion::ALL.into_iter();
+            !versions.any(|version| of_version(version, name))
+        };
         let foreign: Vec<String> = self
             .imports
             .iter()
@@ -168,6 +178,13 @@ impl ComponentShape {
             .collect();
         if !foreign.is_empty() {
             return Err(ComponentError::Imports(foreign));
+        }
+        let imports = |version| {
+            let mut imports = self.imports.iter();
+            imports.any(|name| of_version(version, name))
+        };
+        if InterfaceVersion::ALL.into_iter().all(imports) {
+            return Err(ComponentError::TwoVersions);
         }
         let missing = |name: &&str| !self.exports.iter().any(|export| export == name);
         let missing: Vec<&str> = REQUIRED_EXPORTS.into_iter().filter(missing).collect();
@@ -189,7 +206,7 @@ fn describe_import(name: &str) -> String {
     if name.starts_with(PACKAGE_PREFIX) {
         return format!(
             "{name}: this version offers {}; build it against wit/lockstep.wit",
-            HOST_INTERFACES[0]
+            InterfaceVersion::V0_2.host_interface()
         );
     }
     let alternative = ALTERNATIVES
@@ -278,7 +295,7 @@ mod tests {
     fn another_version_of_the_interface_is_named() {
         assert!(
             describe_import("lockstep:agent/host@9.0.0")
-                .contains("this version offers lockstep:agent/host@0.1.0")
+                .contains("this version offers lockstep:agent/host@0.2.0")
         );
         assert!(describe_import("wasi:io/streams@0.2.0").contains("agents have no WASI"));
         assert!(describe_import("env").contains("nothing but lockstep:agent"));

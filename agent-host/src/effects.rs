@@ -11,6 +11,7 @@ pub(crate) enum HostCall {
     Emit,
     Log,
     Infer,
+    Finish,
 }
 
 /// The effects of the current step.
@@ -18,7 +19,7 @@ pub(crate) enum HostCall {
 pub(crate) struct Effects {
     list: Vec<Effect>,
     /// Number of calls, by [`HostCall`].
-    calls: [usize; 5],
+    calls: [usize; 6],
     bytes: usize,
     max_bytes: usize,
 }

@@ -1,15 +1,18 @@
-//! The functions that an agent can call: the interface `host` of `wit/lockstep.wit`.
+//! The functions that an agent can call: the interface `host` of `wit/lockstep.wit`, and of its former version.
 //!
 //! Arguments arrive as ranges of the agent's memory. Their size is checked first, and they are copied once, into the
 //! effect, so an agent cannot make the host allocate memory for a call that it refuses.
 
 mod infer;
 mod input_match;
+mod lookups;
 mod request;
 mod tensors;
 
-use crate::bindings::lockstep::agent::host::{LogLevel, Refusal};
+use crate::bindings::lockstep::agent::host::{AwaitError, LogLevel, Refusal};
+use crate::bindings::v0_1::lockstep::agent as v0_1;
 use crate::effects::HostCall;
+use crate::interface_version::InterfaceVersion;
 use crate::store_data::StoreData;
 use request::{check_call, check_request};
 use shm_protocol::agent_to_supervisor::{self, Effect};
@@ -18,13 +21,10 @@ use shm_protocol::id::{AgentId, ModelId, RequestId};
 use shm_protocol::limit;
 use shm_protocol::tensor::Tensor;
 use tensors::RawNamedTensor;
-use wasmtime::component::{Linker, WasmList, WasmStr};
+use wasmtime::component::{ComponentType, Linker, LinkerInstance, Lower, WasmList, WasmStr};
 use wasmtime::{Engine, StoreContextMut};
 
 pub(crate) use infer::INFER_FUNCTION;
-
-/// The name under which components import the interface.
-pub(crate) const HOST_INTERFACE: &str = "lockstep:agent/host@0.1.0";
 
 /// Maximum bytes of the arguments of one call, or twice the limit of a step if that is more. A call beyond it ends the
 /// step. It is far above the limits of single calls, which answer with a refusal.
@@ -32,15 +32,29 @@ pub(crate) const MAX_ARGUMENT_BYTES: usize = 64 << 20;
 
 const _: () = assert!(MAX_ARGUMENT_BYTES > limit::STEP_BYTES);
 
-type HostCallResult<T> = wasmtime::Result<(Result<T, Refusal>,)>;
+type HostCallResult<T> = wasmtime::Result<Result<T, Refusal>>;
 
-/// A linker with every function that an agent can call.
+/// A linker with every function that an agent can call, in every version of the interface.
 ///
 /// # Errors
 /// When the engine is out of memory.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<StoreData>> {
     let mut linker = Linker::new(engine);
-    let mut host = linker.instance(HOST_INTERFACE)?;
+    let mut host = linker.instance(InterfaceVersion::V0_1.host_interface())?;
+    define::<v0_1::host::Refusal, v0_1::host::WaitError>(&mut host)?;
+    let mut host = linker.instance(InterfaceVersion::V0_2.host_interface())?;
+    define::<Refusal, AwaitError>(&mut host)?;
+    host.func_wrap("finish", |store, (reason,)| Ok((finish(store, &reason)?,)))?;
+    lookups::define(&mut host)?;
+    Ok(linker)
+}
+
+/// Defines the functions that all versions have. They differ in the types of their errors.
+fn define<R, E>(host: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()>
+where
+    R: From<Refusal> + ComponentType + Lower + Send + Sync + 'static,
+    E: From<AwaitError> + ComponentType + Lower + Send + Sync + 'static,
+{
     host.func_wrap("tick", |store: StoreContextMut<'_, StoreData>, ()| {
         fault::point(FaultPoint::InStep);
         Ok((store.data().tick.0,))
@@ -48,18 +62,20 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<StoreData>> {
     host.func_wrap("random", |store, ()| Ok((random(store),)))?;
     host.func_wrap("log", |store, (level, text)| log(store, level, &text))?;
     host.func_wrap("send", |store, (to, payload)| {
-        Ok((send(store, AgentId(to), &payload),))
+        Ok((send(store, AgentId(to), &payload).map_err(R::from),))
     })?;
     host.func_wrap("submit", |store, (model, inputs)| {
-        submit(store, ModelId(model), &inputs)
+        Ok((submit(store, ModelId(model), &inputs)?.map_err(R::from),))
     })?;
     host.func_wrap("emit", |store, (topic, payload)| {
-        emit(store, &topic, &payload)
+        Ok((emit(store, &topic, &payload)?.map_err(R::from),))
     })?;
     host.func_wrap_async(INFER_FUNCTION, |store, (model, inputs)| {
-        Box::new(infer::infer(store, ModelId(model), inputs))
-    })?;
-    Ok(linker)
+        Box::new(async move {
+            let outputs = infer::infer(store, ModelId(model), inputs).await?;
+            Ok((outputs.map_err(E::from),))
+        })
+    })
 }
 
 fn random(mut store: StoreContextMut<'_, StoreData>) -> u64 {
@@ -90,7 +106,7 @@ fn send(
 ) -> Result<(), Refusal> {
     check_call(&mut store, HostCall::Send)?;
     let data = store.data();
-    if to.index() >= data.shared.setup.agents.len() {
+    if data.shared.agents.name(to.0).is_none() {
         return Err(Refusal::NoSuchAgent);
     }
     let bytes = payload.len();
@@ -111,20 +127,38 @@ fn emit(
     payload: &WasmList<u8>,
 ) -> HostCallResult<()> {
     if let Err(refusal) = check_call(&mut store, HostCall::Emit) {
-        return Ok((Err(refusal),));
+        return Ok(Err(refusal));
     }
     let topic = topic.to_str(&store)?;
     let bytes = topic.len() + payload.len();
     let too_large = topic.len() > limit::PAYLOAD_BYTES || payload.len() > limit::PAYLOAD_BYTES;
     if too_large || !store.data().effects.admits(bytes) {
-        return Ok((Err(Refusal::TooLarge),));
+        return Ok(Err(Refusal::TooLarge));
     }
     let effect = Effect::Emit {
         topic: topic.into_owned(),
         payload: payload.as_le_slice(&store).to_vec(),
     };
     store.data_mut().effects.push(effect, bytes);
-    Ok((Ok(()),))
+    Ok(Ok(()))
+}
+
+fn finish(mut store: StoreContextMut<'_, StoreData>, reason: &WasmStr) -> HostCallResult<()> {
+    if let Err(refusal) = check_call(&mut store, HostCall::Finish) {
+        return Ok(Err(refusal));
+    }
+    if !store.data().may_finish {
+        return Ok(Err(Refusal::NotGranted));
+    }
+    let reason = reason.to_str(&store)?;
+    let bytes = reason.len();
+    if bytes > limit::FINISH_REASON_BYTES || !store.data().effects.admits(bytes) {
+        return Ok(Err(Refusal::TooLarge));
+    }
+    let reason = reason.into_owned();
+    let effects = &mut store.data_mut().effects;
+    effects.push(Effect::Finish { reason }, bytes);
+    Ok(Ok(()))
 }
 
 fn submit(
@@ -133,13 +167,13 @@ fn submit(
     inputs: &WasmList<RawNamedTensor>,
 ) -> HostCallResult<u64> {
     if let Err(refusal) = check_call(&mut store, HostCall::Submit) {
-        return Ok((Err(refusal),));
+        return Ok(Err(refusal));
     }
     let request = match check_request(&mut store, model, inputs)? {
         Ok((inputs, bytes)) => submit_request(store.data_mut(), model, inputs, bytes),
-        Err(refusal) => return Ok((Err(refusal),)),
+        Err(refusal) => return Ok(Err(refusal)),
     };
-    Ok((Ok(request.0),))
+    Ok(Ok(request.0))
 }
 
 /// Adds a request with the agent's next number to the effects.
@@ -160,6 +194,29 @@ fn submit_request(
         bytes,
     );
     request
+}
+
+impl From<Refusal> for v0_1::host::Refusal {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoSuchAgent => Self::NoSuchAgent,
+            Refusal::NoSuchModel => Self::NoSuchModel,
+            Refusal::TooLarge => Self::TooLarge,
+            Refusal::TooMany => Self::TooMany,
+            Refusal::Mismatch(text) => Self::Mismatch(text),
+            Refusal::NotInInit => Self::NotInInit,
+            Refusal::NotGranted => unreachable!("this version has no call that is granted"),
+        }
+    }
+}
+
+impl From<AwaitError> for v0_1::host::WaitError {
+    fn from(error: AwaitError) -> Self {
+        match error {
+            AwaitError::Refused(refusal) => Self::Refused(refusal.into()),
+            AwaitError::Failed(reason) => Self::Failed(reason),
+        }
+    }
 }
 
 impl From<LogLevel> for agent_to_supervisor::LogLevel {

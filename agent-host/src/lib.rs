@@ -32,6 +32,7 @@ mod effects;
 pub mod error;
 mod events;
 mod imports;
+mod interface_version;
 mod limiter;
 mod random;
 mod record_batcher;

@@ -18,6 +18,8 @@ pub(crate) struct StoreData {
     pub(crate) awaits: Awaits,
     /// The tick of the step, zero in `init`.
     pub(crate) tick: Tick,
+    /// True if the fleet file grants the agent to end the run.
+    pub(crate) may_finish: bool,
     /// Number of the agent's next request.
     pub(crate) next_request: RequestId,
     /// A request did not fit its model, and the model's `on_mismatch` stops the run.
@@ -26,8 +28,8 @@ pub(crate) struct StoreData {
 
 impl StoreData {
     pub(crate) fn new(shared: Arc<SharedConfig>, load: &LoadAgent) -> Self {
-        let random = AgentRandom::new(&shared.setup.random_key, load.agent);
-        let effects = Effects::new(shared.max_step_bytes());
+        let random = AgentRandom::new(&shared.random_key, load.agent);
+        let effects = Effects::new(shared.max_step_bytes);
         StoreData {
             shared,
             limiter: Limiter::new(load.memory_bytes),
@@ -35,6 +37,7 @@ impl StoreData {
             effects,
             awaits: Awaits::default(),
             tick: Tick::ZERO,
+            may_finish: load.may_finish,
             next_request: RequestId(0),
             mismatch: None,
         }

@@ -3,9 +3,11 @@
 mod guest;
 mod memory;
 pub(crate) mod seccomp;
+mod step_function;
 
 pub(crate) use guest::GuestStore;
 pub(crate) use memory::AgentMemoryCreator;
+pub(crate) use step_function::StepFunction;
 
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine};

@@ -128,6 +128,7 @@ fn agent(binary: &Path, turns: u32) -> Result<BareAgents, Trouble> {
         fuel: 50_000_000,
         memory_bytes: 16 << 20,
         on_failure: OnFailure::Halt,
+        may_finish: false,
         restored: false,
     };
     let port = |name: &str, width| Port {

@@ -48,6 +48,7 @@ impl BareFleet {
                 fuel: pin.fuel,
                 memory_bytes: pin.memory_bytes,
                 on_failure: pin.on_failure,
+                may_finish: pin.may_finish,
                 restored: false,
             });
         let setup = AgentSetup {

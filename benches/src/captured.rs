@@ -124,6 +124,7 @@ impl Captured {
             priority: agent.priority,
             every: agent.every,
             on_failure: agent.on_failure,
+            may_finish: agent.may_finish,
         });
         let versions = (0..).map(VersionId);
         let models = versions.zip(&self.header.models);

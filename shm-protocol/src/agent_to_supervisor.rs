@@ -119,6 +119,11 @@ pub enum Effect {
         /// The inputs, in the model's order.
         inputs: Arc<Vec<Tensor>>,
     },
+    /// The end of the run, after this tick.
+    Finish {
+        /// The reason, for people.
+        reason: String,
+    },
 }
 
 /// The awaits of steps of one tick. The tick is in the record header. The steps are resumed by

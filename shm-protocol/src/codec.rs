@@ -9,7 +9,7 @@ use thiserror::Error;
 
 /// Version of the encoding of all messages and records. Both ends of a link, and the journal, compare it before they
 /// decode anything else.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// Bytes that are not a value of the expected type.
 #[derive(Debug, Error)]

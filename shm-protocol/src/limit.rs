@@ -21,6 +21,9 @@ pub const TENSORS: usize = 64;
 /// Maximum bytes of a tensor. A record's length is checked against it before it is used.
 pub const TENSOR_BYTES: usize = 1 << 30;
 
+/// Bytes of the reason for which an agent ends the run.
+pub const FINISH_REASON_BYTES: usize = 4 << 10;
+
 /// Maximum bytes of an agent's message, output or log line.
 pub const PAYLOAD_BYTES: usize = 64 << 10;
 

@@ -53,6 +53,8 @@ pub struct LoadAgent {
     pub memory_bytes: u64,
     /// The handling of a failed step.
     pub on_failure: OnFailure,
+    /// It may end the run.
+    pub may_finish: bool,
     /// Its state follows in records of kind [`crate::agent_state::RESTORE`], and `init` is not called.
     pub restored: bool,
 }

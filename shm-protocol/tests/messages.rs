@@ -133,6 +133,7 @@ fn effect() -> impl Strategy<Value = Effect> {
             model: ModelId(model),
             inputs: inputs.into(),
         }),
+        text().prop_map(|reason| Effect::Finish { reason }),
     ]
 }
 

@@ -5,7 +5,8 @@ mod model;
 use super::bounds::Bounds;
 use super::read_file::{NamedFile, named_file};
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use supervisor::fleet::Fleet;
 use tracing_subscriber::filter::LevelFilter;
 
 pub(super) use model::{FormerChangeArguments, ModelArguments, ModelSubcommand, ModelTarget};
@@ -193,6 +194,9 @@ pub(super) struct RunOptions {
     /// Refuse to run on any other than each model's first provider.
     #[arg(long)]
     pub(super) strict_providers: bool,
+    /// End with exit code 1 if an agent has failed for good: its step failed, or it is quarantined.
+    #[arg(long)]
+    pub(super) fail_on_agent_failure: bool,
     /// End standard output with one JSON object.
     #[arg(long)]
     pub(super) json: bool,
@@ -245,6 +249,10 @@ pub(super) struct RunArguments {
     pub(super) fleet: PathBuf,
     #[command(flatten)]
     pub(super) options: RunOptions,
+    /// Resume the run in the directory, if there is one. It must be of this fleet, and keeps its hosts, durability and
+    /// providers.
+    #[arg(long, requires = "dir", conflicts_with = "faults")]
+    pub(super) or_resume: bool,
 }
 
 #[derive(Debug, Args)]
@@ -261,11 +269,29 @@ pub(super) struct ResumeArguments {
     /// Let a model whose provider is gone run on the next one of its list.
     #[arg(long)]
     pub(super) allow_next_provider: bool,
+    /// End with exit code 1 if an agent has failed for good: its step failed, or it is quarantined.
+    #[arg(long)]
+    pub(super) fail_on_agent_failure: bool,
     /// End standard output with one JSON object.
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) bounds: Bounds,
+}
+
+impl ResumeArguments {
+    /// The arguments of the resume of a run that was begun with these options.
+    pub(super) fn of_run(dir: &Path, fleet: &Fleet, options: &RunOptions) -> ResumeArguments {
+        ResumeArguments {
+            dir: dir.to_path_buf(),
+            ticks: fleet.ticks,
+            ignore_checkpoints: false,
+            allow_next_provider: false,
+            fail_on_agent_failure: options.fail_on_agent_failure,
+            json: options.json,
+            bounds: Bounds::of_deadline(options.deadline_ms),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use clap::Args;
 use supervisor::rundir::BoundOverrides;
 
 /// Limits that replace those of the fleet file, for a slower machine.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Limits, in place of those of the fleet file, from now on")]
 pub(super) struct Bounds {
     /// Milliseconds without progress after which a host counts as hung.
@@ -28,6 +28,14 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    /// The bounds of the fleet, but for this deadline.
+    pub(super) fn of_deadline(deadline_ms: Option<u64>) -> Bounds {
+        Bounds {
+            deadline_ms,
+            ..Bounds::default()
+        }
+    }
+
     /// The limits that are overridden.
     pub(super) fn overridden(&self) -> BoundOverrides {
         BoundOverrides {

@@ -4,7 +4,7 @@ use super::arguments::DemoArguments;
 use super::conversation::ConversationView;
 use super::demo_view::PolesView;
 use super::error::{CliError, ExitStatus};
-use super::run::launch;
+use super::run::{launch, overridden};
 use std::path::Path;
 use supervisor::fleet::Fleet;
 
@@ -54,10 +54,12 @@ pub(super) fn demo(command: &DemoArguments) -> Result<ExitStatus, CliError> {
         let fleet = talk()?;
         let names = fleet.agents.iter().map(|agent| agent.name.clone());
         let view = ConversationView::new(names);
+        let fleet = overridden(fleet, &command.options);
         return launch(fleet, "demo --llm", &command.options, Some(Box::new(view)));
     }
+    let fleet = overridden(fleet(command.agents)?, &command.options);
     launch(
-        fleet(command.agents)?,
+        fleet,
         "demo",
         &command.options,
         Some(Box::<PolesView>::default()),

@@ -35,6 +35,11 @@ impl CliError {
         }
     }
 
+    /// A negative result, with its message.
+    pub(super) fn negative(message: impl Display) -> CliError {
+        CliError::new(ErrorKind::Negative, message)
+    }
+
     /// Bad input of the user.
     pub(super) fn input(message: impl Display) -> CliError {
         CliError::new(ErrorKind::BadInput, message)

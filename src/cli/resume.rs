@@ -5,7 +5,7 @@ use super::engine_config;
 use super::error::{CliError, ExitStatus};
 use super::output::report_stop;
 use super::progress::RunProgress;
-use super::run::report;
+use super::run_report::{exit_status, report};
 use super::stop_signals;
 use supervisor::session;
 use supervisor::session::ResumeRequest;
@@ -30,7 +30,7 @@ pub(super) fn resume(command: &ResumeArguments) -> Result<ExitStatus, CliError> 
         Err(error) => Err(report_stop(error, command.json)?),
         Ok(summary) => {
             report(&summary, None, command.json)?;
-            Ok(ExitStatus::Success)
+            exit_status(&summary, command.fail_on_agent_failure)
         }
     }
 }

@@ -1,22 +1,28 @@
 //! `lockstep run` and what `demo` shares with it.
 
-use super::arguments::{RunArguments, RunOptions};
+use super::arguments::{ResumeArguments, RunArguments, RunOptions};
 use super::error::{CliError, ExitStatus};
-use super::output::{RunFigures, line, report_stop};
+use super::output::report_stop;
 use super::progress::{LiveView, RunProgress};
+use super::resume::resume;
 use super::run_directory::RunDirectory;
+use super::run_report::{exit_status, report};
 use super::stop_signals;
 use super::{builtin, engine_config};
-use serde_json::Value;
 use supervisor::faults::FaultPlan;
 use supervisor::fleet::Fleet;
 use supervisor::session;
-use supervisor::session::{RunReport, RunRequest};
-use supervisor::tick::RunEnd;
+use supervisor::session::RunRequest;
 
-/// Runs a fleet.
+/// Runs a fleet, or resumes its run.
 pub(super) fn run(command: &RunArguments) -> Result<ExitStatus, CliError> {
     let fleet = Fleet::read_knowing(&command.fleet, &builtin::names())?;
+    let fleet = overridden(fleet, &command.options);
+    if let (true, Some(dir)) = (command.or_resume, &command.options.dir)
+        && session::is_resumable(dir, &fleet, &builtin::find)?
+    {
+        return resume(&ResumeArguments::of_run(dir, &fleet, &command.options));
+    }
     launch(
         fleet,
         &command.fleet.display().to_string(),
@@ -25,13 +31,8 @@ pub(super) fn run(command: &RunArguments) -> Result<ExitStatus, CliError> {
     )
 }
 
-/// Runs a fleet with the settings of the command line in place of its own.
-pub(super) fn launch(
-    mut fleet: Fleet,
-    origin: &str,
-    options: &RunOptions,
-    view: Option<Box<dyn LiveView>>,
-) -> Result<ExitStatus, CliError> {
+/// A fleet with the settings of the command line in place of its own.
+pub(super) fn overridden(mut fleet: Fleet, options: &RunOptions) -> Fleet {
     fleet.ticks = options.ticks.or(fleet.ticks);
     fleet.seed = options.seed.unwrap_or(fleet.seed);
     fleet.hosts = options.hosts.or(fleet.hosts);
@@ -45,6 +46,16 @@ pub(super) fn launch(
     if options.without_faults {
         fleet.faults = FaultPlan::default();
     }
+    fleet
+}
+
+/// Runs a fleet.
+pub(super) fn launch(
+    fleet: Fleet,
+    origin: &str,
+    options: &RunOptions,
+    view: Option<Box<dyn LiveView>>,
+) -> Result<ExitStatus, CliError> {
     let faults = match &options.faults {
         Some(path) => FaultPlan::read(path, &fleet)?,
         None => FaultPlan::default(),
@@ -72,49 +83,7 @@ pub(super) fn launch(
         Err(error) => Err(report_stop(error, options.json)?),
         Ok(summary) => {
             report(&summary, view.as_deref(), options.json)?;
-            Ok(ExitStatus::Success)
+            exit_status(&summary, options.fail_on_agent_failure)
         }
     }
-}
-
-/// Reports a run that ended in good order.
-pub(super) fn report(
-    summary: &RunReport,
-    view: Option<&dyn LiveView>,
-    as_json: bool,
-) -> Result<(), CliError> {
-    let figures = RunFigures {
-        header: &summary.header,
-        providers: &summary.providers,
-        ticks: summary.ticks,
-        ticks_here: summary.ticks_here,
-        steps: summary.steps,
-        inferences: summary.inferences,
-        models_ran: true,
-        chain: &summary.chain,
-        restarts: summary.restarts,
-        verdicts: &summary.verdicts,
-        wall_s: summary.wall.as_secs_f64(),
-        run_dir: &summary.run_dir,
-    };
-    let (end, verb) = match summary.end {
-        RunEnd::Finished => ("finished", "ran"),
-        RunEnd::Stopped => ("stopped", "stopped after"),
-        RunEnd::AllHalted => ("all_halted", "all agents have halted after"),
-        RunEnd::Mismatch { .. } => ("mismatch", "failed after"),
-    };
-    figures.lines(verb).into_iter().try_for_each(line)?;
-    if let Some(closing) = view.and_then(LiveView::closing_line) {
-        line(closing)?;
-    }
-    if as_json {
-        let mut json = figures.json();
-        json["end"] = Value::from(end);
-        json["first_tick_s"] = summary
-            .until_first_tick
-            .map(|until| until.as_secs_f64())
-            .into();
-        line(json)?;
-    }
-    Ok(())
 }

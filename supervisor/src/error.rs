@@ -188,6 +188,11 @@ pub enum RunError {
         recorded: String,
         present: String,
     },
+    /// A run that is to go on is one of another fleet.
+    #[error(
+        "{path:?} holds a run of another fleet: {what} differs; choose another directory with --dir for a new run, or resume that one with `lockstep resume {}`", path.display()
+    )]
+    OtherFleet { path: PathBuf, what: String },
 }
 
 /// The limit at which a run stops, and the keys that raise it. The key of a missed deadline comes first.
@@ -254,6 +259,7 @@ impl RunError {
             | RunError::Changed { .. }
             | RunError::EngineChanged { .. }
             | RunError::OtherBuild { .. }
+            | RunError::OtherFleet { .. }
             | RunError::NobodyRuns { .. }
             | RunError::NotListening { .. } => ErrorKind::BadInput,
             RunError::ProviderLost { .. } => ErrorKind::UnmetDemand,

@@ -53,7 +53,7 @@ use crate::tick::{RunEnd, TickAction, TickInput, TickMachine};
 use context::RunContext;
 use host_supervision::HostSupervision;
 use model_changes::ModelChanges;
-use shm_protocol::id::Tick;
+use shm_protocol::id::{AgentId, Tick};
 use std::ops::ControlFlow;
 
 /// The event loop of a run.
@@ -63,6 +63,25 @@ pub struct EventLoop<'a> {
     changes: ModelChanges<'a>,
     /// Verdicts of the time before this loop.
     initial_verdicts: Vec<Verdict>,
+}
+
+/// The end of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoopEnd {
+    /// The reason.
+    pub end: RunEnd,
+    /// Agents that take no further steps, because a step failed or because they are quarantined.
+    pub halted: Vec<AgentId>,
+}
+
+impl LoopEnd {
+    /// The end of a run whose machine has decided on it.
+    pub(crate) fn of(machine: &TickMachine) -> Option<LoopEnd> {
+        Some(LoopEnd {
+            end: machine.end()?.clone(),
+            halted: machine.halted_agents().collect(),
+        })
+    }
 }
 
 impl<'a> EventLoop<'a> {
@@ -131,7 +150,7 @@ impl<'a> EventLoop<'a> {
     ///
     /// # Errors
     /// [`RunError`]. Ticks that the ledger took stay committed.
-    pub fn run(mut self) -> Result<Option<RunEnd>, RunError> {
+    pub fn run(mut self) -> Result<Option<LoopEnd>, RunError> {
         let committed = self.context.machine.tick();
         self.context.apply_own(TickInput::Begin)?;
         self.feed_results(committed)?;
@@ -143,7 +162,7 @@ impl<'a> EventLoop<'a> {
     ///
     /// # Errors
     /// As [`EventLoop::run`].
-    pub fn resume(mut self, asked: Vec<TickAction>) -> Result<Option<RunEnd>, RunError> {
+    pub fn resume(mut self, asked: Vec<TickAction>) -> Result<Option<LoopEnd>, RunError> {
         self.context.queue.extend(asked);
         self.hosts.load_all_agents(&mut self.context)?;
         for verdict in std::mem::take(&mut self.initial_verdicts) {
@@ -154,11 +173,12 @@ impl<'a> EventLoop<'a> {
         self.serve()
     }
 
-    fn serve(mut self) -> Result<Option<RunEnd>, RunError> {
+    fn serve(mut self) -> Result<Option<LoopEnd>, RunError> {
         loop {
             while let Some(action) = self.context.queue.pop_front() {
                 if let ControlFlow::Break(end) = self.perform(action)? {
-                    return Ok(end);
+                    let finished = LoopEnd::of(&self.context.machine);
+                    return Ok(finished.filter(|_| end.is_some()));
                 }
             }
             self.hosts.update_models(&mut self.context)?;

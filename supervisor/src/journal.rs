@@ -29,6 +29,6 @@ pub use error::{JournalError, MarkFault, RecordFault};
 pub use frame::HeaderFault;
 pub use mark::JournalMark;
 pub use reader::{JournalEntry, JournalReader, Torn, TornKind};
-pub use run_state::{create_run_dir, create_run_dir_on, discard_run_dir};
+pub use run_state::{create_run_dir, create_run_dir_on, discard_run_dir, holds_run};
 pub use verify::{VerifyReport, verify};
 pub use writer::{JournalWriter, Truncation};

@@ -8,6 +8,7 @@ mod checkpoint_schedule;
 pub(crate) mod comparing_ledger;
 pub(crate) mod journal_scan;
 pub(crate) mod live_run;
+mod or_resume;
 mod outbox_repair;
 pub(crate) mod recording_ledger;
 pub(crate) mod replay;
@@ -17,6 +18,7 @@ pub(crate) mod run_store;
 pub(crate) mod stats;
 
 pub use live_run::RunReport;
+pub use or_resume::is_resumable;
 pub use replay::{ReplayReport, ReplayRequest, replay};
 pub use resume::{ResumeRequest, resume};
 pub use run::{RunRequest, run};

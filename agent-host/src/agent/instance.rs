@@ -1,12 +1,12 @@
 //! An instance of an agent: its store, its memory, and its exports.
 
 use crate::awaits::expect_ready;
-use crate::bindings::{self, Config, Event};
+use crate::bindings::{Config, Event, v0_1};
 use crate::compiled_component::{CompiledComponent, GlobalAccessors};
 use crate::imports::MAX_ARGUMENT_BYTES;
 use crate::store_data::StoreData;
-use crate::sys::GuestStore;
-use wasmtime::component::{self, ComponentNamedList, Lift, Lower, TypedFunc};
+use crate::sys::{GuestStore, StepFunction};
+use wasmtime::component::{self, ComponentNamedList, ComponentType, Lift, Lower, TypedFunc};
 use wasmtime::{Store, StoreContextMut};
 
 /// Fuel of `init`, where a step has less: about a second. `init` is called before the first tick, or once after a
@@ -30,10 +30,16 @@ pub(super) struct InstanceExports {
     handle: component::Instance,
 }
 
+/// The configuration of an agent, as the version of its interface has it.
+pub(super) enum VersionedConfig {
+    V0_1(v0_1::Config),
+    V0_2(Config),
+}
+
 /// The step of an agent, by how it is called.
 pub(super) enum StepExport {
     /// It runs from beginning to end on the stack of the host.
-    Direct(bindings::Agent),
+    Direct(StepFunction),
     /// It can await, and runs on a stack of its own.
     OnFiber(StepOnFiber),
 }
@@ -50,7 +56,7 @@ pub(super) fn new_store(
     fuel: u64,
 ) -> GuestStore<StoreData> {
     // The content of a whole step fits the arguments of one call, with as much again for names and lists around it.
-    let argument_bytes = MAX_ARGUMENT_BYTES.max(data.shared.max_step_bytes().saturating_mul(2));
+    let argument_bytes = MAX_ARGUMENT_BYTES.max(data.shared.max_step_bytes.saturating_mul(2));
     let mut store = Store::new(component.instance_pre.engine(), data);
     store.limiter(|data| &mut data.limiter);
     store.set_hostcall_fuel(argument_bytes);
@@ -67,17 +73,27 @@ impl InstanceExports {
     pub(super) fn call_init(
         &self,
         store: &mut GuestStore<StoreData>,
-        config: &Config,
+        config: &VersionedConfig,
     ) -> wasmtime::Result<Result<(), String>> {
-        match &self.step {
-            StepExport::Direct(exports) => exports.call_init(store.context(), config),
-            StepExport::OnFiber(_) => {
-                let mut context = store.context();
-                let init: TypedFunc<(&Config,), (Result<(), String>,)> =
-                    self.handle.get_typed_func(&mut context, "init")?;
-                expect_ready(init.call_async(context, (config,))).map(|(result,)| result)
-            }
+        match config {
+            VersionedConfig::V0_1(config) => self.call_init_with(store, config),
+            VersionedConfig::V0_2(config) => self.call_init_with(store, config),
         }
+    }
+
+    fn call_init_with<C: ComponentType + Lower + Sync>(
+        &self,
+        store: &mut GuestStore<StoreData>,
+        config: &C,
+    ) -> wasmtime::Result<Result<(), String>> {
+        let mut context = store.context();
+        let init: TypedFunc<(&C,), (Result<(), String>,)> =
+            self.handle.get_typed_func(&mut context, "init")?;
+        let called = match self.step {
+            StepExport::Direct(_) => init.call(context, (config,)),
+            StepExport::OnFiber(_) => expect_ready(init.call_async(context, (config,))),
+        };
+        called.map(|(result,)| result)
     }
 }
 
@@ -92,8 +108,12 @@ pub(super) fn instantiate(
 ) -> wasmtime::Result<InstanceExports> {
     let handle = store.instantiate(&component.instance_pre, memory_bytes, component.can_await)?;
     let step = match component.can_await {
-        true => StepExport::OnFiber(handle.get_typed_func(store.context(), "step")?),
-        false => StepExport::Direct(component.exports.load(store.context(), &handle)?),
+        true => StepExport::OnFiber(handle.get_typed_func(store.context(), component.step)?),
+        false => {
+            let step = handle.get_func(store.context(), component.step);
+            let step = step.ok_or_else(|| wasmtime::Error::msg("`step` is no function"))?;
+            StepExport::Direct(StepFunction::new(store.context(), step)?)
+        }
     };
     Ok(InstanceExports { step, handle })
 }

@@ -47,6 +47,7 @@ fn agent(artifact: &[u8], settings: &[(&str, &str)]) -> HostedAgent {
         fuel: 50_000_000,
         memory_bytes: 16 << 20,
         on_failure: OnFailure::Restart,
+        may_finish: false,
         restored: false,
     };
     let (agent, loaded) =

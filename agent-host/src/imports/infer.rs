@@ -2,7 +2,7 @@
 
 use super::request::{check_call, check_request};
 use super::tensors::RawNamedTensor;
-use crate::bindings::lockstep::agent::host::{Refusal, WaitError};
+use crate::bindings::lockstep::agent::host::{AwaitError, Refusal};
 use crate::bindings::lockstep::agent::types::NamedTensor;
 use crate::effects::HostCall;
 use crate::events;
@@ -29,7 +29,7 @@ fn refuse_language_model(shared: &SharedConfig, model: ModelId) -> Option<Refusa
     })
 }
 
-type Outputs = (Result<Vec<NamedTensor>, WaitError>,);
+type Outputs = Result<Vec<NamedTensor>, AwaitError>;
 
 /// Sends a request to a model and awaits the result.
 ///
@@ -40,7 +40,7 @@ pub(super) async fn infer(
     model: ModelId,
     inputs: WasmList<RawNamedTensor>,
 ) -> wasmtime::Result<Outputs> {
-    let refused = |refusal| Ok((Err(WaitError::Refused(refusal)),));
+    let refused = |refusal| Ok(Err(AwaitError::Refused(refusal)));
     if let Err(refusal) = check_call(&mut store, HostCall::Infer) {
         return refused(refusal);
     }
@@ -62,5 +62,5 @@ pub(super) async fn infer(
     data.effects.push(effect, bytes);
     let result = data.awaits.request(model, inputs).await;
     let outputs = events::convert_result(&store.data().shared, model, result);
-    Ok((outputs.map_err(WaitError::Failed),))
+    Ok(outputs.map_err(AwaitError::Failed))
 }

@@ -122,6 +122,7 @@ impl Child {
             fuel,
             memory_bytes,
             on_failure,
+            may_finish: false,
             restored,
         }));
     }

@@ -37,7 +37,7 @@ impl Agent for Asker {
             Some(tensor)
         });
         Ok(Self {
-            model: model_id_by_name(config, settings::text(config, "model", ""))?,
+            model: model_id_by_name(settings::text(config, "model", ""))?,
             inputs: inputs.collect::<Result<_, _>>()?,
         })
     }

@@ -75,8 +75,16 @@ mod tests {
         assert_eq!(two.data, [0, 0, 0x80, 0x3f, 0, 0, 0, 0x40]);
         assert_eq!(kind(&two), "float32[2,1]");
         let scalar = tensor("int4[] Bw==").expect("well formed");
-        assert_eq!((scalar.shape.len(), kind(&scalar)), (0, "int4[]".to_string()));
-        for wrong in ["float32", "float31[1] AA==", "float32[x] AA==", "uint8[1] ?"] {
+        assert_eq!(
+            (scalar.shape.len(), kind(&scalar)),
+            (0, "int4[]".to_string())
+        );
+        for wrong in [
+            "float32",
+            "float31[1] AA==",
+            "float32[x] AA==",
+            "uint8[1] ?",
+        ] {
             tensor(wrong).expect_err(wrong);
         }
     }

@@ -31,7 +31,7 @@ impl Agent for Balancer {
         let model = match settings::get(config, "policy") {
             None => {
                 let name = settings::text(config, "model", "policy");
-                Some(model_id_by_name(config, name)?)
+                Some(model_id_by_name(name)?)
             }
             Some("none") => None,
             Some(other) => {
@@ -45,7 +45,7 @@ impl Agent for Balancer {
             pole: CartPole::start(host::random),
             action: 0.0,
             model,
-            referee: agent_id_by_name(config, referee)?,
+            referee: agent_id_by_name(referee)?,
         })
     }
 

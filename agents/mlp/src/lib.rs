@@ -32,7 +32,7 @@ struct Feeder {
 impl Agent for Feeder {
     fn init(config: &Config) -> Result<Self, String> {
         Ok(Self {
-            model: model_id_by_name(config, settings::text(config, "model", "mlp"))?,
+            model: model_id_by_name(settings::text(config, "model", "mlp"))?,
             input: settings::text(config, "input", "x").to_string(),
             shape: [
                 settings::parse(config, "rows", 1)?,

@@ -27,7 +27,7 @@ impl Agent for PingPong {
     fn init(config: &Config) -> Result<Self, String> {
         let peer = settings::get(config, "peer").ok_or("setting `peer` is missing")?;
         Ok(Self {
-            peer: agent_id_by_name(config, peer)?,
+            peer: agent_id_by_name(peer)?,
             sent: 0,
             received: 0,
             checksum: Checksum::new(),

@@ -62,7 +62,7 @@ impl Agent for Ponderer {
             }
         };
         Ok(Self {
-            model: model_id_by_name(config, settings::text(config, "model", "mlp"))?,
+            model: model_id_by_name(settings::text(config, "model", "mlp"))?,
             input: settings::text(config, "input", "x").to_string(),
             output: settings::text(config, "output", "y").to_string(),
             width: settings::parse(config, "width", 64)?,

@@ -23,13 +23,13 @@
 //! Outside of WebAssembly everything compiles but no host function can be
 //! called, so the pure parts of an agent can be tested natively.
 
+mod awaits;
 mod checksum;
 mod entry;
 mod names;
 pub mod settings;
 pub mod tensors;
 pub mod texts;
-mod wait;
 
 /// The generated bindings. Agents use the re-exports below instead.
 #[doc(hidden)]
@@ -43,7 +43,8 @@ pub mod bindings {
     });
 }
 
-pub use bindings::lockstep::agent::host::{self, LogLevel, Refusal, WaitError};
+pub use awaits::infer;
+pub use bindings::lockstep::agent::host::{self, AwaitError, LogLevel, Refusal};
 pub use bindings::lockstep::agent::types::{
     AgentId, Config, Dtype, Event, InferenceResult, Message, ModelId, NamedTensor, RequestId,
     Tensor,
@@ -53,4 +54,3 @@ pub use entry::Agent;
 #[doc(hidden)]
 pub use entry::Slot;
 pub use names::{agent_id_by_name, model_id_by_name};
-pub use wait::infer;

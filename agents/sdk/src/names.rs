@@ -1,29 +1,26 @@
 //! The numbers of agents and models, by their names in the fleet file.
 
-use crate::{AgentId, Config, ModelId};
+use crate::{AgentId, ModelId, host};
 
-/// The number of the agent with this name; the error lists the agents.
-pub fn agent_id_by_name(config: &Config, name: &str) -> Result<AgentId, String> {
-    position("agent", &config.agents, name)
+/// The number of the agent with this name; the error names the first agent.
+pub fn agent_id_by_name(name: &str) -> Result<AgentId, String> {
+    host::find_agent(name)
+        .ok_or_else(|| unknown("agent", name, host::agent_count(), host::agent_name(0)))
 }
 
-/// The number of the model with this name; the error lists the models.
-pub fn model_id_by_name(config: &Config, name: &str) -> Result<ModelId, String> {
-    position("model", &config.models, name)
+/// The number of the model with this name; the error names the first model.
+pub fn model_id_by_name(name: &str) -> Result<ModelId, String> {
+    host::find_model(name)
+        .ok_or_else(|| unknown("model", name, host::model_count(), host::model_name(0)))
 }
 
-fn position(kind: &str, names: &[String], name: &str) -> Result<u32, String> {
-    match names.iter().position(|candidate| candidate == name) {
-        Some(position) => Ok(position as u32),
-        None if names.is_empty() => Err(format!(
-            "no {kind} is named \"{name}\": this fleet has no {kind}s"
-        )),
-        // A fleet may have thousands, and an error message is read by a person.
-        None => Err(format!(
-            "no {kind} is named \"{name}\"; the first of {} is \"{}\"",
-            names.len(),
-            names[0]
-        )),
+/// A fleet may have thousands, and an error message is read by a person.
+fn unknown(kind: &str, name: &str, count: u32, first: Option<String>) -> String {
+    match first {
+        None => format!("no {kind} is named \"{name}\": this fleet has no {kind}s"),
+        Some(first) => {
+            format!("no {kind} is named \"{name}\"; the first of {count} is \"{first}\"")
+        }
     }
 }
 
@@ -32,15 +29,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_position_or_says_what_is_there() {
-        let names = ["left".to_string(), "right".to_string()];
-        assert_eq!(position("agent", &names, "right"), Ok(1));
+    fn an_unknown_name_is_told_with_a_known_one() {
         assert_eq!(
-            position("agent", &names, "middle").unwrap_err(),
+            unknown("agent", "middle", 2, Some("left".to_owned())),
             "no agent is named \"middle\"; the first of 2 is \"left\""
         );
         assert_eq!(
-            position("model", &[], "policy").unwrap_err(),
+            unknown("model", "policy", 0, None),
             "no model is named \"policy\": this fleet has no models"
         );
     }

@@ -45,8 +45,6 @@ mod tests {
                 .iter()
                 .map(|(key, value)| (key.to_string(), value.to_string()))
                 .collect(),
-            agents: vec!["agent".into()],
-            models: vec![],
         }
     }
 

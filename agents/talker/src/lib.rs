@@ -36,8 +36,8 @@ struct Talker {
 impl Agent for Talker {
     fn init(config: &Config) -> Result<Self, String> {
         Ok(Self {
-            model: model_id_by_name(config, settings::text(config, "model", ""))?,
-            partner: agent_id_by_name(config, settings::text(config, "partner", ""))?,
+            model: model_id_by_name(settings::text(config, "model", ""))?,
+            partner: agent_id_by_name(settings::text(config, "partner", ""))?,
             system: settings::text(config, "system", "").to_string(),
             begins: settings::parse(config, "begins", false)?,
             turns: settings::parse(config, "turns", 6_u64)?.max(1),

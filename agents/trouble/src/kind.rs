@@ -15,9 +15,10 @@ pub enum Kind {
     Large,
     InitError,
     Nan,
+    Finish,
 }
 
-const NAMES: [(&str, Kind); 11] = [
+const NAMES: [(&str, Kind); 12] = [
     ("unreachable", Kind::Unreachable),
     ("panic", Kind::Panic),
     ("divide", Kind::Divide),
@@ -29,6 +30,7 @@ const NAMES: [(&str, Kind); 11] = [
     ("large", Kind::Large),
     ("init-error", Kind::InitError),
     ("nan", Kind::Nan),
+    ("finish", Kind::Finish),
 ];
 
 impl FromStr for Kind {

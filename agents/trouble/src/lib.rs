@@ -68,6 +68,10 @@ impl Trouble {
             Kind::Flood => quotas::flood(self.id),
             Kind::Large => quotas::large(self.id, self.bytes),
             Kind::Nan => emit("nan", &nan::bits()),
+            Kind::Finish => match host::finish("asked to finish") {
+                Ok(()) => emit("finish", "granted"),
+                Err(refusal) => emit("finish", &format!("{refusal:?}")),
+            },
             Kind::InitError => unreachable!("init has refused"),
         }
     }

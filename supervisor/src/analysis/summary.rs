@@ -81,7 +81,7 @@ impl AgentSummary {
                 Effect::Send { .. } => self.messages += 1,
                 Effect::Submit { .. } | Effect::Infer { .. } => self.requests += 1,
                 Effect::Emit { .. } => self.emits += 1,
-                Effect::Log(_) => {}
+                Effect::Log(_) | Effect::Finish { .. } => {}
             }
         }
     }

@@ -31,7 +31,7 @@ macro_rules! variants {
 variants!(run_errors, RunError: Fleet, Source, Folder, RunDir, Journal, Component, Crew, AgentRefused, LostWithModel,
     ModelRefused, Signature, Ended, Mismatch, Checkpoint, Journaled, SavedMachine, Nondeterminism, LimitReached,
     AlreadyFurther, Changed, EngineChanged, ProviderLost, OtherVersion, NobodyRuns, NotListening, EndedFirst,
-    ChangeRefused, System, OtherBuild);
+    ChangeRefused, System, OtherBuild, OtherFleet);
 variants!(host_errors, HostSetError: Spawn, Pool, SocketDir, InvalidRing, Gone, Died, Failed, TimedOut, Decode, UnexpectedRecord,
     Version, Lifecycle, Stopped);
 variants!(run_dir_errors, RunDirError: InUse, AlreadyARun, NotEmpty, NotARun, Io, ObjectMissing, ObjectDamaged, Launch,
@@ -229,6 +229,10 @@ fn every_error_of_a_run() {
             what: "lockstep",
             recorded: text("0.1.0"),
             present: text("0.2.0"),
+        },
+        RunError::OtherFleet {
+            path: "runs/poles-1".into(),
+            what: text("agent `left`"),
         },
     ];
     snapshot("run_error", run_errors(), &samples, |error| {

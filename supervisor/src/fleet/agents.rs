@@ -57,6 +57,7 @@ pub(super) fn read_table(
             "on_failure",
             &[("halt", OnFailure::Halt), ("restart", OnFailure::Restart)],
         ),
+        may_finish: table.boolean("may_finish", false),
     };
     let Some(name) = name else { return Vec::new() };
     let written: Vec<String> = match count {

@@ -104,6 +104,8 @@ pub struct AgentSpec {
     pub every: u64,
     /// Reaction to a step that fails.
     pub on_failure: OnFailure,
+    /// Allows it to end the run.
+    pub may_finish: bool,
 }
 
 /// A change of a model as a fleet file has it.

@@ -72,6 +72,7 @@ fn a_small_fleet_gets_the_documented_defaults() {
         priority: 0,
         every: 1,
         on_failure: OnFailure::Halt,
+        may_finish: false,
     };
     let model = ModelDefinition::new("m", Source::Builtin("m".into()));
     let expected = Fleet {
@@ -327,6 +328,7 @@ fn every_refusal_names_the_place_the_key_and_the_next_step() {
         ("priority", agent("priority = 3_000_000_000")),
         ("every", agent("every = 0")),
         ("on_failure", agent("on_failure = \"restrat\"")),
+        ("may_finish", agent("may_finish = \"yes\"")),
         (
             "agents_too_many",
             format!(

@@ -92,7 +92,7 @@ impl Tables {
                 self.model(*model)?;
                 inputs.iter().try_for_each(tensor)
             }
-            Effect::Emit { .. } | Effect::Log(_) => Ok(()),
+            Effect::Emit { .. } | Effect::Log(_) | Effect::Finish { .. } => Ok(()),
         }
     }
 

@@ -31,6 +31,18 @@ pub fn create_run_dir_on(disk: Arc<dyn Disk>, path: &Path) -> Result<RunDir, Run
     run.lay_out()
 }
 
+/// True if a run has begun in a directory, which need not exist.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn holds_run(path: &Path) -> Result<bool, RunDirError> {
+    match RunDir::read(path) {
+        Ok(run) => has_begun(&run),
+        Err(RunDirError::NotARun { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Removes a run without ticks, so that a failed start leaves nothing behind.
 ///
 /// # Errors

@@ -74,6 +74,7 @@ fn agent(name: &str, component: Digest) -> AgentPin {
         priority: 0,
         every: 1,
         on_failure: OnFailure::Halt,
+        may_finish: false,
     }
 }
 

@@ -45,6 +45,7 @@ impl HostConfig {
             fuel: pin.fuel,
             memory_bytes: pin.memory_bytes,
             on_failure: pin.on_failure,
+            may_finish: pin.may_finish,
             restored: false,
         };
         let names: Vec<&str> = manifest

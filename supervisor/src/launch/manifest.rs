@@ -61,6 +61,7 @@ impl Manifest {
                 priority: agent.priority,
                 every: agent.every,
                 on_failure: agent.on_failure,
+                may_finish: agent.may_finish,
             });
         }
         let mut models = Vec::with_capacity(fleet.models.len());
@@ -147,6 +148,49 @@ impl Manifest {
             agents: header.agents.clone(),
             objects,
         })
+    }
+
+    /// The first part in which a run of this manifest would compute something else than a run of the other one.
+    #[must_use]
+    pub fn difference(&self, other: &Manifest) -> Option<String> {
+        let named = |kind: &str, name: &str| Some(format!("{kind} `{name}`"));
+        let differs = |what: &str| Some(what.to_owned());
+        if self.fleet != other.fleet {
+            return differs("its `name`");
+        }
+        if self.seed != other.seed {
+            return differs("its `seed`");
+        }
+        if self.canonical_nan != other.canonical_nan {
+            return differs("its `nan`");
+        }
+        if self.max_step_bytes != other.max_step_bytes {
+            return differs("its `max_step_bytes`");
+        }
+        if !self.models.is_empty() && self.intra_op_threads != other.intra_op_threads {
+            return differs("its `intra_op_threads`");
+        }
+        if self.agents.len() != other.agents.len() || self.models.len() != other.models.len() {
+            return differs("the number of its agents or models");
+        }
+        let mut agents = self.agents.iter().zip(&other.agents);
+        if let Some((agent, _)) = agents.find(|(one, two)| one != two) {
+            return named("agent", &agent.name);
+        }
+        // The ports that a fleet demands were those of the model when the run began.
+        let portless = |model: &ModelDefinition<Digest>| ModelDefinition {
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            ..model.clone()
+        };
+        let mut models = self.models.iter().zip(&other.models);
+        if let Some((model, _)) = models.find(|(one, two)| portless(one) != portless(two)) {
+            return named("model", &model.name);
+        }
+        match self.changes == other.changes {
+            true => None,
+            false => differs("what stands under `[[changes]]`"),
+        }
     }
 
     /// The model and the file of every version, by the number of the version.

@@ -170,6 +170,7 @@ pub(crate) fn plan(header: &RunHeader, placement: &Placement) -> RunPlan {
             priority: agent.priority,
             every: agent.every,
             on_failure: agent.on_failure,
+            may_finish: agent.may_finish,
         });
     let planned = |(number, model): (usize, &ModelPin)| PlannedModel {
         name: model.name.clone(),

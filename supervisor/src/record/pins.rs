@@ -27,6 +27,8 @@ pub struct AgentPin {
     pub every: u64,
     /// Its fate when a step fails.
     pub on_failure: OnFailure,
+    /// True if it may end the run.
+    pub may_finish: bool,
 }
 
 /// A model of a run, as its first version.

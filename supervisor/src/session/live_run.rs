@@ -5,7 +5,7 @@ use super::run_store::RunStore;
 use super::stats::RunStats;
 use crate::control::{ChangeContext, ChangeServer};
 use crate::error::RunError;
-use crate::event_loop::{EventLoop, Ledger, RealHosts, Timeouts};
+use crate::event_loop::{EventLoop, Ledger, LoopEnd, RealHosts, Timeouts};
 use crate::faults::Faults;
 use crate::fleet::OnProviderLost;
 use crate::host::HostSet;
@@ -16,7 +16,7 @@ use crate::record::{Digest, RunHeader, SealReason, Verdict};
 use crate::rundir::RunEvent;
 use crate::tick::{RunEnd, TickAction, TickMachine};
 use shm_protocol::fault::FaultPoint;
-use shm_protocol::id::Tick;
+use shm_protocol::id::{AgentId, Tick};
 use shm_protocol::inference_to_supervisor::Batching;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ pub struct RunReport {
     pub providers: Vec<String>,
     /// The reason for the end.
     pub end: RunEnd,
+    /// Agents that take no further steps, because a step failed or because they are quarantined.
+    pub halted: Vec<AgentId>,
     /// Committed ticks of the run.
     pub ticks: u64,
     /// Those of them that were committed in this launch.
@@ -171,14 +173,20 @@ impl RunShutdown {
     /// Seals the journal and ends the hosts.
     pub(crate) fn finish(
         self,
-        result: Result<RunEnd, RunError>,
+        result: Result<LoopEnd, RunError>,
         stats: RunStats,
         requested_at: Instant,
         path: &Path,
     ) -> Result<RunReport, RunError> {
         let committed = self.store.committed();
+        let (result, halted) = match result {
+            Ok(LoopEnd { end, halted }) => (Ok(end), halted),
+            Err(error) => (Err(error), Vec::new()),
+        };
         let reason = match &result {
-            Ok(RunEnd::Finished | RunEnd::AllHalted) => SealReason::Finished,
+            Ok(RunEnd::Finished | RunEnd::AllHalted | RunEnd::AgentFinished { .. }) => {
+                SealReason::Finished
+            }
             Ok(RunEnd::Stopped) => SealReason::Stopped,
             Ok(RunEnd::Mismatch { .. }) | Err(_) => SealReason::Failed,
         };
@@ -207,6 +215,7 @@ impl RunShutdown {
                 .map(|model| model.provider)
                 .collect(),
             end,
+            halted,
             ticks: committed.0,
             ticks_here: stats.ticks,
             steps: stats.steps,

@@ -197,7 +197,7 @@ pub fn replay(
         (report.wall, report.divergence, report.stopped) = (
             stats.wall(),
             divergence,
-            end == Some(RunEnd::Stopped) && stats.ticks < until.0,
+            end.is_some_and(|end| end.end == RunEnd::Stopped) && stats.ticks < until.0,
         );
         report.verdicts = stats.verdicts;
     }

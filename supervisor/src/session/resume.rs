@@ -8,7 +8,7 @@ use super::live_run::{LiveRun, RunReport, RunShutdown};
 use super::stats::RunStats;
 use crate::analysis::diff;
 use crate::error::RunError;
-use crate::event_loop::Timeouts;
+use crate::event_loop::{LoopEnd, Timeouts};
 use crate::fleet::OnProviderLost;
 use crate::host::{StopSignals, sweep_socket_folders};
 use crate::journal::JournalReader;
@@ -78,7 +78,7 @@ pub fn resume(
         observer,
     )?;
     run_dir.put_launch(&launch)?;
-    if let Some(end) = caught_up.machine.end().cloned() {
+    if let Some(end) = LoopEnd::of(&caught_up.machine) {
         let shutdown = RunShutdown {
             hosts: None,
             plan_changes: caught_up.machine.plan_changes().to_vec(),

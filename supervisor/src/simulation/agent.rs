@@ -28,6 +28,7 @@ pub(super) struct Surroundings {
     /// The language model, if there is one.
     pub(super) writer: Option<ModelId>,
     pub(super) on_failure: OnFailure,
+    pub(super) may_finish: bool,
     /// Models that steps may wait for; the first of so many.
     pub(super) waits_for: usize,
 }
@@ -160,6 +161,10 @@ impl Agent {
         }
         if random.chance(1, 6) {
             effects.push(log(random));
+        }
+        if around.may_finish && random.chance(1, 40) {
+            let reason = format!("enough after {:x}", random.below(1 << 20));
+            effects.push(Effect::Finish { reason });
         }
         effects
     }

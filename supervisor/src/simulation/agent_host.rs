@@ -270,6 +270,7 @@ impl Seat {
             models: fleet.header.models.len(),
             writer: fleet.writer(),
             on_failure: fleet.header.agents[number.index()].on_failure,
+            may_finish: fleet.header.agents[number.index()].may_finish,
             waits_for: plain,
         };
         let agent = self.agent.as_ref();

@@ -155,6 +155,12 @@ impl Fleet {
             .characters
             .iter_mut()
             .for_each(|character| character.fails_one_in = 0);
+        for agent in &mut fleet.header.agents {
+            agent.may_finish = false;
+        }
+        for load in &mut fleet.orders.loads {
+            load.may_finish = false;
+        }
         fleet.launch = LaunchSettings {
             ticks: Some(ticks),
             checkpoint_ticks,
@@ -257,6 +263,7 @@ fn character(random: &mut TestRng, seed: u64) -> Character {
 
 fn header(seed: u64, random: &mut TestRng, agents: usize, models: u64, ticks: u64) -> RunHeader {
     let digest = |bytes| *blake3::hash(bytes).as_bytes();
+    let may_finish = TestRng::for_purpose(seed, 16).chance(1, 6);
     let agent = |number| AgentPin {
         name: format!("agent-{number}"),
         component: digest(COMPONENT),
@@ -266,6 +273,7 @@ fn header(seed: u64, random: &mut TestRng, agents: usize, models: u64, ticks: u6
         priority: i32::try_from(random.below(3)).expect("few") - 1,
         every: random.pick(&[1, 1, 1, 2, 3]),
         on_failure: random.pick(&[OnFailure::Halt, OnFailure::Restart, OnFailure::Restart]),
+        may_finish: may_finish && number == 0,
     };
     let agents = (0..agents).map(agent).collect();
     let port = |name: String| Port {
@@ -380,6 +388,7 @@ fn orders(header: &RunHeader, layout: Placement) -> HostConfig {
         fuel: pin.fuel,
         memory_bytes: pin.memory_bytes,
         on_failure: pin.on_failure,
+        may_finish: pin.may_finish,
         restored: false,
     };
     let version =

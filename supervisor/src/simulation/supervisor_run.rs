@@ -5,7 +5,7 @@ use super::change_requester::Wishing;
 use super::fleet::{COMPONENT, Fleet, MODEL};
 use super::hosts::SimHosts;
 use crate::error::RunError;
-use crate::event_loop::{EventLoop, Timeouts};
+use crate::event_loop::{EventLoop, LoopEnd, Timeouts};
 use crate::faults::Faults;
 use crate::journal::{JournalReader, JournalWriter, create_run_dir_on};
 use crate::launch::{HostConfig, plan};
@@ -86,7 +86,7 @@ pub(super) fn resume(
         observer,
     )?;
     run_dir.put_launch(&launch)?;
-    if let Some(end) = gone.machine.end().cloned() {
+    if let Some(end) = LoopEnd::of(&gone.machine) {
         let finishing = RunShutdown {
             hosts: None,
             header: fleet.header.clone(),

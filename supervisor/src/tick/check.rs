@@ -53,8 +53,15 @@ pub(super) fn check_effects(
                     }
                 })?;
             }
+            Effect::Finish { .. } if !plan.agent(agent).may_finish => {
+                return Err(Violation::FinishNotGranted { agent, tick });
+            }
             // Awaited requests are compared with the awaits of the step, which were checked.
-            Effect::Send { .. } | Effect::Emit { .. } | Effect::Log(_) | Effect::Infer { .. } => {}
+            Effect::Send { .. }
+            | Effect::Emit { .. }
+            | Effect::Log(_)
+            | Effect::Infer { .. }
+            | Effect::Finish { .. } => {}
         }
     }
     Ok(())

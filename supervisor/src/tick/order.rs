@@ -33,6 +33,7 @@ mod tests {
             priority,
             every,
             on_failure: OnFailure::Halt,
+            may_finish: false,
         }
     }
 

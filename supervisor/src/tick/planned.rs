@@ -17,6 +17,8 @@ pub struct PlannedAgent {
     pub every: u64,
     /// Its fate when a step fails.
     pub on_failure: OnFailure,
+    /// True if it may end the run.
+    pub may_finish: bool,
 }
 
 /// A model of the plan.

@@ -12,6 +12,12 @@ pub enum RunEnd {
     Stopped,
     /// No agent takes any further step.
     AllHalted,
+    /// An agent has ended it, which its fleet grants.
+    AgentFinished {
+        agent: AgentId,
+        /// The reason that it gave.
+        reason: String,
+    },
     /// A request did not fit its model, whose `on_mismatch` is to stop.
     Mismatch {
         /// The agent that made it.

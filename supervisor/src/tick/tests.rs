@@ -32,6 +32,7 @@ fn agent(host: u32) -> PlannedAgent {
         priority: 0,
         every: 1,
         on_failure: OnFailure::Halt,
+        may_finish: false,
     }
 }
 

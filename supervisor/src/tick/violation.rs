@@ -45,6 +45,9 @@ pub enum Violation {
         expected: RequestId,
         tick: Tick,
     },
+    /// An end of the run by an agent to which the fleet does not grant it.
+    #[error("agent {agent} ends the run in tick {tick}, which its fleet does not grant")]
+    FinishNotGranted { agent: AgentId, tick: Tick },
     /// An await out of its step's order, or one more than a step may have.
     #[error(
         "agent {agent} waits in tick {tick} with number {number}, but {expected} is next, or none"

@@ -120,6 +120,7 @@ pub fn message_samples() -> Vec<(String, Vec<u8>)> {
             model: ModelId(1),
             inputs: Arc::new(vec![tensor(), tensor()]),
         },
+        Effect::Finish { reason: words() },
     ];
     let outcome = |status, effects| Outcome {
         agent: AgentId(2),

@@ -68,8 +68,6 @@ fn bare_calls() {
         name: "a".into(),
         id: 0,
         settings: Vec::new(),
-        agents: Vec::new(),
-        models: Vec::new(),
     };
     let load = |id| LoadAgent {
         agent: AgentId(id),
@@ -81,6 +79,7 @@ fn bare_calls() {
         fuel: FUEL,
         memory_bytes: 1 << 24,
         on_failure: OnFailure::Halt,
+        may_finish: false,
         restored: false,
     };
     let instance = |id| {

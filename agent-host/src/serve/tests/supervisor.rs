@@ -85,6 +85,7 @@ impl Given {
             fuel: FUEL,
             memory_bytes: self.memory_bytes,
             on_failure: self.on_failure,
+            may_finish: false,
             restored: self.restored,
         };
         (load, artifact)

@@ -76,7 +76,8 @@ impl World {
                     outcome: Ok(outputs.iter().map(answer).collect()).into(),
                 });
             }
-            Effect::Emit { .. } | Effect::Log(_) | Effect::Infer { .. } => {}
+            Effect::Emit { .. } | Effect::Log(_) | Effect::Infer { .. } | Effect::Finish { .. } => {
+            }
         }
     }
 }

@@ -51,7 +51,7 @@ project! {
     RunHeader {
         lockstep, wasmtime, fleet, seed, canonical_nan, max_step_bytes, agents, models, changes, engine,
     }
-    AgentPin { name, component, settings, fuel, memory_bytes, priority, every, on_failure }
+    AgentPin { name, component, settings, fuel, memory_bytes, priority, every, on_failure, may_finish }
     VersionPin { version, file, provider, refused, batching }
     EnginePin { name, library, intra_op_threads }
     Signature { inputs, outputs }
@@ -139,6 +139,7 @@ project! {
             variant("await", record!(header; model, inputs = inputs_of(header, *model, inputs)))
         }
         Effect::Emit { topic, payload } => variant("emit", record!(header; topic, payload)),
+        Effect::Finish { reason } => variant("finish", record!(header; reason)),
         Effect::Log(line) => variant("log", line.project(header)),
     };
     Verdict: |verdict, header| match verdict {

@@ -69,9 +69,11 @@ fn emits(outcomes: &[Outcome]) -> impl Iterator<Item = (AgentId, usize, &str, &[
     outcomes.iter().flat_map(|outcome| {
         let emitted = outcome.effects.iter().filter_map(|effect| match effect {
             Effect::Emit { topic, payload } => Some((topic.as_str(), payload.as_slice())),
-            Effect::Send { .. } | Effect::Submit { .. } | Effect::Infer { .. } | Effect::Log(_) => {
-                None
-            }
+            Effect::Send { .. }
+            | Effect::Submit { .. }
+            | Effect::Infer { .. }
+            | Effect::Log(_)
+            | Effect::Finish { .. } => None,
         });
         emitted
             .enumerate()

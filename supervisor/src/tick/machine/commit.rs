@@ -29,6 +29,7 @@ impl TickMachine {
         }
         record.verdicts.sort_by_key(Verdict::order);
         self.handle_failures(&record);
+        self.handle_finish(&record);
         record.dropped = self.route_messages(&record);
         self.count_requests(&record);
         let record = Arc::new(record);
@@ -130,6 +131,21 @@ impl TickMachine {
                 .filter(|effect| matches!(effect, Effect::Submit { .. }))
                 .count();
             self.agents[outcome.agent.index()].next_request.0 += made as u64;
+        }
+    }
+
+    /// The first agent in schedule order that ends the run.
+    fn handle_finish(&mut self, record: &TickRecord) {
+        let effects = record.outcomes.iter().flat_map(|outcome| {
+            let agent = outcome.agent;
+            outcome.effects.iter().map(move |effect| (agent, effect))
+        });
+        let mut finishes = effects.filter_map(|(agent, effect)| match effect {
+            Effect::Finish { reason } => Some((agent, reason.clone())),
+            _ => None,
+        });
+        if let (None, Some((agent, reason))) = (&self.end, finishes.next()) {
+            self.end = Some(RunEnd::AgentFinished { agent, reason });
         }
     }
 

@@ -38,6 +38,12 @@ impl TickMachine {
         self.agents[agent.index()].halted
     }
 
+    /// Agents that take no further steps, because a step failed or because they are quarantined.
+    pub fn halted_agents(&self) -> impl Iterator<Item = AgentId> + '_ {
+        let agents = (0..self.agents.len()).map(AgentId::from_index);
+        agents.filter(|agent| self.is_halted(*agent))
+    }
+
     /// The end of the run, once it is over.
     #[must_use]
     pub fn end(&self) -> Option<&RunEnd> {

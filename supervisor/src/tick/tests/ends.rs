@@ -74,3 +74,37 @@ fn the_run_ends_when_all_have_halted_and_when_somebody_asks() {
         "the open tick is finished first"
     );
 }
+
+#[test]
+fn the_first_finish_in_schedule_order_ends_the_run() {
+    let finisher = |priority| PlannedAgent {
+        priority,
+        may_finish: true,
+        ..agent(0)
+    };
+    let (mut machine, _) = begun(vec![finisher(0), finisher(5), agent(0)]);
+    let finish = |reason: &str| Effect::Finish {
+        reason: reason.to_owned(),
+    };
+    let outcomes = vec![
+        outcome(AgentId(1), vec![finish("second"), finish("third")]),
+        outcome(AgentId(0), vec![finish("first")]),
+        outcome(AgentId(2), Vec::new()),
+    ];
+    let actions = answer(&mut machine, outcomes).expect("sound");
+    assert_eq!(committed(&actions).outcomes.len(), 3);
+    let Some(TickAction::Finish(RunEnd::AgentFinished { agent, reason })) = actions.last() else {
+        panic!("the run goes on: {actions:?}");
+    };
+    assert_eq!((*agent, reason.as_str()), (AgentId(1), "second"));
+}
+
+#[test]
+fn a_finish_that_the_fleet_does_not_grant_is_a_violation() {
+    let (mut machine, _) = begun(vec![agent(0)]);
+    let finish = Effect::Finish {
+        reason: "enough".to_owned(),
+    };
+    let refused = answer(&mut machine, vec![outcome(AgentId(0), vec![finish])]);
+    assert!(matches!(refused, Err(Violation::FinishNotGranted { .. })));
+}

@@ -1,6 +1,6 @@
 //! Requests to a model whose result is awaited within the step.
 
-use crate::{ModelId, NamedTensor, Tensor, WaitError, host, tensors};
+use crate::{AwaitError, ModelId, NamedTensor, Tensor, host, tensors};
 
 /// Sends one input to a model, awaits the result within this step, and returns one output, or an error message.
 ///
@@ -8,8 +8,8 @@ use crate::{ModelId, NamedTensor, Tensor, WaitError, host, tensors};
 /// step, and the model works at the same time as other agents.
 pub fn infer(model: ModelId, input: NamedTensor, output: &str) -> Result<Tensor, String> {
     let outputs = host::infer(model, &[input]).map_err(|error| match error {
-        WaitError::Refused(refusal) => format!("the request was refused: {refusal:?}"),
-        WaitError::Failed(reason) => reason,
+        AwaitError::Refused(refusal) => format!("the request was refused: {refusal:?}"),
+        AwaitError::Failed(reason) => reason,
     })?;
     tensors::find(&outputs, output).cloned()
 }
