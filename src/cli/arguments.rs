@@ -2,11 +2,11 @@
 
 mod model;
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, pace};
 use super::read_file::{NamedFile, named_file};
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
-use supervisor::fleet::Fleet;
+use supervisor::fleet::{Fleet, Pace};
 use tracing_subscriber::filter::LevelFilter;
 
 pub(super) use model::{FormerChangeArguments, ModelArguments, ModelSubcommand, ModelTarget};
@@ -179,6 +179,9 @@ pub(super) struct RunOptions {
     /// Durability of a tick, instead of the fleet's: process, batch or sync.
     #[arg(long, value_name = "LEVEL", value_parser = durability)]
     pub(super) durability: Option<supervisor::fleet::Durability>,
+    /// Pace of the ticks, instead of the fleet's: free, or a rate as in 100Hz. No outcome depends on it.
+    #[arg(long, value_name = "PACE", value_parser = pace)]
+    pub(super) pace: Option<Pace>,
     /// A fault plan to inject, in addition to the faults of the fleet file; see docs/faults.md.
     #[arg(long, value_name = "PLAN")]
     pub(super) faults: Option<PathBuf>,
@@ -289,7 +292,7 @@ impl ResumeArguments {
             allow_next_provider: false,
             fail_on_agent_failure: options.fail_on_agent_failure,
             json: options.json,
-            bounds: Bounds::of_deadline(options.deadline_ms),
+            bounds: Bounds::of_launch(options.deadline_ms, options.pace),
         }
     }
 }

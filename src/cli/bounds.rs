@@ -1,6 +1,7 @@
 //! Limits on time and restarts that `lockstep resume` may override.
 
 use clap::Args;
+use supervisor::fleet::{PACE_HELP, Pace};
 use supervisor::rundir::BoundOverrides;
 
 /// Limits that replace those of the fleet file, for a slower machine.
@@ -25,13 +26,17 @@ pub(super) struct Bounds {
     /// Maximum restarts of all hosts within `restarts_run_s` seconds.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     restarts_run: Option<u32>,
+    /// Pace of the ticks: free, or a rate as in 100Hz.
+    #[arg(long, value_name = "PACE", value_parser = pace)]
+    pace: Option<Pace>,
 }
 
 impl Bounds {
-    /// The bounds of the fleet, but for this deadline.
-    pub(super) fn of_deadline(deadline_ms: Option<u64>) -> Bounds {
+    /// The bounds of the launch before, but for this deadline and this pace.
+    pub(super) fn of_launch(deadline_ms: Option<u64>, pace: Option<Pace>) -> Bounds {
         Bounds {
             deadline_ms,
+            pace,
             ..Bounds::default()
         }
     }
@@ -45,6 +50,12 @@ impl Bounds {
             load_ms: self.load_ms,
             restarts_host: self.restarts_host,
             restarts_run: self.restarts_run,
+            pace: self.pace,
         }
     }
+}
+
+/// Parses a pace.
+pub(super) fn pace(text: &str) -> Result<Pace, String> {
+    text.parse().map_err(|_| PACE_HELP.to_owned())
 }

@@ -37,6 +37,7 @@ pub(super) fn overridden(mut fleet: Fleet, options: &RunOptions) -> Fleet {
     fleet.seed = options.seed.unwrap_or(fleet.seed);
     fleet.hosts = options.hosts.or(fleet.hosts);
     fleet.durability = options.durability.unwrap_or(fleet.durability);
+    fleet.pace = options.pace.unwrap_or(fleet.pace);
     fleet.deadline_ms = options.deadline_ms.unwrap_or(fleet.deadline_ms);
     if let Some(ready_ms) = options.ready_ms {
         fleet.agent_ready_ms = ready_ms;

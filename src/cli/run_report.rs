@@ -57,6 +57,14 @@ pub(super) fn report(
         RunEnd::AgentFinished { .. } => ("agent_finished", "finished by an agent after"),
         RunEnd::Mismatch { .. } => ("mismatch", "failed after"),
     };
+    if summary.pace.late > 0 {
+        tracing::warn!(
+            "the pace was not kept: {} of {} ticks opened more than a period late, the latest by {:.1} ms",
+            summary.pace.late,
+            summary.ticks_here,
+            summary.pace.worst.as_secs_f64() * 1e3
+        );
+    }
     figures.lines(verb).into_iter().try_for_each(line)?;
     let finish = match &summary.end {
         RunEnd::AgentFinished { agent, reason } => {
@@ -73,6 +81,7 @@ pub(super) fn report(
     if as_json {
         let mut json = figures.json();
         json["end"] = Value::from(end);
+        json["late_ticks"] = Value::from(summary.pace.late);
         let halted = summary.halted.iter();
         json["halted_agents"] = halted
             .map(|agent| summary.header.agent_name(*agent))

@@ -32,6 +32,7 @@ mod ledger;
 mod loaded_models;
 mod model_changes;
 mod outcomes;
+mod pacer;
 mod reexecute;
 mod restart;
 mod send_queue;
@@ -42,18 +43,21 @@ pub use change_requests::{ChangeSource, PendingChange, ProbedVersion};
 pub use hosts::{Hosts, InjectedSignal, RealHosts};
 pub(crate) use journal_follower::JournalFollower;
 pub use ledger::Ledger;
+pub use pacer::PaceReport;
 pub use timeouts::Timeouts;
 
 use crate::error::RunError;
 use crate::faults::Faults;
-use crate::fleet::OnProviderLost;
+use crate::fleet::{OnProviderLost, Pace};
 use crate::launch::HostConfig;
 use crate::record::{RunHeader, Verdict};
 use crate::tick::{RunEnd, TickAction, TickInput, TickMachine};
 use context::RunContext;
 use host_supervision::HostSupervision;
 use model_changes::ModelChanges;
+use pacer::Pacer;
 use shm_protocol::id::{AgentId, Tick};
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 /// The event loop of a run.
@@ -63,6 +67,9 @@ pub struct EventLoop<'a> {
     changes: ModelChanges<'a>,
     /// Verdicts of the time before this loop.
     initial_verdicts: Vec<Verdict>,
+    pacer: Pacer,
+    /// What opens a tick that waits for its time.
+    unopened: VecDeque<TickAction>,
 }
 
 /// The end of a run.
@@ -72,6 +79,8 @@ pub struct LoopEnd {
     pub end: RunEnd,
     /// Agents that take no further steps, because a step failed or because they are quarantined.
     pub halted: Vec<AgentId>,
+    /// How far the ticks were from their pace.
+    pub pace: PaceReport,
 }
 
 impl LoopEnd {
@@ -80,6 +89,7 @@ impl LoopEnd {
         Some(LoopEnd {
             end: machine.end()?.clone(),
             halted: machine.halted_agents().collect(),
+            pace: PaceReport::default(),
         })
     }
 }
@@ -100,6 +110,8 @@ impl<'a> EventLoop<'a> {
             hosts: HostSupervision::new(&mut context),
             changes: ModelChanges::default(),
             initial_verdicts: Vec::new(),
+            pacer: Pacer::new(Pace::Free),
+            unopened: VecDeque::new(),
             context,
         }
     }
@@ -129,6 +141,13 @@ impl<'a> EventLoop<'a> {
     #[must_use]
     pub fn with_header_override(mut self, present: &RunHeader) -> EventLoop<'a> {
         self.hosts.state.models = self.hosts.state.models.with_header_override(present);
+        self
+    }
+
+    /// Opens ticks at this pace.
+    #[must_use]
+    pub fn with_pace(mut self, pace: Pace) -> EventLoop<'a> {
+        self.pacer = Pacer::new(pace);
         self
     }
 
@@ -175,17 +194,47 @@ impl<'a> EventLoop<'a> {
 
     fn serve(mut self) -> Result<Option<LoopEnd>, RunError> {
         loop {
-            while let Some(action) = self.context.queue.pop_front() {
+            while let Some(action) = self.next_action() {
                 if let ControlFlow::Break(end) = self.perform(action)? {
-                    let finished = LoopEnd::of(&self.context.machine);
-                    return Ok(finished.filter(|_| end.is_some()));
+                    let finished = LoopEnd::of(&self.context.machine).filter(|_| end.is_some());
+                    return Ok(finished.map(|finished| LoopEnd {
+                        pace: self.pacer.report,
+                        ..finished
+                    }));
                 }
             }
             self.hosts.update_models(&mut self.context)?;
             self.context.ledger.idle()?;
             self.acknowledge_durable();
-            self.hosts.listen(&mut self.context)?;
+            let wait = match self.unopened.is_empty() {
+                true => None,
+                false => self.pacer.wait(self.context.hosts.clock()),
+            };
+            self.hosts.listen(&mut self.context, wait)?;
         }
+    }
+
+    /// The next action. The steps of a tick wait for its time, and the commit of the tick before, which may stand behind
+    /// them in the queue, does not.
+    fn next_action(&mut self) -> Option<TickAction> {
+        if !self.unopened.is_empty() && self.opens() {
+            return self.unopened.pop_front();
+        }
+        while let Some(action) = self.context.queue.pop_front() {
+            let is_opening = matches!(action, TickAction::Step { .. } | TickAction::Proceed);
+            if !is_opening || self.opens() {
+                return Some(action);
+            }
+            self.unopened.push_back(action);
+        }
+        None
+    }
+
+    /// True if the open tick may open to the hosts now.
+    fn opens(&mut self) -> bool {
+        let context = &mut self.context;
+        let (tick, now) = (context.machine.tick(), context.hosts.clock());
+        self.pacer.opens(tick, now, context.machine.is_stopping())
     }
 
     fn perform(&mut self, action: TickAction) -> Result<ControlFlow<Option<RunEnd>>, RunError> {

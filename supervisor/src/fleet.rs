@@ -22,6 +22,7 @@ mod faults;
 mod models;
 mod names;
 mod nearest;
+mod pace;
 mod parse;
 mod problem;
 mod read;
@@ -35,6 +36,7 @@ mod value;
 
 pub use error::{FleetError, Refusal};
 pub use models::unfit_version;
+pub use pace::{PACE_HELP, Pace};
 pub use problem::{Place, Problem};
 pub use source::SourceError;
 pub use spec::{

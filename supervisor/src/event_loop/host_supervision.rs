@@ -206,9 +206,15 @@ impl HostSupervision {
     }
 
     /// Waits for the next thing that happens, and lets it happen.
-    pub(super) fn listen(&mut self, context: &mut RunContext<'_>) -> Result<(), RunError> {
+    /// `wait` is a limit of the time, if there is one.
+    pub(super) fn listen(
+        &mut self,
+        context: &mut RunContext<'_>,
+        wait: Option<Duration>,
+    ) -> Result<(), RunError> {
         self.advance_restarts(context)?;
-        let mut timeout = self.deadlines.slice();
+        let slice = self.deadlines.slice();
+        let mut timeout = wait.map_or(slice, |wait| wait.min(slice));
         for host in context.host_ids() {
             match self.state.slots.flush(context, host) {
                 Ok(true) => timeout = timeout.min(ROOM_TIMEOUT),

@@ -2,6 +2,7 @@
 //! what is wrong in a few words and what to do next.
 
 use super::nearest::{nearest, unknown_word_help};
+use super::pace::{PACE_HELP, Pace};
 use super::spec::Source;
 use shm_protocol::limit;
 use shm_protocol::tensor::{DType, Port};
@@ -74,6 +75,11 @@ pub(super) fn check_version(text: &str) -> Result<(), Unfit> {
         return unfit("no name of a version", help);
     }
     Ok(())
+}
+
+/// The pace that a text gives.
+pub(super) fn check_pace(text: &str) -> Result<Pace, Unfit> {
+    text.parse().or_else(|label: &str| unfit(label, PACE_HELP))
 }
 
 /// The source of a text: `builtin:name`, or a path from the folder of the fleet file.

@@ -49,6 +49,7 @@ pub(super) fn read(table: &mut TableReader<'_, '_>) -> Fleet {
         checkpoints_kept: table.number("checkpoints_kept", 1..=1_000, 3),
         restarts: restarts(table),
         hot_standby: table.boolean("hot_standby", true),
+        pace: table.pace("pace"),
         // An agent host only attaches its memory and confines itself before it is ready.
         agent_ready_ms: table.number("agent_ready_ms", MILLISECONDS, 2_000),
         // The inference host may have a library of hundreds of megabytes to load.

@@ -1,6 +1,7 @@
 //! A fleet after reading: every default filled in, every name checked, every
 //! `count` written out as agents of their own.
 
+use super::pace::Pace;
 use crate::faults::FaultPlan;
 use crate::record::{ModelDefinition, NewVersion, ScheduledChange};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,8 @@ pub struct Fleet {
     pub restarts: RestartLimits,
     /// Keeps one more agent host started, which replaces a lost one.
     pub hot_standby: bool,
+    /// The pace at which ticks open.
+    pub pace: Pace,
     /// Milliseconds until a restarted agent host must report that it is ready.
     pub agent_ready_ms: u64,
     /// Milliseconds until a restarted inference host must report that it is ready.

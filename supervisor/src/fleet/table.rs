@@ -6,6 +6,8 @@
 
 use super::context::Context;
 use super::nearest::{Keys, unknown_key_help};
+use super::pace::Pace;
+use super::parse::check_pace;
 use super::value::Value;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
@@ -133,6 +135,15 @@ impl<'s, 't> TableReader<'s, 't> {
     pub(super) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
         let value = self.get(key).and_then(|value| value.boolean());
         value.unwrap_or(default)
+    }
+
+    /// The pace of a run, or its default.
+    pub(super) fn pace(&mut self, key: &'static str) -> Pace {
+        let pace = self.get(key).and_then(|value| {
+            let text = value.text()?;
+            value.fitting(check_pace(text.get_ref()))
+        });
+        pace.unwrap_or_default()
     }
 
     /// One of several words. The first is the default.

@@ -96,6 +96,7 @@ fn a_small_fleet_gets_the_documented_defaults() {
             quarantine_after: 3,
         },
         hot_standby: true,
+        pace: Pace::Free,
         agent_ready_ms: 2_000,
         inference_ready_ms: 30_000,
         load_ms: 60_000,
@@ -328,6 +329,7 @@ fn every_refusal_names_the_place_the_key_and_the_next_step() {
         ("priority", agent("priority = 3_000_000_000")),
         ("every", agent("every = 0")),
         ("on_failure", agent("on_failure = \"restrat\"")),
+        ("pace", fleet("pace = \"0 Hz\"")),
         ("may_finish", agent("may_finish = \"yes\"")),
         (
             "agents_too_many",

@@ -2,7 +2,7 @@
 //! it.
 
 use super::{LAUNCH, RunDir, RunDirError};
-use crate::fleet::{Durability, OnProviderLost, RestartLimits};
+use crate::fleet::{Durability, OnProviderLost, Pace, RestartLimits};
 use serde::{Deserialize, Serialize};
 
 /// The settings of a launch, which a resume uses again.
@@ -39,6 +39,8 @@ pub struct LaunchSettings {
     pub restarts: RestartLimits,
     /// True if a hot standby of the agent hosts is kept.
     pub hot_standby: bool,
+    /// The pace at which ticks open.
+    pub pace: Pace,
     /// The reaction to the loss of a model's provider.
     pub on_provider_lost: OnProviderLost,
 }
@@ -58,6 +60,8 @@ pub struct BoundOverrides {
     pub restarts_host: Option<u32>,
     /// In place of `restarts_run`.
     pub restarts_run: Option<u32>,
+    /// In place of `pace`.
+    pub pace: Option<Pace>,
 }
 
 impl LaunchSettings {
@@ -72,6 +76,7 @@ impl LaunchSettings {
         for (held, new) in pairs {
             *held = new.unwrap_or(*held);
         }
+        self.pace = bounds.pace.unwrap_or(self.pace);
         let restarts = &mut self.restarts;
         restarts.host = bounds.restarts_host.unwrap_or(restarts.host);
         restarts.run = bounds.restarts_run.unwrap_or(restarts.run);

@@ -3,7 +3,7 @@
 mod outbox;
 
 use super::*;
-use crate::fleet::Durability;
+use crate::fleet::{Durability, Pace};
 use crate::journal::testing::{Small, header, record};
 use crate::journal::{
     JournalError, JournalWriter, create_run_dir, create_run_dir_on, discard_run_dir, verify,
@@ -233,6 +233,7 @@ fn launch() -> LaunchSettings {
         checkpoints_kept: 3,
         restarts: crate::fleet::RestartLimits::USUAL,
         hot_standby: false,
+        pace: Pace::MilliHertz(2_500),
         on_provider_lost: crate::fleet::OnProviderLost::Stop,
     }
 }

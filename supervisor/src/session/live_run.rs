@@ -5,9 +5,9 @@ use super::run_store::RunStore;
 use super::stats::RunStats;
 use crate::control::{ChangeContext, ChangeServer};
 use crate::error::RunError;
-use crate::event_loop::{EventLoop, Ledger, LoopEnd, RealHosts, Timeouts};
+use crate::event_loop::{EventLoop, Ledger, LoopEnd, PaceReport, RealHosts, Timeouts};
 use crate::faults::Faults;
-use crate::fleet::OnProviderLost;
+use crate::fleet::{OnProviderLost, Pace};
 use crate::host::HostSet;
 use crate::launch::{Engines, StartedHosts};
 use crate::models::header_at;
@@ -44,6 +44,8 @@ pub struct RunReport {
     pub restarts: u64,
     /// Verdicts, with their ticks.
     pub verdicts: Vec<(Tick, Verdict)>,
+    /// How far the ticks of this launch were from their pace.
+    pub pace: PaceReport,
     /// The chain after the last tick.
     pub chain: Digest,
     /// Time from the first tick to the last, without start and end.
@@ -64,6 +66,7 @@ pub(crate) struct LiveRun {
     /// The actions of the machine in the open tick, if the run is resumed: the agents then start with their state.
     pub(crate) resume_actions: Option<Vec<TickAction>>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) pace: Pace,
     /// The reaction to the loss of a model's provider.
     pub(crate) on_provider_lost: OnProviderLost,
     /// Verdicts on providers that were lost before the first tick of this launch.
@@ -116,7 +119,8 @@ impl LiveRun {
         .with_opaque_agents(&self.started.report.opaque)
         .on_provider_lost(self.on_provider_lost)
         .with_initial_verdicts(self.initial_verdicts)
-        .with_faults(self.faults);
+        .with_faults(self.faults)
+        .with_pace(self.pace);
         if let Some(server) = &mut control_server {
             event_loop = event_loop.with_change_source(server);
         }
@@ -179,9 +183,9 @@ impl RunShutdown {
         path: &Path,
     ) -> Result<RunReport, RunError> {
         let committed = self.store.committed();
-        let (result, halted) = match result {
-            Ok(LoopEnd { end, halted }) => (Ok(end), halted),
-            Err(error) => (Err(error), Vec::new()),
+        let (result, halted, pace) = match result {
+            Ok(LoopEnd { end, halted, pace }) => (Ok(end), halted, pace),
+            Err(error) => (Err(error), Vec::new(), PaceReport::default()),
         };
         let reason = match &result {
             Ok(RunEnd::Finished | RunEnd::AllHalted | RunEnd::AgentFinished { .. }) => {
@@ -216,6 +220,7 @@ impl RunShutdown {
                 .collect(),
             end,
             halted,
+            pace,
             ticks: committed.0,
             ticks_here: stats.ticks,
             steps: stats.steps,

@@ -154,6 +154,7 @@ pub fn resume(
         machine: caught_up.machine,
         resume_actions: Some(caught_up.actions),
         timeouts: Timeouts::of(&launch),
+        pace: launch.pace,
         on_provider_lost,
         initial_verdicts,
         faults,

@@ -103,6 +103,7 @@ fn begin(
         machine,
         resume_actions: None,
         timeouts: Timeouts::of(&launch),
+        pace: launch.pace,
         on_provider_lost: launch.on_provider_lost,
         initial_verdicts: Vec::new(),
         engines: engines.clone(),
@@ -134,6 +135,7 @@ fn launch_settings(
         checkpoints_kept: fleet.checkpoints_kept,
         restarts: fleet.restarts,
         hot_standby: fleet.hot_standby,
+        pace: fleet.pace,
         on_provider_lost: fleet.on_provider_lost,
     }
 }

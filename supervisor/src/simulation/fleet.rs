@@ -2,7 +2,7 @@
 
 use super::changing::{changes, wishes};
 use super::reply::Ends;
-use crate::fleet::{Durability, OnProviderLost, RestartLimits};
+use crate::fleet::{Durability, OnProviderLost, Pace, RestartLimits};
 use crate::launch::{HostConfig, Placement, ports, version_title};
 use crate::models::{ModelVersion, timeline, versions};
 use crate::record::{
@@ -372,7 +372,17 @@ fn launch(
             quarantine_after: u32::try_from(random.within(3..=5)).expect("few"),
         },
         hot_standby: random.chance(1, 3),
+        pace: pace(header.seed),
         on_provider_lost: OnProviderLost::Fallback,
+    }
+}
+
+/// The pace of a run: of one in eight, a rate at which ticks wait.
+fn pace(seed: u64) -> Pace {
+    let mut random = TestRng::for_purpose(seed, 17);
+    match random.chance(1, 8) {
+        true => Pace::MilliHertz(random.within(20_000..=1_000_000)),
+        false => Pace::Free,
     }
 }
 

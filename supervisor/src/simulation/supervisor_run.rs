@@ -160,6 +160,7 @@ impl Launched<'_> {
         )
         .with_opaque_agents(&opaque)
         .on_provider_lost(self.fleet.launch.on_provider_lost)
+        .with_pace(self.fleet.launch.pace)
         .with_change_source(&mut operator);
         let result = match self.going_on {
             Some(asked) => drive.resume(asked),

@@ -44,6 +44,12 @@ impl TickMachine {
         agents.filter(|agent| self.is_halted(*agent))
     }
 
+    /// True if a stop was requested.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stop_requested
+    }
+
     /// The end of the run, once it is over.
     #[must_use]
     pub fn end(&self) -> Option<&RunEnd> {
