@@ -28,12 +28,12 @@ pub(crate) struct AwaitSlot(Arc<Mutex<SlotContents>>);
 
 #[derive(Default)]
 struct SlotContents {
-    pending: Option<PendingAwait>,
+    pending: Option<AwaitCall>,
     result: Option<Arc<RequestResult>>,
 }
 
 /// A request whose result a step awaits.
-pub(crate) struct PendingAwait {
+pub(crate) struct AwaitCall {
     number: u32,
     model: ModelId,
     inputs: Arc<Vec<Tensor>>,
@@ -67,7 +67,7 @@ impl Awaits {
         match self.early_results.pop_front() {
             Some(result) => contents.result = Some(result),
             None => {
-                contents.pending = Some(PendingAwait {
+                contents.pending = Some(AwaitCall {
                     number,
                     model,
                     inputs,
@@ -86,7 +86,7 @@ impl AwaitSlot {
     }
 
     /// Takes the pending await, if the host has not taken it yet.
-    pub(crate) fn take_request(&self) -> Option<PendingAwait> {
+    pub(crate) fn take_request(&self) -> Option<AwaitCall> {
         self.lock().pending.take()
     }
 
@@ -96,7 +96,7 @@ impl AwaitSlot {
     }
 }
 
-impl PendingAwait {
+impl AwaitCall {
     /// Number of earlier awaits of the same step.
     pub(crate) fn number(&self) -> u32 {
         self.number
@@ -104,7 +104,7 @@ impl PendingAwait {
 
     /// The await as a message to the supervisor.
     pub(crate) fn into_request(self, agent: AgentId) -> AwaitRequest {
-        let PendingAwait {
+        let AwaitCall {
             number,
             model,
             inputs,

@@ -25,8 +25,13 @@ use supervisor::fleet::Durability;
 /// How often each is measured. Odd, for the median.
 const REPEATS: usize = 7;
 
-/// How long a fleet runs before its memory is counted.
-const SETTLED: Duration = Duration::from_millis(1500);
+/// How long a fleet of so many agents runs before its memory is counted: some are loaded in a millisecond.
+fn settled(agents: usize) -> Duration {
+    Duration::from_millis(1500 + agents as u64)
+}
+
+/// Agents of the fleets whose growth is looked at.
+const GROWTH: [usize; 3] = [100, 1_000, 10_000];
 
 /// Agents of the larger fleet.
 const MANY: usize = 500;
@@ -41,6 +46,7 @@ fn main() -> Result<(), Trouble> {
     tell_start(&mut report, &binary, scratch.path())?;
     tell_size(&mut report, &binary)?;
     tell_memory(&mut report, &binary, scratch.path())?;
+    tell_growth(&mut report, &binary, scratch.path())?;
     report.finish()
 }
 
@@ -158,6 +164,35 @@ fn tell_memory(report: &mut Report, binary: &Path, scratch: &Path) -> Result<(),
     Ok(())
 }
 
+/// The memory of each agent of fleets of very different sizes: the same, unless something is kept for every pair.
+fn tell_growth(report: &mut Report, binary: &Path, scratch: &Path) -> Result<(), Trouble> {
+    let one = look_at_fleet(binary, scratch, Work::Counter, 1)?;
+    let mut rows = Vec::new();
+    for agents in GROWTH {
+        let many = look_at_fleet(binary, scratch, Work::Counter, agents)?;
+        let further =
+            |one: Memory, many: Memory| (many.private - one.private) / (agents - 1) as f64 / 1024.0;
+        let host = further(one.agents, many.agents);
+        let supervisor = further(one.supervisor, many.supervisor);
+        report.keep_once(
+            &format!("growth/{agents}"),
+            json!({ "agent_host_kib": host, "supervisor_kib": supervisor }),
+        );
+        rows.push(vec![
+            agents.to_string(),
+            format!("{host:.1}"),
+            format!("{supervisor:.1}"),
+            format!("{:.1}", host + supervisor),
+        ]);
+    }
+    report.table(
+        "private KiB of each further agent (counters, one agent host)",
+        &["agents", "agent host", "supervisor", "both"],
+        &rows,
+    );
+    Ok(())
+}
+
 /// Runs a fleet for a while and looks at its processes.
 fn look_at_fleet(
     binary: &Path,
@@ -175,7 +210,7 @@ fn look_at_fleet(
             .stderr(Stdio::null())
             .spawn()?,
     );
-    rest(SETTLED);
+    rest(settled(agents));
     if let Some(status) = running.0.try_wait()? {
         return Err(format!("a fleet of {agents} agents ended with {status}").into());
     }

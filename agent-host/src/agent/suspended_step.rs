@@ -4,7 +4,7 @@
 //! and drops the instance.
 
 use super::instance::{AgentInstance, StepOnFiber};
-use crate::awaits::{AwaitSlot, PendingAwait, poll_once};
+use crate::awaits::{AwaitCall, AwaitSlot, poll_once};
 use crate::bindings::Event;
 use shm_protocol::supervisor_to_agent::RequestResult;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ pub(super) struct SuspendedStep {
 /// Progress of the call of a step.
 pub(super) enum CallProgress {
     Returned(AgentInstance, wasmtime::Result<()>),
-    Awaiting(SuspendedStep, PendingAwait),
+    Awaiting(SuspendedStep, AwaitCall),
 }
 
 impl SuspendedStep {
