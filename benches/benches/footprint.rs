@@ -7,7 +7,7 @@
 //!
 //! `cargo bench -p lockstep-benches --bench footprint`
 
-use lockstep_benches::clock::rest;
+use lockstep_benches::clock::{now, rest};
 use lockstep_benches::fleets::{self, Work};
 use lockstep_benches::processes::{AGENT_HOST, INFERENCE_HOST, children};
 use lockstep_benches::report::Report;
@@ -25,10 +25,9 @@ use supervisor::fleet::Durability;
 /// How often each is measured. Odd, for the median.
 const REPEATS: usize = 7;
 
-/// How long a fleet of so many agents runs before its memory is counted: some are loaded in a millisecond.
-fn settled(agents: usize) -> Duration {
-    Duration::from_millis(1500 + agents as u64)
-}
+/// How long a fleet runs before its memory is counted, and how long it may take to its first ticks.
+const SETTLED: Duration = Duration::from_millis(1500);
+const STARTED: Duration = Duration::from_secs(120);
 
 /// Agents of the fleets whose growth is looked at.
 const GROWTH: [usize; 3] = [100, 1_000, 10_000];
@@ -193,6 +192,21 @@ fn tell_growth(report: &mut Report, binary: &Path, scratch: &Path) -> Result<(),
     Ok(())
 }
 
+/// Waits until the journal of a fleet grows, which it does once all agents are loaded.
+fn await_ticks(running: &mut Running, dir: &Path) -> Result<(), Trouble> {
+    let journal = dir.join("journal/00000001.lkj");
+    let bytes = || fs::metadata(&journal).map_or(0, |journal| journal.len());
+    let began = now();
+    while began.elapsed() < STARTED && running.0.try_wait()?.is_none() {
+        let before = bytes();
+        rest(Duration::from_millis(100));
+        if before > 0 && bytes() > before {
+            return Ok(());
+        }
+    }
+    Err("a fleet has no ticks".into())
+}
+
 /// Runs a fleet for a while and looks at its processes.
 fn look_at_fleet(
     binary: &Path,
@@ -210,7 +224,8 @@ fn look_at_fleet(
             .stderr(Stdio::null())
             .spawn()?,
     );
-    rest(settled(agents));
+    await_ticks(&mut running, &dir)?;
+    rest(SETTLED);
     if let Some(status) = running.0.try_wait()? {
         return Err(format!("a fleet of {agents} agents ended with {status}").into());
     }
@@ -222,7 +237,13 @@ fn look_at_fleet(
     for child in children(pid)? {
         let arguments = fs::read_to_string(format!("/proc/{child}/cmdline"))?;
         match arguments.split('\0').nth(1) {
-            Some(AGENT_HOST) => processes.agents = memory(child)?,
+            // The hot standby is one too, and has no agents.
+            Some(AGENT_HOST) => {
+                let found = memory(child)?;
+                if found.private > processes.agents.private {
+                    processes.agents = found;
+                }
+            }
             Some(INFERENCE_HOST) => processes.inference = memory(child)?,
             _ => {}
         }

@@ -1,5 +1,5 @@
-//! How far ticks are from their pace: a fleet at 100 Hz, by the times between its commits, quiet and beside busy loops
-//! on every processor.
+//! How far ticks are from their pace: a fleet at 100 Hz, by the times between its commits, quiet and beside two busy
+//! loops on every processor.
 //!
 //! `cargo bench -p lockstep-benches --bench pace`
 
@@ -82,7 +82,7 @@ fn main() -> Result<(), Trouble> {
         rows.push(row);
     }
     report.table(
-        &format!("Commits at {HERTZ} Hz, deviation from the schedule in ms"),
+        &format!("Time between commits at {HERTZ} Hz, deviation from the period in ms"),
         &["load", "ticks", "late", "median", "99 %", "largest"],
         &rows,
     );
@@ -93,18 +93,12 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// How far each commit is from the schedule that begins with the earliest of them, in rising order.
+/// How far the time between two commits is from the period, in rising order.
 fn deviations(commits: &[Instant]) -> Vec<Duration> {
     let period = Duration::from_secs(1) / HERTZ;
-    let begin = commits.iter().zip(0_u32..);
-    let begin = begin
-        .map(|(commit, number)| *commit - period * number)
-        .min();
-    let begin = begin.expect("the run has ticks");
-    let mut deviations: Vec<Duration> = commits
-        .iter()
-        .zip(0_u32..)
-        .map(|(commit, number)| commit.duration_since(begin + period * number))
+    let between = commits.windows(2);
+    let mut deviations: Vec<Duration> = between
+        .map(|pair| pair[1].duration_since(pair[0]).abs_diff(period))
         .collect();
     deviations.sort_unstable();
     deviations
