@@ -25,7 +25,7 @@ use supervisor::fleet::Durability;
 /// How often each is measured. Odd, for the median.
 const REPEATS: usize = 7;
 
-/// How long a fleet runs before its memory is counted, and how long it may take to its first ticks.
+/// Time that a fleet runs before its memory is counted, and limit of the time to its first ticks.
 const SETTLED: Duration = Duration::from_millis(1500);
 const STARTED: Duration = Duration::from_secs(120);
 

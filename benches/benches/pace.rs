@@ -1,4 +1,4 @@
-//! How far ticks are from their pace: a fleet at 100 Hz, by the times between its commits, quiet and beside two busy
+//! Deviation of ticks from their pace: a fleet at 100 Hz, by the times between its commits, quiet and beside two busy
 //! loops on every processor.
 //!
 //! `cargo bench -p lockstep-benches --bench pace`
@@ -93,7 +93,7 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// How far the time between two commits is from the period, in rising order.
+/// Deviations of the times between two commits from the period, in rising order.
 fn deviations(commits: &[Instant]) -> Vec<Duration> {
     let period = Duration::from_secs(1) / HERTZ;
     let between = commits.windows(2);

@@ -68,7 +68,7 @@ pub struct EventLoop<'a> {
     /// Verdicts of the time before this loop.
     initial_verdicts: Vec<Verdict>,
     pacer: Pacer,
-    /// What opens a tick that waits for its time.
+    /// The actions that open a tick which waits for its time.
     unopened: VecDeque<TickAction>,
 }
 
@@ -79,7 +79,7 @@ pub struct LoopEnd {
     pub end: RunEnd,
     /// Agents that take no further steps, because a step failed or because they are quarantined.
     pub halted: Vec<AgentId>,
-    /// How far the ticks were from their pace.
+    /// Deviation of the ticks from their pace.
     pub pace: PaceReport,
 }
 

@@ -205,8 +205,7 @@ impl HostSupervision {
         Ok(())
     }
 
-    /// Waits for the next thing that happens, and lets it happen.
-    /// `wait` is a limit of the time, if there is one.
+    /// Waits for the next thing that happens, for at most `wait` if that is given, and lets it happen.
     pub(super) fn listen(
         &mut self,
         context: &mut RunContext<'_>,

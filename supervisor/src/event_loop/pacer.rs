@@ -4,20 +4,20 @@ use crate::fleet::Pace;
 use shm_protocol::id::Tick;
 use std::time::Duration;
 
-/// How far the ticks of a run were from their pace.
+/// Deviation of the ticks of a run from their pace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PaceReport {
     /// Ticks that opened more than a period late. The rate begins anew with each.
     pub late: u64,
-    /// How late the latest of them was.
+    /// The delay of the latest of them.
     pub worst: Duration,
 }
 
-/// When ticks may open.
+/// The schedule by which ticks open.
 #[derive(Debug)]
 pub(super) struct Pacer {
     period: Option<Duration>,
-    /// When the next tick is due; none before the first one.
+    /// The time at which the next tick is due; none before the first one.
     due: Option<Duration>,
     /// The last tick that was let in.
     opened: Tick,

@@ -44,7 +44,7 @@ pub struct RunReport {
     pub restarts: u64,
     /// Verdicts, with their ticks.
     pub verdicts: Vec<(Tick, Verdict)>,
-    /// How far the ticks of this launch were from their pace.
+    /// Deviation of the ticks of this launch from their pace.
     pub pace: PaceReport,
     /// The chain after the last tick.
     pub chain: Digest,
